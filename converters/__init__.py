@@ -1,0 +1,1 @@
+"""Checkpoints to GGUF: a PEFT adapter (at every swap) and an HF base."""

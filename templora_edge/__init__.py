@@ -1,0 +1,43 @@
+"""Temp-LoRA at the edge: write texts far longer than the context, with llama.cpp.
+
+Names are loaded when first used, so that importing the package loads neither torch nor llama.cpp.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from templora_edge.config import KvPolicy, SamplingOptions
+from templora_edge.errors import TemploraError
+
+if TYPE_CHECKING:
+    from templora_edge.loop import BlockReport
+    from templora_edge.metrics import Score
+    from templora_edge.session import Absorbed, Piece, TempLora
+
+__all__ = [
+    "Absorbed",
+    "BlockReport",
+    "KvPolicy",
+    "Piece",
+    "SamplingOptions",
+    "Score",
+    "TempLora",
+    "TemploraError",
+]
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "Absorbed": "session",
+    "BlockReport": "loop",
+    "Piece": "session",
+    "Score": "metrics",
+    "TempLora": "session",
+}
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)

@@ -1,0 +1,64 @@
+"""`templora convert`: checkpoints to GGUF."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+convert_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+
+class BaseType(StrEnum):
+    """Types a base can be written in."""
+
+    F32 = "f32"
+    F16 = "f16"
+    BF16 = "bf16"
+    Q8_0 = "q8_0"
+    Q5_1 = "q5_1"
+    Q5_0 = "q5_0"
+    Q4_1 = "q4_1"
+    Q4_0 = "q4_0"
+
+
+@convert_app.callback()
+def convert() -> None:
+    """Convert a Hugging Face checkpoint or a PEFT adapter to GGUF."""
+
+
+@convert_app.command()
+def lora(
+    peft_dir: Annotated[Path, typer.Argument(help="Folder that PEFT saved an adapter to.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.gguf", help="The GGUF adapter to write.")],
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "-m", "--model", metavar="FILE", help="Base GGUF; default: the base the adapter names."
+        ),
+    ] = None,
+) -> None:
+    """Write a PEFT LoRA as a GGUF adapter for llama.cpp.
+
+    Example: templora convert lora my-adapter my-adapter.gguf -m base.gguf
+    """
+    from converters.peft_to_gguf import convert as convert_lora
+
+    convert_lora(peft_dir, out, model)
+
+
+@convert_app.command()
+def base(
+    hf_dir: Annotated[Path, typer.Argument(help="Llama-family Hugging Face checkpoint.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.gguf", help="The GGUF model to write.")],
+    file_type: Annotated[
+        BaseType, typer.Option("--type", help="Type of the matrices; vectors stay f32.")
+    ] = BaseType.F16,
+) -> None:
+    """Write a Llama-family checkpoint as a base GGUF.
+
+    Example: templora convert base my-llama my-llama-q8_0.gguf --type q8_0
+    """
+    from converters.hf_to_gguf import convert as convert_base
+
+    convert_base(hf_dir, out, file_type.value)

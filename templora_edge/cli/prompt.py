@@ -1,0 +1,47 @@
+"""The prompt: from -p, a file, or a pipe."""
+
+import sys
+from pathlib import Path
+
+from templora_edge.errors import PromptError
+
+
+def read_prompt(prompt: str | None, file: str | None) -> str:
+    """The text of ``-p``, of ``-f FILE`` (`-` is stdin), or of a pipe on stdin.
+
+    One final newline of a file is dropped, as llama.cpp does.
+
+    Raises:
+        PromptError: none given, empty, unreadable, or not UTF-8.
+    """
+    if prompt is not None:
+        return _checked(prompt, "-p")
+    if file is not None and file != "-":
+        try:
+            data = Path(file).read_bytes()
+        except OSError as error:
+            raise PromptError(f"-f {file}: {error.strerror}; expected a text file") from error
+        return _checked(_decode(data, f"-f {file}"), f"-f {file}")
+    if file is None and sys.stdin.isatty():
+        raise PromptError("no prompt; give one with -p TEXT, -f FILE, or through a pipe")
+    return _checked(_decode(sys.stdin.buffer.read(), "stdin"), "stdin")
+
+
+def _decode(data: bytes, source: str) -> str:
+    try:
+        return data.decode("utf-8").removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise PromptError(
+            f"{source}: not UTF-8 (byte {data[error.start]:#04x} at offset {error.start}); "
+            "convert it, with iconv for example"
+        ) from error
+
+
+def _checked(prompt: str, source: str) -> str:
+    if not prompt:
+        raise PromptError(f"{source}: the prompt is empty; expected some text to continue")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:  # bytes of an argument that the locale could not decode
+        raise PromptError(f"{source}: not UTF-8 (at character {error.start})") from error
+    return prompt

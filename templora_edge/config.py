@@ -1,0 +1,178 @@
+"""Options, as frozen dataclasses that reject contradictions when they are built.
+
+Names are llama.cpp's for generation and PEFT's for the adapter; the paper's letters (arXiv
+2401.11504) stand beside the fields that have one.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from templora_edge.errors import OptionError
+
+MAX_SEED: Final = 2**32 - 2
+"""Largest seed; llama.cpp reads 2**32 - 1 as "choose one" (LLAMA_DEFAULT_SEED)."""
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise OptionError(message)
+
+
+class KvPolicy(StrEnum):
+    """What happens to the KV cache at a swap and when the next block does not fit."""
+
+    REUSE = "reuse"
+    """Keep keys and values across swaps; when full, recompute the last ``prefix_len`` tokens."""
+    RECOMPUTE = "recompute"
+    """As `REUSE`, and recompute the whole cache after every swap (the paper's baseline)."""
+    SHIFT = "shift"
+    """Never recompute: keep ``n_keep`` tokens, drop the oldest half of the rest, shift the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How llama.cpp runs. ``n_ctx`` 0 means the trained context, at most 4,096 tokens."""
+
+    n_ctx: int = 0
+    n_batch: int = 512
+    n_threads: int = 0
+    kv_type: str = "f16"
+    """Data type of the KV cache, a ggml type name: f32, f16, bf16, q8_0."""
+    flash_attn: bool | None = None
+    """Flash attention on, off, or as llama.cpp chooses."""
+    swa_full: bool = False
+    """Give sliding-window layers a full-size cache, which shifting needs."""
+
+    def __post_init__(self) -> None:
+        _require(self.n_ctx >= 0, f"n_ctx is {self.n_ctx}; expected 0 or more tokens")
+        _require(self.n_batch >= 1, f"n_batch is {self.n_batch}; expected at least 1 token")
+        _require(self.n_threads >= 0, f"n_threads is {self.n_threads}; expected 0 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingOptions:
+    """The sampler chain, in llama.cpp's order and with its defaults."""
+
+    temperature: float = 0.8
+    """0 or less is greedy."""
+    top_k: int = 40
+    """0 or less keeps the whole vocabulary."""
+    top_p: float = 0.95
+    min_p: float = 0.05
+    repeat_penalty: float = 1.0
+    repeat_last_n: int = 64
+    seed: int = 0
+    ignore_eos: bool = False
+    """Never choose an end-of-generation token."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.top_p <= 1, f"top_p is {self.top_p}; expected 0 to 1")
+        _require(0 <= self.min_p <= 1, f"min_p is {self.min_p}; expected 0 to 1")
+        _require(
+            self.repeat_penalty > 0, f"repeat_penalty is {self.repeat_penalty}; expected above 0"
+        )
+        _require(0 <= self.seed <= MAX_SEED, f"seed is {self.seed}; expected 0 to {MAX_SEED}")
+
+
+@dataclass(frozen=True, slots=True)
+class BlockOptions:
+    """How a text is cut into blocks and what each block sees, in tokens.
+
+    Build it with `for_context`, which fills in what depends on the context.
+    """
+
+    n_ctx: int
+    """W."""
+    block_len: int
+    """Δ: tokens between two updates of the adapter."""
+    prefix_len: int
+    """L_X: tokens recomputed when the cache is full."""
+    train_prefix_len: int
+    """L_T: tokens before a block that its update conditions on, without loss."""
+    kv_policy: KvPolicy = KvPolicy.REUSE
+    n_keep: int = 4
+    """Tokens that `KvPolicy.SHIFT` never drops (attention sinks, arXiv 2309.17453)."""
+
+    def __post_init__(self) -> None:
+        _require(self.block_len >= 1, f"block is {self.block_len} tokens; expected at least 1")
+        _require(
+            self.block_len < self.n_ctx,
+            f"block is {self.block_len} tokens, context is {self.n_ctx}: a block must be smaller "
+            "than the context; lower --block or raise -c",
+        )
+        _require(
+            1 <= self.prefix_len <= self.n_ctx - self.block_len,
+            f"prefix is {self.prefix_len} tokens; expected 1 to context - block = "
+            f"{self.n_ctx - self.block_len}",
+        )
+        _require(
+            self.train_prefix_len >= 0,
+            f"train prefix is {self.train_prefix_len} tokens; expected 0 or more",
+        )
+        _require(
+            0 <= self.n_keep < self.prefix_len,
+            f"n_keep is {self.n_keep} tokens; expected 0 to below the prefix, {self.prefix_len}",
+        )
+
+    @classmethod
+    def for_context(
+        cls,
+        n_ctx: int,
+        *,
+        block_len: int | None = None,
+        prefix_len: int | None = None,
+        train_prefix_len: int | None = None,
+        kv_policy: KvPolicy = KvPolicy.REUSE,
+    ) -> "BlockOptions":
+        """Defaults: block W / 4, prefix W - Δ, train prefix Δ.
+
+        Raises:
+            OptionError: the lengths do not fit the context.
+        """
+        block = max(1, n_ctx // 4) if block_len is None else block_len
+        prefix = max(1, n_ctx - block) if prefix_len is None else prefix_len
+        return cls(
+            n_ctx=n_ctx,
+            block_len=block,
+            prefix_len=prefix,
+            train_prefix_len=block if train_prefix_len is None else train_prefix_len,
+            kv_policy=kv_policy,
+            n_keep=max(0, min(4, prefix - 1)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LoraOptions:
+    """The adapter and its update rule, with the paper's values."""
+
+    rank: int = 64
+    alpha: float = 64.0
+    """The adapter's output is scaled by alpha / rank."""
+    dropout: float = 0.05
+    learning_rate: float = 5e-5
+    warmup_blocks: int = 2
+    """Blocks over which the learning rate rises to its full value."""
+    epochs: int = 2
+    max_grad_norm: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.rank >= 1, f"rank is {self.rank}; expected at least 1")
+        _require(self.alpha > 0, f"alpha is {self.alpha}; expected above 0")
+        _require(0 <= self.dropout < 1, f"dropout is {self.dropout}; expected 0 to below 1")
+        _require(self.learning_rate > 0, f"learning rate is {self.learning_rate}; expected above 0")
+        _require(self.epochs >= 1, f"epochs is {self.epochs}; expected at least 1")
+        _require(
+            self.warmup_blocks >= 0, f"warm-up is {self.warmup_blocks} blocks; expected 0 or more"
+        )
+
+
+LEARNING_RATES: Final = ((100e6, 7e-4), (float("inf"), 5e-5))
+"""(parameters below, learning rate). The first row is measured (docs/log.md); the second is the
+paper's, for 7B bases."""
+
+
+def preset_learning_rate(n_params: int) -> float:
+    """Learning rate for a base of ``n_params`` parameters."""
+    return next(rate for bound, rate in LEARNING_RATES if n_params < bound)

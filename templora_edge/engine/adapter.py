@@ -1,0 +1,34 @@
+"""A LoRA adapter loaded by llama.cpp."""
+
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+
+from templora_edge.engine import backend
+from templora_edge.engine.model import Model
+from templora_edge.errors import AdapterError
+
+
+class Adapter:
+    """Owns a `llama_adapter_lora`. The file is read whole and not needed afterwards.
+
+    Raises:
+        AdapterError: the file is not an adapter for this model.
+    """
+
+    def __init__(self, model: Model, path: Path) -> None:
+        backend.clear_errors()
+        pointer = llama_cpp.llama_adapter_lora_init(model.pointer, bytes(path))
+        if not pointer:  # a NULL pointer object is falsy but not None
+            raise AdapterError(
+                f"{path}: llama.cpp cannot load this adapter for {model.path} "
+                f"({backend.last_error()})"
+            )
+        self.pointer: Any = pointer
+
+    def close(self) -> None:
+        """Free it. `llama_adapter_lora_free` does not detach: no context may still use it."""
+        if self.pointer:
+            llama_cpp.llama_adapter_lora_free(self.pointer)
+            self.pointer = None

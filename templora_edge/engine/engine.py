@@ -1,0 +1,169 @@
+"""The engine of the loop: one text on llama.cpp, its adapter swapped while the cache stays."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+
+from templora_edge.config import EngineOptions, SamplingOptions
+from templora_edge.engine.adapter import Adapter
+from templora_edge.engine.context import Context
+from templora_edge.engine.model import Model
+from templora_edge.engine.sampler import Sampler
+from templora_edge.errors import OptionError
+
+DEFAULT_MAX_CTX: Final = 4096
+"""Context chosen for models trained on more, in tokens: a short window is the point."""
+
+MAX_CTX: Final = 2**31 - 1
+
+
+def default_threads() -> int:
+    """Physical cores this process may use. More than that collapses ggml's spinning threads."""
+    process = psutil.Process()
+    allowed = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else 0
+    physical = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
+    return max(1, min(physical, allowed or physical))
+
+
+class LlamaEngine:
+    """`templora_edge.protocols.Engine` on llama.cpp.
+
+    Raises:
+        ModelFileError, InsufficientMemoryError, EngineError: no model or no context to be had.
+    """
+
+    def __init__(self, path: Path, options: EngineOptions | None = None) -> None:
+        options = options or EngineOptions()
+        if options.n_ctx > MAX_CTX:
+            raise OptionError(f"-c {options.n_ctx}: llama.cpp's largest context is {MAX_CTX}")
+        self.model = Model(path)
+        try:
+            n_ctx = options.n_ctx or min(self.model.n_ctx_train, DEFAULT_MAX_CTX)
+            n_threads = options.n_threads or default_threads()
+            self.context = Context(self.model, options, n_ctx, n_threads)
+        except BaseException:
+            self.model.close()
+            raise
+        self._adapter: Adapter | None = None
+        self._sampler = Sampler(self.model.vocab, SamplingOptions())
+
+    @property
+    def n_ctx(self) -> int:
+        """W, in tokens."""
+        return self.context.n_ctx
+
+    @property
+    def n_past(self) -> int:
+        """Tokens in the KV cache."""
+        return self.context.n_past
+
+    def decode(self, tokens: Sequence[int]) -> None:
+        """Append ``tokens`` to the cache.
+
+        Raises:
+            EngineError: they do not fit, or llama.cpp fails.
+        """
+        self.context.decode(tokens)
+
+    def sample(self) -> int:
+        """Choose the token that follows the last decoded one."""
+        return self._sampler.sample(self.context.pointer)
+
+    def score(self, pending: Sequence[int], tokens: Sequence[int]) -> list[float]:
+        """Decode ``pending`` and all of ``tokens`` but the last; NLL of each of ``tokens``.
+
+        Args:
+            pending: what precedes ``tokens`` and is not in the cache yet; nothing if the logits of
+                the last decode are those before ``tokens``.
+
+        Returns:
+            -log p(token | everything before it) in nats, one a token.
+
+        Raises:
+            EngineError: they do not fit, or llama.cpp fails.
+        """
+        nll: list[float] = []
+        self.context.decode(pending)
+        nll.append(_nll(self.context.logits()[None], tokens[:1])[0])
+        for begin in range(0, len(tokens) - 1, self.context.n_batch):
+            chunk = tokens[begin : min(begin + self.context.n_batch, len(tokens) - 1)]
+            logits = self.context.decode_all(chunk)
+            nll.extend(_nll(logits, tokens[begin + 1 : begin + 1 + len(chunk)]))
+        return nll
+
+    def is_end(self, token: int) -> bool:
+        """Whether ``token`` ends generation."""
+        return self.model.vocab.is_end(token)
+
+    def clear(self) -> None:
+        """Empty the KV cache."""
+        self.context.clear()
+
+    def shift(self, keep: int, discard: int) -> None:
+        """Drop ``discard`` tokens after the first ``keep`` and move the later ones down.
+
+        Raises:
+            EngineError: this model's cache cannot be shifted.
+        """
+        self.context.shift(keep, discard)
+
+    def swap(self, adapter: Path | None) -> None:
+        """Replace the adapter by the one in the file, or by none. The KV cache stays.
+
+        The order matters: load new, set new, free old. `llama_set_adapters_lora` compares
+        pointers, and an adapter loaded after the old one is freed can get the same address: the
+        context would silently keep the old graph.
+
+        Raises:
+            AdapterError: the file is not an adapter for this model; the old one stays in use.
+        """
+        new = None if adapter is None else Adapter(self.model, adapter)
+        try:
+            self.context.set_adapter(new)
+        except BaseException:
+            if new is not None:
+                new.close()
+            raise
+        old, self._adapter = self._adapter, new
+        if old is not None:
+            old.close()
+
+    def use_sampling(self, options: SamplingOptions, written: Iterable[int] = ()) -> None:
+        """Sample with ``options`` from now on; ``written`` tokens count for the repeat penalty."""
+        sampler = Sampler(self.model.vocab, options)
+        sampler.accept(written)
+        old, self._sampler = self._sampler, sampler
+        old.close()
+
+    def close(self) -> None:
+        """Free everything, in the order llama.cpp needs."""
+        self._sampler.close()
+        self.context.close()
+        if self._adapter is not None:
+            self._adapter.close()
+        self.model.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _nll(logits: npt.NDArray[np.float32], tokens: Sequence[int]) -> list[float]:
+    """-log softmax(logits)[token] row by row; logits (n, n_vocab)."""
+    peak = logits.max(axis=1, keepdims=True)
+    log_sum = np.log(np.exp(logits - peak, dtype=np.float32).sum(axis=1, dtype=np.float64))
+    chosen = logits[np.arange(len(tokens)), list(tokens)].astype(np.float64)
+    result: list[float] = (log_sum + peak[:, 0] - chosen).tolist()
+    return result

@@ -1,0 +1,111 @@
+"""A model loaded by llama.cpp."""
+
+import ctypes
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import llama_cpp
+
+from templora_edge.engine import backend
+from templora_edge.engine.vocab import Vocab
+from templora_edge.errors import EngineError, ModelFileError
+from templora_edge.gguf_base import check_is_gguf
+
+
+class Model:
+    """Owns a `llama_model`; the file is mapped read-only.
+
+    Raises:
+        ModelFileError: the file is not a model that llama.cpp can load.
+    """
+
+    def __init__(self, path: Path) -> None:
+        check_is_gguf(path)
+        backend.start()
+        backend.clear_errors()
+        params = llama_cpp.llama_model_default_params()
+        # Repacked weights are a private copy, as large as the model, where the mapped file's pages
+        # are shared with the sidecar; and llama.cpp's AMX kernels crash on some machines.
+        params.use_extra_bufts = False
+        pointer = llama_cpp.llama_model_load_from_file(bytes(path), params)
+        if not pointer:
+            raise ModelFileError(
+                f"{path}: llama.cpp cannot load it ({backend.last_error()}); "
+                "expected a whole GGUF model of an architecture it knows"
+            )
+        self.path = path
+        self.pointer: Any = pointer
+        if llama_cpp.llama_model_has_encoder(pointer):
+            self.close()
+            raise ModelFileError(f"{path}: an encoder model; expected a decoder-only one")
+        self.vocab = Vocab(llama_cpp.llama_model_get_vocab(pointer))
+
+    @property
+    def n_ctx_train(self) -> int:
+        """Context the model was trained with, in tokens."""
+        return int(llama_cpp.llama_model_n_ctx_train(self.pointer))
+
+    @property
+    def n_params(self) -> int:
+        """Number of weights."""
+        return int(llama_cpp.llama_model_n_params(self.pointer))
+
+    def metadata(self, key: str) -> str | None:
+        """The metadata value of ``key`` as llama.cpp prints it, None if absent."""
+        size = llama_cpp.llama_model_meta_val_str(self.pointer, key.encode(), None, 0)
+        if size < 0:
+            return None
+        buffer = ctypes.create_string_buffer(size + 1)
+        llama_cpp.llama_model_meta_val_str(self.pointer, key.encode(), buffer, size + 1)
+        return buffer.value.decode("utf-8", "replace")
+
+    def kv_bytes(self, n_ctx: int, bytes_per_value: float) -> int:
+        """Memory that a KV cache of ``n_ctx`` tokens takes."""
+        heads = int(llama_cpp.llama_model_n_head(self.pointer))
+        head_dim = int(llama_cpp.llama_model_n_embd(self.pointer)) // max(1, heads)
+        architecture = self.metadata("general.architecture")
+        key_length = int(self.metadata(f"{architecture}.attention.key_length") or head_dim)
+        value_length = int(self.metadata(f"{architecture}.attention.value_length") or head_dim)
+        layers = int(llama_cpp.llama_model_n_layer(self.pointer))
+        heads_kv = int(llama_cpp.llama_model_n_head_kv(self.pointer))
+        return int(layers * n_ctx * heads_kv * (key_length + value_length) * bytes_per_value)
+
+    def chat_prompt(self, message: str) -> str:
+        """``message`` as a user's turn in the GGUF's own chat template, ready to be answered.
+
+        Raises:
+            EngineError: the GGUF has no chat template, or it fails.
+        """
+        from llama_cpp.llama_chat_format import Jinja2ChatFormatter
+
+        template = self.metadata("tokenizer.chat_template")
+        if template is None:
+            raise EngineError(
+                f"{self.path}: no chat template (tokenizer.chat_template) in the GGUF; "
+                "give the prompt without --chat"
+            )
+        try:
+            formatter = Jinja2ChatFormatter(
+                template, eos_token=self.vocab.text(self.vocab.eos), bos_token=""
+            )
+            return formatter(messages=[{"role": "user", "content": message}]).prompt
+        except Exception as error:  # a template is foreign code; jinja2 has many error types
+            raise EngineError(f"{self.path}: its chat template fails ({error})") from error
+
+    def close(self) -> None:
+        """Free the model. Contexts and adapters made from it must be gone."""
+        if self.pointer:
+            llama_cpp.llama_model_free(self.pointer)
+            self.pointer = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

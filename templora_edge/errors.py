@@ -1,0 +1,61 @@
+"""Every error this project raises on purpose.
+
+    TemploraError
+    ├── OptionError                  options that contradict each other or the model
+    ├── PromptError                  a prompt that cannot be used
+    ├── ModelFileError               a path that is not a readable GGUF model
+    │   └── UnsupportedModelError    a GGUF that Temp-LoRA does not know how to train
+    ├── EngineError                  llama.cpp refused, or ran into an error
+    ├── AdapterError                 weights that do not make a LoRA adapter for this base
+    ├── CheckpointError              a checkpoint directory that cannot be converted
+    ├── InsufficientMemoryError      a request that does not fit the memory there is
+    ├── SidecarError                 the training process failed or died
+    └── OutputError                  a result that could not be written
+
+A message names the file or flag, what was found, what was expected and what to do. The command
+line prints it as one line and exits with 1; any other exception is a bug and shows its traceback.
+"""
+
+
+class TemploraError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class OptionError(TemploraError):
+    """Options contradict each other, or the model they are used with."""
+
+
+class PromptError(TemploraError):
+    """A prompt is empty, unreadable or not UTF-8."""
+
+
+class ModelFileError(TemploraError):
+    """A path does not lead to a readable GGUF model."""
+
+
+class UnsupportedModelError(ModelFileError):
+    """A GGUF whose architecture Temp-LoRA cannot train."""
+
+
+class EngineError(TemploraError):
+    """llama.cpp refused a request or failed to carry it out."""
+
+
+class AdapterError(TemploraError):
+    """Weights do not make a LoRA adapter for this base."""
+
+
+class CheckpointError(TemploraError):
+    """A checkpoint directory cannot be converted."""
+
+
+class InsufficientMemoryError(TemploraError):
+    """A request does not fit the memory there is."""
+
+
+class SidecarError(TemploraError):
+    """The training process failed or died."""
+
+
+class OutputError(TemploraError):
+    """A result could not be written."""

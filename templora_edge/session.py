@@ -1,0 +1,273 @@
+"""`TempLora`: one long text on one model. The Python API."""
+
+import codecs
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from converters.families import family_of
+from templora_edge import memory
+from templora_edge.assets import BUNDLED_MODEL
+from templora_edge.config import (
+    BlockOptions,
+    EngineOptions,
+    KvPolicy,
+    LoraOptions,
+    SamplingOptions,
+    preset_learning_rate,
+)
+from templora_edge.engine import LlamaEngine
+from templora_edge.engine.engine import default_threads
+from templora_edge.errors import OptionError, PromptError
+from templora_edge.files import replacing
+from templora_edge.gguf_base import GgufBase
+from templora_edge.loop import BlockReport, ScoredBlock, TempLoraLoop
+from templora_edge.metrics import Score
+from templora_edge.sidecar.process import SidecarTrainer
+from templora_edge.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A generated token as text: whole UTF-8 characters only, so it may be empty."""
+
+    text: str
+    token: int | None
+    """None on a last piece that stands for a character the model never finished."""
+    block: int
+
+
+@dataclass(frozen=True, slots=True)
+class Absorbed:
+    """``done`` of ``total`` prompt tokens are in the adapter."""
+
+    done: int
+    total: int
+    report: BlockReport | None
+    """None before the first block."""
+
+
+class TempLora:
+    """One long text whose past is learned, block by block, by a temporary LoRA.
+
+    `generate`, `absorb` and `score` continue the same text, in any order. The adapter and its
+    traces are gone when the context manager exits; `save_adapter` keeps a copy.
+
+    Args:
+        model: path of a GGUF; None is the bundled model.
+        n_ctx: llama.cpp's context in tokens (W); 0 is the trained context, at most 4,096.
+        block_len: tokens between two updates (Δ); default n_ctx / 4.
+        prefix_len: tokens recomputed when the cache is full (L_X); default n_ctx - block_len.
+        train_prefix_len: tokens before a block its update conditions on (L_T); default block_len.
+        kv_policy: what happens to the KV cache at a swap and when it is full.
+        templora: False generates without an adapter.
+        rank, alpha, epochs: of the adapter and its updates; alpha None is rank.
+        learning_rate: None is a preset for the size of the model.
+        n_batch: tokens llama.cpp decodes at a time.
+        n_threads: cores for llama.cpp; 0 is all physical ones.
+        n_threads_train: cores for training; 0 is as n_threads. The two never run at once.
+        seed: of the adapter's initial weights and dropout.
+
+    Raises:
+        ModelFileError: no such GGUF, or not a usable one.
+        UnsupportedModelError: an architecture Temp-LoRA cannot train.
+        OptionError: options that contradict each other or the model.
+        InsufficientMemoryError: the context does not fit.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        *,
+        n_ctx: int = 0,
+        block_len: int | None = None,
+        prefix_len: int | None = None,
+        train_prefix_len: int | None = None,
+        kv_policy: KvPolicy | str = KvPolicy.REUSE,
+        templora: bool = True,
+        rank: int = 64,
+        alpha: float | None = None,
+        learning_rate: float | None = None,
+        epochs: int = 2,
+        n_batch: int = 512,
+        n_threads: int = 0,
+        n_threads_train: int = 0,
+        seed: int = 0,
+    ) -> None:
+        policy = KvPolicy(kv_policy)
+        threads = n_threads or default_threads()
+        self.engine_options = EngineOptions(
+            n_ctx=n_ctx, n_batch=n_batch, n_threads=threads, swa_full=policy is KvPolicy.SHIFT
+        )
+        self.base = GgufBase(BUNDLED_MODEL if model is None else Path(model))
+        self.lora_options: LoraOptions | None = None
+        if templora:
+            family_of(self.base.architecture, self.base.path)
+            self.lora_options = LoraOptions(
+                rank=rank,
+                alpha=rank if alpha is None else alpha,
+                learning_rate=preset_learning_rate(self.base.n_params)
+                if learning_rate is None
+                else learning_rate,
+                epochs=epochs,
+                seed=seed,
+            )
+        with ExitStack() as stack:  # undoes what was opened if a later step fails
+            self._trainer: SidecarTrainer | None = None
+            if self.lora_options is not None:
+                workspace = stack.enter_context(Workspace())
+                self._trainer = stack.enter_context(
+                    SidecarTrainer(
+                        self.base.path,
+                        self.lora_options,
+                        n_threads_train or threads,
+                        workspace.path,
+                    )
+                )
+            self._engine = stack.enter_context(LlamaEngine(self.base.path, self.engine_options))
+            self.block_options = BlockOptions.for_context(
+                self._engine.n_ctx,
+                block_len=block_len,
+                prefix_len=prefix_len,
+                train_prefix_len=train_prefix_len,
+                kv_policy=policy,
+            )
+            if self._trainer is not None:
+                self._trainer.wait_ready()
+            self._loop = TempLoraLoop(self._engine, self._trainer, self.block_options)
+            self._stack = stack.pop_all()
+
+    @property
+    def blocks(self) -> tuple[BlockReport, ...]:
+        """Every block so far."""
+        return tuple(self._loop.blocks)
+
+    @property
+    def n_tokens(self) -> int:
+        """Length of the text so far."""
+        return len(self._loop.text)
+
+    def settings(self) -> dict[str, Any]:
+        """Every option in force, defaults filled in."""
+        settings = asdict(self.engine_options) | asdict(self.block_options)
+        lora = asdict(self.lora_options) if self.lora_options else {}
+        return settings | {"templora": bool(lora)} | lora
+
+    @property
+    def peak_rss_bytes(self) -> int:
+        """Highest resident memory of both processes, pages they share counted twice."""
+        return memory.peak_resident() + (self._trainer.peak_rss_bytes if self._trainer else 0)
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        n_predict: int | None = None,
+        sampling: SamplingOptions | None = None,
+        chat: bool = False,
+    ) -> Iterator[Piece]:
+        """Append ``prompt`` and continue the text; see `stream`."""
+        for event in self.stream(prompt, n_predict=n_predict, sampling=sampling, chat=chat):
+            if isinstance(event, Piece):
+                yield event
+
+    def stream(
+        self,
+        prompt: str = "",
+        *,
+        n_predict: int | None = None,
+        sampling: SamplingOptions | None = None,
+        chat: bool = False,
+    ) -> Iterator[Absorbed | Piece | BlockReport]:
+        """Append ``prompt``, absorbing it if it is long, and continue the text.
+
+        Args:
+            n_predict: tokens to write; None is until the model ends the text.
+            chat: wrap the prompt in the GGUF's own chat template.
+
+        Yields:
+            Absorbed prompt blocks, then pieces, and each block's report once it is learned.
+
+        Raises:
+            PromptError: there is nothing to continue.
+            EngineError, SidecarError: llama.cpp or the training process failed.
+        """
+        yield from self._append_prompt(prompt, chat)
+        self._engine.use_sampling(
+            sampling or SamplingOptions(), self._loop.text[-self.block_options.n_ctx :]
+        )
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        block = len(self._loop.blocks)
+        for event in self._loop.generate(n_predict):
+            if isinstance(event, BlockReport):
+                yield event
+            else:
+                block = event.block
+                text = decoder.decode(self._engine.model.vocab.piece(event.id))
+                yield Piece(text, event.id, block)
+        if rest := decoder.decode(b"", final=True):
+            yield Piece(rest, None, block)
+
+    def absorb(self, text: str) -> list[BlockReport]:
+        """Append ``text`` and train on it block by block, as if it had been generated."""
+        return list(self._loop.absorb(self._tokenize(text)))
+
+    def score(self, text: str) -> Score:
+        """Append ``text``, scoring each block before training on it."""
+        events = self._loop.score(self._tokenize(text))
+        return Score.of([event.nll for event in events if isinstance(event, ScoredBlock)])
+
+    def save_adapter(self, path: str | Path) -> None:
+        """Train on the last block too and keep the adapter as a GGUF file.
+
+        Raises:
+            OptionError: there is no adapter.
+            OutputError: ``path`` cannot be written.
+        """
+        if self._trainer is None:
+            raise OptionError("there is no adapter to save without Temp-LoRA")
+        self._loop.settle()
+        with replacing(Path(path), "adapter") as temporary:
+            adapter = self._trainer.export()
+            try:
+                shutil.copyfile(adapter, temporary)
+            finally:
+                adapter.unlink()
+
+    def close(self) -> None:
+        """End the training process, free llama.cpp's memory, remove all traces of the adapter."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _append_prompt(self, prompt: str, chat: bool) -> Iterator[Absorbed]:
+        vocab = self._engine.model.vocab
+        if chat:
+            prompt = self._engine.model.chat_prompt(prompt).removeprefix(vocab.text(vocab.bos))
+        tokens = self._tokenize(prompt, parse_special=True) if prompt else []
+        if not tokens and not self._loop.text:
+            raise PromptError("the prompt is empty; expected some text to continue")
+        done = 0
+        for report in self._loop.prompt(tokens):
+            if done == 0:
+                yield Absorbed(0, len(tokens), None)
+            done += report.tokens
+            yield Absorbed(done, len(tokens), report)
+
+    def _tokenize(self, text: str, *, parse_special: bool = False) -> list[int]:
+        return self._engine.model.vocab.tokenize(
+            text, add_special=not self._loop.text, parse_special=parse_special
+        )

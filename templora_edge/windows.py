@@ -1,0 +1,65 @@
+"""Pure arithmetic of blocks and windows. Positions are indices into the whole text, in tokens."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from templora_edge.config import BlockOptions, KvPolicy
+
+
+def cut(start: int, stop: int, block_len: int) -> Iterator[range]:
+    """Cut ``[start, stop)`` into consecutive blocks of ``block_len``; the last may be shorter."""
+    for begin in range(start, stop, block_len):
+        yield range(begin, min(begin + block_len, stop))
+
+
+def train_prefix(block: range, train_prefix_len: int) -> range:
+    """The (at most) ``train_prefix_len`` tokens before ``block`` that its update conditions on."""
+    return range(max(0, block.start - train_prefix_len), block.start)
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """The next block fits behind what is cached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refill:
+    """Empty the cache and decode the text again from ``start``."""
+
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """Drop the ``discard`` tokens after the first ``keep`` and move the later ones down."""
+
+    keep: int
+    discard: int
+
+
+KvPlan = Keep | Refill | Shift
+
+
+def plan_kv(
+    options: BlockOptions, *, cached: int, pending: int, text_len: int, swapped: bool
+) -> KvPlan:
+    """What to do with the cache before the next block.
+
+    Args:
+        cached: tokens in the cache.
+        pending: tokens of the text that are not in the cache yet; decoded before the block.
+        text_len: tokens of the text so far.
+        swapped: whether the adapter changed since the cache was filled.
+    """
+    room = options.n_ctx - options.block_len
+    needed = cached + pending
+    last_prefix = Refill(max(0, text_len - options.prefix_len))
+    if needed > room:
+        if options.kv_policy is not KvPolicy.SHIFT:
+            return last_prefix
+        movable = cached - options.n_keep
+        discard = max(movable // 2, needed - room)
+        return Shift(options.n_keep, discard) if 0 < discard < movable else last_prefix
+    if swapped and cached and options.kv_policy is KvPolicy.RECOMPUTE:
+        return Refill(text_len - needed)
+    return Keep()

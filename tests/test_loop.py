@@ -1,0 +1,284 @@
+"""The algorithm, on an engine and a trainer that only take notes."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from templora_edge.config import BlockOptions, KvPolicy
+from templora_edge.loop import BlockReport, ScoredBlock, TempLoraLoop, Token
+from templora_edge.protocols import Update
+
+END = -1
+
+
+@dataclass
+class FakeEngine:
+    """Counts upwards: the token after the text so far is the number of tokens chosen so far.
+
+    ``cells`` is the KV cache: (token, adapter that computed it) in order of position.
+    """
+
+    n_ctx: int
+    log: list[object]
+    end_after: int | None = None
+    cells: list[tuple[int, int]] = field(default_factory=list)
+    adapter: int = 0
+    chosen: int = 1000
+    conditioned_on: list[list[int]] = field(default_factory=list)
+    """The cached tokens at each choice."""
+
+    @property
+    def n_past(self) -> int:
+        return len(self.cells)
+
+    def decode(self, tokens: Sequence[int]) -> None:
+        self.cells.extend((token, self.adapter) for token in tokens)
+        assert self.n_past <= self.n_ctx, "the cache overflows"
+
+    def sample(self) -> int:
+        self.conditioned_on.append([token for token, _ in self.cells])
+        if self.end_after == self.chosen - 1000:
+            return END
+        self.chosen += 1
+        self.log.append(("generated", self.chosen))
+        return self.chosen
+
+    def score(self, pending: Sequence[int], tokens: Sequence[int]) -> list[float]:
+        assert pending or self.cells, "nothing to predict from"
+        for token in tokens:
+            self.decode(pending)
+            self.conditioned_on.append([t for t, _ in self.cells])
+            self.log.append(("scored", token))
+            pending = [token]
+        return [float(token) for token in tokens]
+
+    def is_end(self, token: int) -> bool:
+        return token == END
+
+    def clear(self) -> None:
+        self.cells.clear()
+        self.log.append("clear")
+
+    def shift(self, keep: int, discard: int) -> None:
+        del self.cells[keep : keep + discard]
+        self.log.append(("shift", keep, discard))
+
+    def swap(self, adapter: Path | None) -> None:
+        assert adapter is not None
+        self.adapter = int(adapter.stem)
+        self.log.append(("swap", self.adapter))
+
+
+@dataclass
+class FakeTrainer:
+    folder: Path
+    log: list[object]
+    windows: list[tuple[list[int], list[int]]] = field(default_factory=list)
+
+    def train(self, prefix: Sequence[int], block: Sequence[int]) -> Update:
+        self.windows.append((list(prefix), list(block)))
+        self.log.append(("trained", tuple(block)))
+        return Update(2.0, 1.0)
+
+    def export(self) -> Path:
+        path = self.folder / f"{len(self.windows)}.gguf"
+        path.touch()
+        return path
+
+
+@dataclass
+class Run:
+    loop: TempLoraLoop
+    engine: FakeEngine
+    trainer: FakeTrainer
+    options: BlockOptions
+    log: list[object]
+
+
+def make(folder: Path, options: BlockOptions, end_after: int | None = None) -> Run:
+    log: list[object] = []
+    engine, trainer = FakeEngine(options.n_ctx, log, end_after), FakeTrainer(folder, log)
+    return Run(TempLoraLoop(engine, trainer, options), engine, trainer, options, log)
+
+
+@st.composite
+def block_options(draw: st.DrawFn) -> BlockOptions:
+    n_ctx = draw(st.integers(3, 40))
+    block = draw(st.integers(1, n_ctx - 1))
+    prefix = draw(st.integers(1, n_ctx - block))
+    return BlockOptions(
+        n_ctx,
+        block,
+        prefix,
+        draw(st.integers(0, 12)),
+        draw(st.sampled_from(KvPolicy)),
+        draw(st.integers(0, prefix - 1)),
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    path = tmp_path_factory.mktemp("exports")
+    yield path
+    assert not list(path.iterdir()), "an exported adapter was left behind"
+
+
+def ids(events: Iterator[Token | BlockReport]) -> list[int]:
+    return [event.id for event in events if isinstance(event, Token)]
+
+
+def check_blocks(run: Run, n_unblocked: int) -> None:
+    """Every token is in exactly one block; windows are what the paper says."""
+    assert n_unblocked + sum(block.tokens for block in run.loop.blocks) == len(run.loop.text)
+    assert all(1 <= block.tokens <= run.options.block_len for block in run.loop.blocks)
+    assert [block.index for block in run.loop.blocks] == list(range(len(run.loop.blocks)))
+    position = n_unblocked
+    for prefix, block in run.trainer.windows:
+        begin = max(0, position - run.options.train_prefix_len)
+        assert prefix == run.loop.text[begin:position]
+        assert block == run.loop.text[position : position + len(block)]
+        position += len(block)
+
+
+def check_conditioning(run: Run, given_len: int) -> None:
+    """What each choice was conditioned on: all of the text, or what the KV policy left of it."""
+    text, options = run.loop.text, run.options
+    least = options.prefix_len
+    if options.kv_policy is KvPolicy.SHIFT:  # drops the older half when the next block needs room
+        least = min(least, (options.n_ctx - options.block_len) // 2)
+    for index, cached in enumerate(run.engine.conditioned_on):
+        before = text[: given_len + index]
+        if options.kv_policy is KvPolicy.SHIFT:
+            head = options.n_keep if len(cached) > options.n_keep else 0
+            tail = cached[head:]
+            assert tail == before[len(before) - len(tail) :]
+        else:
+            assert cached == before[len(before) - len(cached) :]
+        assert cached == before or len(cached) >= min(len(before), least)
+
+
+@settings(max_examples=300, deadline=None)
+@given(block_options(), st.integers(1, 90), st.integers(0, 90), st.data())
+def test_generate(
+    folder: Path, options: BlockOptions, prompt_len: int, n_predict: int, data: st.DataObject
+) -> None:
+    end_after = data.draw(st.none() | st.integers(0, n_predict))
+    run = make(folder, options, end_after)
+    prompt = list(range(prompt_len))
+    absorbed = list(run.loop.prompt(prompt))
+    assert bool(absorbed) == (prompt_len > options.prefix_len)
+    n_unblocked = 0 if absorbed else prompt_len
+    generated = ids(run.loop.generate(n_predict))
+    expected = n_predict if end_after is None else min(n_predict, end_after)
+    assert generated == list(range(1001, 1001 + expected))
+    assert run.loop.text == prompt + generated
+    check_blocks(run, n_unblocked)
+    check_conditioning(run, prompt_len)
+    check_nothing_is_trained_on_early(run, set(prompt))
+
+
+def check_nothing_is_trained_on_early(run: Run, known: set[int]) -> None:
+    learned: set[int] = set()
+    for event in run.log:
+        match event:
+            case ("generated" | "scored", int(token)):
+                assert token not in learned
+                known.add(token)
+            case ("trained", tuple(block)):
+                assert known.issuperset(block)
+                assert learned.isdisjoint(block), "trained on twice"
+                learned.update(block)
+            case _:
+                pass
+
+
+@settings(max_examples=200, deadline=None)
+@given(block_options(), st.integers(0, 90))
+def test_score(folder: Path, options: BlockOptions, n: int) -> None:
+    run = make(folder, options)
+    text = list(range(n))
+    blocks = [event for event in run.loop.score(text) if isinstance(event, ScoredBlock)]
+    # every token but the first, once, in order
+    assert [nll for block in blocks for nll in block.nll] == [float(t) for t in text[1:]]
+    check_blocks(run, 0)
+    check_conditioning(run, 1)
+    check_nothing_is_trained_on_early(run, set(text[:1]))
+
+
+def options_for(policy: KvPolicy) -> BlockOptions:
+    return BlockOptions(16, 4, 8, 3, policy, 2)
+
+
+def test_reuse_keeps_what_older_adapters_computed_and_recomputes_when_full(folder: Path) -> None:
+    run = make(folder, options_for(KvPolicy.REUSE))
+    list(run.loop.prompt([1, 2, 3, 4]))
+    list(run.loop.generate(12))  # the cache ends at 4 + 12 - 1: full but for the last choice
+    assert "clear" not in run.log
+    assert [adapter for _, adapter in run.engine.cells] == [0] * 7 + [1] * 4 + [2] * 4
+    list(run.loop.generate(4))
+    assert run.log.count("clear") == 1
+    # the last L_X tokens, all by the newest adapter, then the block
+    assert run.engine.cells == [(token, 3) for token in run.loop.text[8:-1]]
+
+
+def test_recompute_recomputes_after_every_swap(folder: Path) -> None:
+    run = make(folder, options_for(KvPolicy.RECOMPUTE))
+    list(run.loop.prompt([1, 2, 3, 4]))
+    list(run.loop.generate(12))
+    assert run.log.count("clear") == 2
+    assert run.engine.cells == [(token, 2) for token in run.loop.text[:-1]]
+
+
+def test_shift_never_recomputes(folder: Path) -> None:
+    run = make(folder, options_for(KvPolicy.SHIFT))
+    list(run.loop.prompt([1, 2, 3, 4]))
+    list(run.loop.generate(16))
+    assert "clear" not in run.log
+    assert ("shift", 2, 6) in run.log  # half of the 13 that may go
+    assert [token for token, _ in run.engine.cells] == run.loop.text[:2] + run.loop.text[8:-1]
+
+
+def test_the_last_block_is_learned_only_when_it_is_needed(folder: Path) -> None:
+    run = make(folder, options_for(KvPolicy.REUSE))
+    list(run.loop.prompt([1]))
+    list(run.loop.generate(8))
+    assert len(run.trainer.windows) == 1
+    assert run.loop.blocks[-1].loss_after is None
+    run.loop.settle()
+    assert len(run.trainer.windows) == 2
+    assert run.loop.blocks[-1].loss_after == 1.0
+
+
+def test_absorbing_swaps_once(folder: Path) -> None:
+    run = make(folder, options_for(KvPolicy.REUSE))
+    reports = list(run.loop.absorb(list(range(10))))
+    assert [report.tokens for report in reports] == [4, 4, 2]
+    assert all(report.absorbed for report in reports)
+    assert [event for event in run.log if isinstance(event, tuple) and event[0] == "swap"] == [
+        ("swap", 3)
+    ]
+
+
+def test_a_reader_that_stops_loses_no_token(folder: Path) -> None:
+    run = make(folder, options_for(KvPolicy.REUSE))
+    list(run.loop.prompt([1]))
+    events = run.loop.generate(None)
+    for _ in range(6):  # four tokens, the first block's report, one token more
+        next(events)
+    events.close()
+    check_blocks(run, 1)
+    assert [block.tokens for block in run.loop.blocks] == [4, 1]
+    list(run.loop.generate(3))
+    check_blocks(run, 1)
+
+
+def test_without_a_trainer_the_cache_is_managed_alike(folder: Path) -> None:
+    log: list[object] = []
+    loop = TempLoraLoop(FakeEngine(16, log), None, options_for(KvPolicy.REUSE))
+    list(loop.prompt(list(range(100))))
+    assert len(ids(loop.generate(50))) == 50
+    assert all(block.loss_after is None for block in loop.blocks)
