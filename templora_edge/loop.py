@@ -12,7 +12,7 @@ trained on for nothing.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from templora_edge import memory, windows
@@ -96,7 +96,7 @@ class TempLoraLoop:
         else:
             self.text.extend(tokens)
 
-    def generate(self, n_predict: int | None) -> Iterator[Token | BlockReport]:
+    def generate(self, n_predict: int | None) -> Generator[Token | BlockReport, None, None]:
         """Write ``n_predict`` tokens (None: without limit), or until the model ends the text.
 
         The text must not be empty. A block's report follows once it is learned; the last one's,

@@ -160,7 +160,9 @@ class TempLora:
     @property
     def peak_rss_bytes(self) -> int:
         """Highest resident memory of both processes, pages they share counted twice."""
-        return memory.peak_resident() + (self._trainer.peak_rss_bytes if self._trainer else 0)
+        both = memory.peak_resident() + (self._trainer.peak_rss_bytes if self._trainer else 0)
+        # the kernel's peaks lag a little behind what was read at a block's end
+        return max(both, *(block.rss_bytes for block in self._loop.blocks), 0)
 
     def generate(
         self,
@@ -257,7 +259,7 @@ class TempLora:
         vocab = self._engine.model.vocab
         if chat:
             prompt = self._engine.model.chat_prompt(prompt).removeprefix(vocab.text(vocab.bos))
-        tokens = self._tokenize(prompt, parse_special=True) if prompt else []
+        tokens = self._tokenize(prompt, parse_special=True)
         if not tokens and not self._loop.text:
             raise PromptError("the prompt is empty; expected some text to continue")
         done = 0
@@ -268,6 +270,8 @@ class TempLora:
             yield Absorbed(done, len(tokens), report)
 
     def _tokenize(self, text: str, *, parse_special: bool = False) -> list[int]:
+        if not text:
+            return []  # not even BOS
         return self._engine.model.vocab.tokenize(
             text, add_special=not self._loop.text, parse_special=parse_special
         )

@@ -7,6 +7,7 @@ import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import gguf
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -98,7 +99,7 @@ def tiny_engine(tiny_gguf: Callable[[str], Path]) -> Iterator[LlamaEngine]:
 @pytest.fixture(scope="session")
 def tokens() -> list[int]:
     """256 token ids that any test model knows."""
-    return np.random.default_rng(3).integers(1, 300, 256).tolist()
+    return [int(token) for token in np.random.default_rng(3).integers(1, 300, 256)]
 
 
 @pytest.fixture(scope="session")
@@ -159,3 +160,22 @@ def bundled_tokens(n: int) -> list[int]:
     """The first ``n`` tokens of a text, for the bundled model."""
     with LlamaEngine(BUNDLED_MODEL, EXACT) as engine:
         return (engine.model.vocab.tokenize(TEXT * 20))[:n]
+
+
+def assert_close_to_hf(model: torch.nn.Module, path: Path, tokens: Sequence[int]) -> None:
+    """transformers' own model, the sidecar and llama.cpp agree on the F32 GGUF ``path``."""
+    with torch.inference_mode():
+        reference = model(input_ids=torch.tensor([list(tokens)])).logits[0].float().numpy()
+    sidecar = sidecar_logits(LoraTrainer(GgufBase(path), LoraOptions(rank=4)), tokens)
+    with LlamaEngine(path, EXACT) as engine:
+        served = engine_logits(engine, tokens)
+    np.testing.assert_allclose(sidecar, reference, atol=1e-3)
+    np.testing.assert_allclose(served, reference, atol=2e-3)
+
+
+def assert_same_tensors(ours: Path, theirs: Path) -> None:
+    a, b = ({t.name: t for t in gguf.GGUFReader(path).tensors} for path in (ours, theirs))
+    assert a.keys() == b.keys()
+    for name, tensor in a.items():
+        assert tensor.tensor_type == b[name].tensor_type, name
+        np.testing.assert_array_equal(tensor.data, b[name].data, err_msg=name)

@@ -10,6 +10,7 @@ import torch
 from conftest import (
     EXACT,
     Floats,
+    assert_same_tensors,
     bundled_tokens,
     engine_logits,
     run_upstream,
@@ -86,7 +87,7 @@ def test_the_swapped_adapter_equals_the_merged_model(
 ) -> None:
     trainer = trained(tiny_engine.model.path, tokens)
     trainer.write(tmp_path / "adapter.gguf")
-    trainer.model.save_pretrained(tmp_path / "peft")
+    trainer.model.save_pretrained(str(tmp_path / "peft"))
     peft = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(tiny_hf), tmp_path / "peft")
     merged = peft.merge_and_unload()
     merged.save_pretrained(tmp_path / "merged")
@@ -97,16 +98,6 @@ def test_the_swapped_adapter_equals_the_merged_model(
     with LlamaEngine(tmp_path / "merged.gguf", EXACT) as engine:
         difference = engine_logits(engine, tokens) - engine_logits(tiny_engine, tokens)
     assert np.abs(difference).max() <= 2e-3
-
-
-def assert_same_tensors(ours: Path, theirs: Path) -> None:
-    a, b = (
-        {t.name: t for t in gguf.GGUFReader(path).tensors} for path in (ours, theirs)
-    )
-    assert a.keys() == b.keys()
-    for name, tensor in a.items():
-        assert tensor.tensor_type == b[name].tensor_type, name
-        np.testing.assert_array_equal(tensor.data, b[name].data, err_msg=name)
 
 
 def assert_same_metadata(ours: Path, theirs: Path, *prefixes: str) -> None:
@@ -128,7 +119,7 @@ def test_adapter_equals_upstreams(
     llama_cpp_source: Path,
     tmp_path: Path,
 ) -> None:
-    trained(tiny_gguf("f32"), tokens).model.save_pretrained(tmp_path / "peft")
+    trained(tiny_gguf("f32"), tokens).model.save_pretrained(str(tmp_path / "peft"))
     ours, theirs = tmp_path / "ours.gguf", tmp_path / "theirs.gguf"
     peft_to_gguf.convert(tmp_path / "peft", ours, tiny_gguf("f32"))
     script = llama_cpp_source / "convert_lora_to_gguf.py"

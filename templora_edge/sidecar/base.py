@@ -77,5 +77,5 @@ def _fill_rope(model: LlamaForCausalLM, gguf: GgufBase) -> None:
     """Compute RoPE's frequencies, which the meta device left empty, with Llama 3.x's divisors."""
     rotary = type(model.model.rotary_emb)(model.config)
     if "rope_freqs.weight" in gguf.tensors:
-        rotary.inv_freq /= torch.from_numpy(gguf.dequantize("rope_freqs.weight"))
+        rotary.inv_freq /= torch.tensor(gguf.dequantize("rope_freqs.weight"))
     model.model.rotary_emb = rotary

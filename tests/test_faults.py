@@ -1,0 +1,151 @@
+"""Runs that are interrupted or killed, for real."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from templora_edge.assets import BUNDLED_MODEL
+from templora_edge.config import LoraOptions
+from templora_edge.errors import InsufficientMemoryError, OutputError, SidecarError
+from templora_edge.sidecar.process import SidecarTrainer
+from templora_edge.workspace import PREFIX, Workspace, default_root
+
+TEMPLORA = [sys.executable, "-m", "templora_edge.cli"]
+
+
+def leftovers() -> list[Path]:
+    return list(default_root().glob(f"{PREFIX}*"))
+
+
+class Run:
+    """A long `templora generate` that has made its first swap."""
+
+    def __init__(self, *arguments: object) -> None:
+        self.process = subprocess.Popen(
+            [*TEMPLORA, "generate", "-p", "It was", "-n", "100000", "-c", "128", "--block", "16",
+             "--ignore-eos", "-s", "1", *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+        assert self.process.stderr is not None
+        self.lines: list[str] = []
+        for line in self.process.stderr:
+            self.lines.append(line)
+            if line.startswith("block 2 "):
+                break
+        [self.sidecar] = psutil.Process(self.process.pid).children()
+
+    def finish(self) -> int:
+        _, rest = self.process.communicate(timeout=60)
+        self.lines += rest.splitlines(keepends=True)
+        self.sidecar_is_gone()
+        return self.process.returncode
+
+    def sidecar_is_gone(self) -> None:
+        psutil.wait_procs([self.sidecar], timeout=30)
+        assert not self.sidecar.is_running() or self.sidecar.status() == psutil.STATUS_ZOMBIE
+
+    def errors(self) -> list[str]:
+        return [line.strip() for line in self.lines if not line.startswith("block ")]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_signals_leave_nothing(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    run = Run("--report", tmp_path / "report.json")
+    run.process.send_signal(number)
+    assert run.finish() == code
+    assert run.errors() == []
+    assert not leftovers()
+    report = json.loads((tmp_path / "report.json").read_text())  # what there was is reported
+    assert report["total"]["finished"] is False
+    assert len(report["blocks"]) >= 2
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_a_killed_run_ends_its_sidecar_and_the_next_one_cleans_up() -> None:
+    run = Run()
+    run.process.kill()
+    run.finish()
+    for path in leftovers():  # what the kill left is removed by the next start, and only that
+        assert path.is_dir()
+    with Workspace() as workspace:
+        assert leftovers() == [workspace.path]
+    assert not leftovers()
+
+
+def test_a_killed_sidecar_is_one_line(tmp_path: Path) -> None:
+    run = Run("--report", tmp_path / "report.json")
+    run.sidecar.kill()
+    assert run.finish() == 1
+    [error] = run.errors()
+    assert error.startswith("templora: the training process was killed (signal 9)")
+    assert not leftovers()
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert sum(block["tokens"] for block in report["blocks"]) == report["total"]["tokens"] > 0
+
+
+def test_workspaces_of_living_runs_are_left_alone(tmp_path: Path) -> None:
+    with Workspace(tmp_path) as first, Workspace(tmp_path) as second:
+        assert first.path.is_dir()
+        assert first.path != second.path
+    (tmp_path / f"{PREFIX}stale").mkdir()
+    (tmp_path / f"{PREFIX}file").write_text("not ours: we make folders only")
+    with Workspace(tmp_path):
+        assert not (tmp_path / f"{PREFIX}stale").exists()
+    assert [path.name for path in tmp_path.iterdir()] == [f"{PREFIX}file"]
+    with pytest.raises(OutputError, match="TMPDIR"):
+        Workspace(tmp_path / "missing")
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file may grow past 100 kB, in this process and its children: a disk that fills up."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_temporary_storage_that_fills_up(tmp_path: Path) -> None:
+    with SidecarTrainer(BUNDLED_MODEL, LoraOptions(), 1, tmp_path) as trainer:
+        trainer.train([], range(1, 20))
+        with pytest.raises(OutputError, match="no adapter can be written there"):
+            trainer.export()
+
+
+def test_an_adapter_that_does_not_fit_the_memory(tmp_path: Path) -> None:
+    with SidecarTrainer(BUNDLED_MODEL, LoraOptions(rank=200_000), 1, tmp_path) as trainer:
+        limit = 2**31
+        psutil.Process(trainer.pid).rlimit(psutil.RLIMIT_AS, (limit, limit))
+        with pytest.raises(InsufficientMemoryError, match="does not fit the memory"):
+            trainer.wait_ready()
+
+
+def test_a_sidecar_whose_base_vanishes(tmp_path: Path) -> None:
+    with SidecarTrainer(tmp_path / "gone.gguf", LoraOptions(), 1, tmp_path) as trainer:
+        with pytest.raises(Exception, match=r"gone\.gguf: no such file"):
+            trainer.wait_ready()
+        with pytest.raises(SidecarError):
+            trainer.train([], [1, 2])
+    with pytest.raises(SidecarError, match="closed"):
+        trainer.train([], [1, 2])
+
+
+def test_the_sidecar_ignores_ctrl_c(tmp_path: Path) -> None:
+    with SidecarTrainer(BUNDLED_MODEL, LoraOptions(rank=4), 1, tmp_path) as trainer:
+        trainer.wait_ready()
+        os.kill(trainer.pid, signal.SIGINT)
+        assert trainer.train([1], range(2, 20)).loss_after > 0

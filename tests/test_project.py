@@ -1,0 +1,89 @@
+"""The house keeps its shape: import contracts, lazy loading, the package as it is installed."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")
+
+
+def copy_of_the_source(folder: Path) -> Path:
+    for name in ("templora_edge", "converters"):
+        shutil.copytree(
+            ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.gguf")
+        )
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [LINT_IMPORTS, "--no-cache"], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "contract"),
+    [
+        ("templora_edge/engine/sampler.py", "import torch", "engine never reaches torch"),
+        ("templora_edge/sidecar/trainer.py", "import llama_cpp", "sidecar never reaches llama_cpp"),
+        ("templora_edge/loop.py", "import torch", "the loop"),
+        ("templora_edge/loop.py", "import templora_edge.engine", "the loop"),
+        ("templora_edge/session.py", "import rich", "only cli imports typer"),
+        ("templora_edge/config.py", "import templora_edge.loop", "Data flows one way"),
+    ],
+)
+def test_contracts_are_enforced(module: str, line: str, contract: str, tmp_path: Path) -> None:
+    folder = copy_of_the_source(tmp_path)
+    path = folder / module
+    path.write_text(path.read_text() + f"\n{line}\n")
+    result = lint_imports(folder)
+    assert result.returncode == 1
+    assert [row for row in result.stdout.splitlines() if contract in row and "BROKEN" in row]
+
+
+def test_contracts_hold(tmp_path: Path) -> None:
+    result = lint_imports(copy_of_the_source(tmp_path))
+    assert result.returncode == 0, result.stdout
+
+
+def modules_after(statement: str) -> set[str]:
+    script = f"import sys\n{statement}\nprint(*sys.modules)"
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    return set(output.stdout.decode().split())
+
+
+@pytest.mark.parametrize("statement", ["import templora_edge.cli.app", "import templora_edge"])
+def test_importing_loads_no_heavy_library(statement: str) -> None:
+    assert not modules_after(statement) & {"torch", "transformers", "peft", "llama_cpp", "gguf"}
+
+
+def test_the_parents_half_of_the_sidecar_loads_no_torch() -> None:
+    assert "torch" not in modules_after("import templora_edge.session")
+
+
+def test_the_wheel_holds_the_model_and_the_converters(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", tmp_path, ROOT],
+        check=True,
+        capture_output=True,
+    )
+    [wheel] = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {path for path in names if path.endswith(".gguf")}
+    assert {"converters/peft_to_gguf.py", "templora_edge/py.typed"} <= names
+    assert not any(name.startswith(("tests", "scripts")) for name in names)
+
+
+def test_examples_run() -> None:
+    for example in sorted((ROOT / "examples").glob("*.py")):
+        result = subprocess.run(
+            [sys.executable, example], capture_output=True, text=True, check=False, timeout=300
+        )
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.strip()

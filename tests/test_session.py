@@ -1,0 +1,146 @@
+"""The Python API on the bundled model."""
+
+import hashlib
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+
+import templora_edge
+from templora_edge import Absorbed, BlockReport, Piece, SamplingOptions, TempLora
+from templora_edge.assets import BUNDLED_MODEL
+from templora_edge.engine import LlamaEngine
+from templora_edge.errors import OptionError, OutputError, PromptError, UnsupportedModelError
+from templora_edge.workspace import default_root
+
+SAMPLING = SamplingOptions(seed=3, ignore_eos=True)
+PROMPT = "The old captain looked at the sea, and"
+
+
+def long_text(n_words: int) -> str:
+    return " ".join(f"the captain said {i % 7} words to the sailor" for i in range(n_words // 8))
+
+
+def write(seed: int) -> str:
+    with TempLora(n_ctx=256, block_len=64, seed=seed, n_threads=1) as text:
+        sampling = SamplingOptions(seed=seed, ignore_eos=True)
+        return "".join(p.text for p in text.generate(PROMPT, n_predict=200, sampling=sampling))
+
+
+def test_a_seed_fixes_the_text() -> None:
+    first = write(seed=1)
+    assert first == write(seed=1)
+    assert first != write(seed=2)
+    assert len(first) > 200
+
+
+def test_generation_swaps_and_learns() -> None:
+    digest = hashlib.sha256(BUNDLED_MODEL.read_bytes()).hexdigest()
+    with TempLora(n_ctx=256, block_len=64) as text:
+        events = list(text.stream(PROMPT, n_predict=256, sampling=SAMPLING))
+        reports = [event for event in events if isinstance(event, BlockReport)]
+        assert [report.tokens for report in reports] == [64] * 4
+        for report in reports[:-1]:
+            assert report.loss_before is not None
+            assert report.loss_after is not None
+            assert report.loss_after < report.loss_before
+            assert min(report.generate_s, report.train_s, report.convert_s, report.swap_s) > 0
+        assert reports[-1].loss_after is None
+        assert text.peak_rss_bytes >= max(report.rss_bytes for report in reports) > 2**20
+        assert text.blocks == tuple(reports)
+    assert hashlib.sha256(BUNDLED_MODEL.read_bytes()).hexdigest() == digest
+    assert not list(default_root().glob("templora-*"))
+
+
+def test_a_long_prompt_is_absorbed_first() -> None:
+    with TempLora(n_ctx=128, block_len=32) as text:
+        events = list(text.stream(long_text(300), n_predict=8, sampling=SAMPLING))
+        kinds = [type(event) for event in events]
+        n_absorbed = kinds.count(Absorbed)
+        assert kinds == [Absorbed] * n_absorbed + [Piece] * 8 + [BlockReport]
+        absorbed = [event for event in events if isinstance(event, Absorbed)]
+        assert absorbed[0].done == 0
+        assert absorbed[-1].done == absorbed[-1].total == text.n_tokens - 8
+        losses = [block.loss_before for block in text.blocks if block.loss_before is not None]
+        assert losses[-1] < losses[0], "a repetitive prompt was not learned"
+
+
+def test_absorbing_a_text_lowers_its_perplexity() -> None:
+    story = long_text(400)
+    with TempLora(n_ctx=128, block_len=32, templora=False) as text:
+        base = text.score(story)
+    with TempLora(n_ctx=128, block_len=32) as text:
+        streamed = text.score(story)
+        again = text.score(story)
+    assert base.tokens == streamed.tokens
+    assert streamed.ppl < base.ppl
+    assert again.ppl < streamed.ppl
+
+
+def test_the_text_goes_on_over_calls() -> None:
+    with TempLora(n_ctx=256, block_len=64) as text:
+        first = len(list(text.generate(PROMPT, n_predict=70, sampling=SAMPLING)))
+        n_prompt = text.n_tokens - first
+        list(text.generate(n_predict=70, sampling=SAMPLING))
+        list(text.generate(" and then", n_predict=10, sampling=SAMPLING))
+        assert text.n_tokens > n_prompt + 150
+        assert sum(block.tokens for block in text.blocks) == 150
+
+
+def test_saved_adapter(tmp_path: Path) -> None:
+    with TempLora(n_ctx=256, block_len=64, rank=4) as text:
+        list(text.generate(PROMPT, n_predict=80, sampling=SAMPLING))
+        text.save_adapter(tmp_path / "kept.gguf")
+        assert text.blocks[-1].loss_after is not None, "the last block is not in it"
+        with pytest.raises(OutputError, match="nowhere"):
+            text.save_adapter(tmp_path / "nowhere" / "kept.gguf")
+    assert not list(default_root().glob("templora-*"))
+    reader = gguf.GGUFReader(tmp_path / "kept.gguf")
+    assert len(reader.tensors) == 6 * 7 * 2
+    with LlamaEngine(BUNDLED_MODEL) as engine:
+        engine.swap(tmp_path / "kept.gguf")
+    with TempLora(templora=False) as text, pytest.raises(OptionError):
+        text.save_adapter(tmp_path / "none.gguf")
+
+
+def test_pieces_are_whole_characters() -> None:
+    """Random weights write random bytes: what is not UTF-8 is replaced, nothing is cut."""
+    prompt = "日本語の文章と絵文字🙂🙂" * 4
+    with TempLora(n_ctx=256, block_len=64, templora=False) as text:
+        sampling = SamplingOptions(temperature=50, top_k=0, top_p=1, min_p=0, seed=1)
+        pieces = list(text.generate(prompt, n_predict=200, sampling=sampling))
+        tokens = [piece.token for piece in pieces if piece.token is not None]
+        whole = text._engine.model.vocab.detokenize(tokens)
+    assert "".join(piece.text for piece in pieces) == whole
+    assert "\N{REPLACEMENT CHARACTER}" in whole, "no broken character occurred: an empty test"
+
+
+def test_bad_requests() -> None:
+    with TempLora(n_ctx=128, templora=False) as text:
+        with pytest.raises(PromptError, match="empty"):
+            list(text.generate(""))
+        assert text.absorb("") == []
+    with pytest.raises(OptionError, match="smaller than the context"):
+        TempLora(n_ctx=128, block_len=128)
+    with pytest.raises(OptionError, match="learning rate"):
+        TempLora(n_ctx=128, learning_rate=0)
+
+
+def test_unsupported_architecture_names_the_supported_ones(tmp_path: Path) -> None:
+    path = tmp_path / "rwkv.gguf"
+    writer = gguf.GGUFWriter(path, "rwkv6")
+    writer.add_tensor("token_embd.weight", np.zeros((4, 32), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(UnsupportedModelError, match=r"'rwkv6'.*supported: .*llama.*--no-templora"):
+        TempLora(path)
+
+
+def test_public_names() -> None:
+    for name in templora_edge.__all__:
+        assert getattr(templora_edge, name).__name__ == name
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = templora_edge.nothing
