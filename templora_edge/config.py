@@ -151,6 +151,7 @@ class LoraOptions:
     """The adapter's output is scaled by alpha / rank."""
     dropout: float = 0.05
     learning_rate: float = 5e-5
+    """Right for text the model writes itself; text that is given stands more (docs/log.md)."""
     warmup_blocks: int = 2
     """Blocks over which the learning rate rises to its full value."""
     epochs: int = 2
@@ -166,13 +167,3 @@ class LoraOptions:
         _require(
             self.warmup_blocks >= 0, f"warm-up is {self.warmup_blocks} blocks; expected 0 or more"
         )
-
-
-LEARNING_RATES: Final = ((100e6, 7e-4), (float("inf"), 5e-5))
-"""(parameters below, learning rate). The first row is measured (docs/log.md); the second is the
-paper's, for 7B bases."""
-
-
-def preset_learning_rate(n_params: int) -> float:
-    """Learning rate for a base of ``n_params`` parameters."""
-    return next(rate for bound, rate in LEARNING_RATES if n_params < bound)

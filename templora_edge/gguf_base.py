@@ -1,6 +1,7 @@
 """Read-only view of a base GGUF: its metadata and its tensors, mapped, never copied."""
 
 import hashlib
+import struct
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,10 +12,34 @@ import numpy.typing as npt
 from templora_edge.errors import ModelFileError
 
 MAGIC: Final = b"GGUF"
+MAX_ARRAY: Final = 1024
+"""Longest metadata array that is read: the vocabularies are longer, all settings are shorter."""
+
+
+class _Reader(gguf.GGUFReader):
+    """gguf's reader, without the vocabulary, on whose entries it spends many seconds."""
+
+    def _get_field_parts(
+        self, orig_offs: int, raw_type: int
+    ) -> tuple[int, list[npt.NDArray[Any]], list[int], list[gguf.GGUFValueType]]:
+        if raw_type == gguf.GGUFValueType.ARRAY:
+            item_type, length = struct.unpack_from("<IQ", self.data.data, orig_offs)
+            if length > MAX_ARRAY:
+                size = self._array_bytes(orig_offs + 12, item_type, length)
+                return 12 + size, [], [], [gguf.GGUFValueType.ARRAY]
+        return super()._get_field_parts(orig_offs, raw_type)
+
+    def _array_bytes(self, offset: int, item_type: int, length: int) -> int:
+        if item_type != gguf.GGUFValueType.STRING:
+            return length * np.dtype(self.gguf_scalar_to_np[gguf.GGUFValueType(item_type)]).itemsize
+        end = offset
+        for _ in range(length):
+            end += 8 + struct.unpack_from("<Q", self.data.data, end)[0]
+        return end - offset
 
 
 class GgufBase:
-    """A GGUF model file, opened read-only.
+    """A GGUF model file, opened read-only. Metadata arrays longer than `MAX_ARRAY` read as absent.
 
     Raises:
         ModelFileError: the path is missing, a directory, not a GGUF, or damaged.
@@ -23,8 +48,8 @@ class GgufBase:
     def __init__(self, path: Path) -> None:
         check_is_gguf(path)
         try:
-            self._reader = gguf.GGUFReader(path)
-        except (ValueError, IndexError, KeyError, OverflowError, MemoryError) as error:
+            self._reader = _Reader(path)
+        except (ValueError, LookupError, OverflowError, MemoryError, struct.error) as error:
             raise ModelFileError(
                 f"{path}: damaged or truncated GGUF ({error}); expected a whole file, "
                 f"found {path.stat().st_size} bytes; download or convert it again"
@@ -57,7 +82,7 @@ class GgufBase:
         if "{arch}" in key:
             key = key.replace("{arch}", self.architecture)
         field = self._reader.get_field(key)
-        return default if field is None else field.contents()
+        return default if field is None or not field.data else field.contents()
 
     def require(self, key: str) -> Any:
         """As `get`, for a key that a model of this architecture cannot do without.

@@ -15,7 +15,6 @@ from templora_edge.config import (
     KvPolicy,
     LoraOptions,
     SamplingOptions,
-    preset_learning_rate,
 )
 from templora_edge.errors import OptionError
 from templora_edge.metrics import Score
@@ -100,7 +99,3 @@ def test_contradictions_are_rejected_when_built(make: object, words: str) -> Non
     with pytest.raises(OptionError) as caught:
         make()
     assert words in str(caught.value)
-
-
-def test_small_bases_learn_faster() -> None:
-    assert preset_learning_rate(7_000_000) > preset_learning_rate(7_000_000_000) == 5e-5

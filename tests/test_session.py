@@ -54,7 +54,7 @@ def test_generation_swaps_and_learns() -> None:
 
 
 def test_a_long_prompt_is_absorbed_first() -> None:
-    with TempLora(n_ctx=128, block_len=32) as text:
+    with TempLora(n_ctx=128, block_len=32, learning_rate=7e-4) as text:
         events = list(text.stream(long_text(300), n_predict=8, sampling=SAMPLING))
         kinds = [type(event) for event in events]
         n_absorbed = kinds.count(Absorbed)
@@ -70,7 +70,7 @@ def test_absorbing_a_text_lowers_its_perplexity() -> None:
     story = long_text(400)
     with TempLora(n_ctx=128, block_len=32, templora=False) as text:
         base = text.score(story)
-    with TempLora(n_ctx=128, block_len=32) as text:
+    with TempLora(n_ctx=128, block_len=32, learning_rate=7e-4) as text:
         streamed = text.score(story)
         again = text.score(story)
     assert base.tokens == streamed.tokens

@@ -112,9 +112,9 @@ def generate(
         typer.Option("--alpha", metavar="X", help="Adapter scale is alpha / rank; default: rank."),
     ] = None,
     learning_rate: Annotated[
-        float | None,
-        typer.Option("--learning-rate", metavar="X", help="Default: a preset by model size."),
-    ] = None,
+        float,
+        typer.Option("--learning-rate", metavar="X", help="Too much, and the text repeats itself."),
+    ] = 5e-5,
     epochs: Annotated[
         int, typer.Option("--epochs", min=1, metavar="N", help="Training steps a block.")
     ] = 2,
