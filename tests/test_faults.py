@@ -29,6 +29,8 @@ class Run:
     """A long `templora generate` that has made its first swap."""
 
     def __init__(self, *arguments: object) -> None:
+        # a test run in the background of a script ignores Ctrl-C, which children inherit
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         self.process = subprocess.Popen(
             [*TEMPLORA, "generate", "-p", "It was", "-n", "100000", "-c", "128", "--block", "16",
              "--ignore-eos", "-s", "1", *map(str, arguments)],
