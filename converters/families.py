@@ -1,19 +1,23 @@
-"""What differs between the model families Temp-LoRA can train, in one table.
+"""The model families Temp-LoRA can train, in one table.
 
-llama.cpp and transformers lay the same network out differently: tensors have other names, and the
-llama family's query and key rows are reordered for llama.cpp's interleaved RoPE.
+llama.cpp and transformers lay the same network out differently: tensors have other names, the llama
+family's query and key rows are reordered, gemma's norms are stored plus one. Everything that
+differs between families is here; adding one is one entry and one test.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import gguf
 import numpy as np
 import numpy.typing as npt
 
 from templora_edge.errors import UnsupportedModelError
+from templora_edge.gguf_base import GgufBase
+
+Settings = dict[str, Any]
 
 GATED_MLP: Final = (
     "self_attn.q_proj",
@@ -24,19 +28,34 @@ GATED_MLP: Final = (
     "mlp.up_proj",
     "mlp.down_proj",
 )
+FUSED_QKV: Final = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+"""Layers that some files hold as the rows of one tensor, `attn_qkv`, in this order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
     """One llama.cpp architecture."""
 
-    architecture: str
-    """`general.architecture`."""
     arch: gguf.MODEL_ARCH
-    linear: tuple[str, ...]
+    model_class: str
+    """transformers' class."""
+    config: Callable[[GgufBase], Settings]
+    """What the class's config needs beyond `common_config`, from the GGUF's metadata."""
+    linear: tuple[str, ...] = GATED_MLP
     """Linear layers of a decoder layer, by transformers' name, all of which carry the adapter."""
     permuted: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Layers whose rows llama.cpp reorders -> the metadata key of their head count."""
+    norm_offset: float = 0.0
+    """Added to norm weights in the file."""
+    sliding_window_pattern: int = 1
+    """Every how many layers one has full attention; 1 is all of them."""
+    attention: str = "sdpa"
+    """transformers' attention implementation; sdpa knows no soft-capping."""
+
+    @property
+    def architecture(self) -> str:
+        """`general.architecture`."""
+        return gguf.MODEL_ARCH_NAMES[self.arch]
 
     def gguf_name(self, module: str) -> str | None:
         """llama.cpp's name (no suffix) of transformers' module ``module``, None if unknown."""
@@ -44,35 +63,148 @@ class Family:
         names = gguf.get_tensor_name_map(self.arch, max(layers, default=0) + 1)
         return names.get_name(module)
 
-
-LLAMA: Final = Family(
-    "llama",
-    gguf.MODEL_ARCH.LLAMA,
-    GATED_MLP,
-    MappingProxyType(
-        {
-            "self_attn.q_proj": "llama.attention.head_count",
-            "self_attn.k_proj": "llama.attention.head_count_kv",
-        }
-    ),
-)
-
-FAMILIES: Final = MappingProxyType({family.architecture: family for family in (LLAMA,)})
+    def layer_types(self, n_layers: int) -> list[str]:
+        """Transformers' names of the layers' kinds of attention."""
+        return [
+            "sliding_attention" if (i + 1) % self.sliding_window_pattern else "full_attention"
+            for i in range(n_layers)
+        ]
 
 
-def family_of(architecture: str, source: object) -> Family:
-    """The family of a llama.cpp architecture; ``source`` names the file in the message.
+ROPE: Final = MappingProxyType({"rope_type": "default", "rope_theta": 10000.0})
+"""A placeholder that transformers accepts; the frequencies come from sidecar/rope.py."""
+
+
+def common_config(base: GgufBase) -> Settings:
+    """Settings that all families share, by transformers' names.
 
     Raises:
-        UnsupportedModelError: it is not in the table.
+        ModelFileError: metadata is missing.
     """
-    try:
-        return FAMILIES[architecture]
-    except KeyError:
-        raise UnsupportedModelError(
-            f"{source}: Temp-LoRA does not support architecture {architecture!r}; supported: "
-            f"{', '.join(FAMILIES)}; --no-templora generates without it"
-        ) from None
+    heads = int(base.require("{arch}.attention.head_count"))
+    width = int(base.require("{arch}.embedding_length"))
+    return {
+        "vocab_size": int(base.tensor("token_embd.weight").shape[1]),
+        "hidden_size": width,
+        "intermediate_size": int(base.require("{arch}.feed_forward_length")),
+        "num_hidden_layers": int(base.require("{arch}.block_count")),
+        "num_attention_heads": heads,
+        "num_key_value_heads": int(base.get("{arch}.attention.head_count_kv", heads)),
+        "head_dim": int(base.get("{arch}.attention.key_length", width // heads)),
+        "max_position_embeddings": int(base.require("{arch}.context_length")),
+        "tie_word_embeddings": False,  # the head is ours, see sidecar/mapped.py
+        "pad_token_id": None,
+        "rope_parameters": dict(ROPE),
+    }
+
+
+def _rms(base: GgufBase) -> Settings:
+    return {"rms_norm_eps": float(base.require("{arch}.attention.layer_norm_rms_epsilon"))}
+
+
+def _llama(base: GgufBase) -> Settings:
+    return _rms(base) | {
+        "attention_bias": "blk.0.attn_q.bias" in base.tensors,
+        "mlp_bias": "blk.0.ffn_up.bias" in base.tensors,
+    }
+
+
+def _ministral(base: GgufBase) -> Settings:
+    context = int(base.require("{arch}.context_length"))
+    original = base.get("{arch}.rope.scaling.original_context_length", context)
+    scale = float(base.get("{arch}.attention.temperature_scale", 0.0))
+    rope = {"llama_4_scaling_beta": scale, "original_max_position_embeddings": int(original)}
+    return _rms(base) | {"rope_parameters": {**ROPE, **rope}}
+
+
+def _gemma(base: GgufBase) -> Settings:
+    settings = common_config(base)
+    layers, width = settings["num_hidden_layers"], settings["hidden_size"]
+    # llama.cpp tells the 27B models, which scale by width / heads, by their number of layers
+    big = layers == {"gemma2": 46, "gemma3": 62}[base.architecture]
+    scale = width // settings["num_attention_heads"] if big else settings["head_dim"]
+    window = int(base.get("{arch}.attention.sliding_window", 0))
+    return _rms(base) | {
+        "query_pre_attn_scalar": scale,
+        "final_logit_softcapping": None,  # the head is ours
+        "attn_logit_softcapping": base.get("{arch}.attn_logit_softcapping"),
+        "sliding_window": window or settings["max_position_embeddings"],
+        "layer_types": FAMILIES[base.architecture].layer_types(layers),
+    }
+
+
+def _gemma3(base: GgufBase) -> Settings:
+    rope = {"sliding_attention": dict(ROPE), "full_attention": dict(ROPE)}
+    return _gemma(base) | {"rope_parameters": rope}
+
+
+def _partial_rope(base: GgufBase) -> Settings:
+    head_dim = common_config(base)["head_dim"]
+    n_rot = int(base.get("{arch}.rope.dimension_count", head_dim))
+    return {"rope_parameters": {**ROPE, "partial_rotary_factor": n_rot / head_dim}}
+
+
+def _phi2(base: GgufBase) -> Settings:
+    epsilon = float(base.require("{arch}.attention.layer_norm_epsilon"))
+    return _partial_rope(base) | {"layer_norm_eps": epsilon}
+
+
+def _phi3(base: GgufBase) -> Settings:
+    # llama.cpp ignores the sliding window of phi3
+    return _rms(base) | _partial_rope(base) | {"bos_token_id": None, "eos_token_id": None}
+
+
+def _permuted(architecture: str) -> Mapping[str, str]:
+    key = f"{architecture}.attention.head_count"
+    return MappingProxyType({"self_attn.q_proj": key, "self_attn.k_proj": f"{key}_kv"})
+
+
+_ARCH: Final = gguf.MODEL_ARCH
+_PHI2_LINEAR: Final = (*FUSED_QKV, "self_attn.dense", "mlp.fc1", "mlp.fc2")
+_PHI3_LINEAR: Final = (
+    "self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj",
+)  # fmt: skip
+
+LLAMA: Final = Family(_ARCH.LLAMA, "LlamaForCausalLM", _llama, permuted=_permuted("llama"))
+MISTRAL3: Final = Family(
+    _ARCH.MISTRAL3, "Ministral3ForCausalLM", _ministral, permuted=_permuted("mistral3")
+)
+QWEN2: Final = Family(_ARCH.QWEN2, "Qwen2ForCausalLM", _rms)
+QWEN3: Final = Family(_ARCH.QWEN3, "Qwen3ForCausalLM", _rms)
+GEMMA2: Final = Family(
+    _ARCH.GEMMA2, "Gemma2ForCausalLM", _gemma,
+    norm_offset=1.0, sliding_window_pattern=2, attention="eager",
+)  # fmt: skip
+GEMMA3: Final = Family(
+    _ARCH.GEMMA3, "Gemma3ForCausalLM", _gemma3, norm_offset=1.0, sliding_window_pattern=6
+)
+PHI2: Final = Family(_ARCH.PHI2, "PhiForCausalLM", _phi2, linear=_PHI2_LINEAR)
+PHI3: Final = Family(_ARCH.PHI3, "Phi3ForCausalLM", _phi3, linear=_PHI3_LINEAR)
+
+FAMILIES: Final = MappingProxyType(
+    {
+        family.architecture: family
+        for family in (LLAMA, MISTRAL3, QWEN2, QWEN3, GEMMA2, GEMMA3, PHI2, PHI3)
+    }
+)
+
+
+def family_of(base: GgufBase) -> Family:
+    """The family of a base.
+
+    Raises:
+        UnsupportedModelError: it is not in the table, or has experts.
+    """
+    if base.get("{arch}.expert_count", 0):
+        what = f"a mixture of {base.get('{arch}.expert_count')} experts ({base.architecture})"
+    elif base.architecture not in FAMILIES:
+        what = f"architecture {base.architecture!r}"
+    else:
+        return FAMILIES[base.architecture]
+    raise UnsupportedModelError(
+        f"{base.path}: Temp-LoRA does not support {what}; supported: {', '.join(FAMILIES)}; "
+        "--no-templora generates without it"
+    )
 
 
 def rope_row_order(n_rows: int, n_heads: int) -> npt.NDArray[np.intp]:

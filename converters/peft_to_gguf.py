@@ -12,11 +12,15 @@ import numpy as np
 
 from converters.checkpoint import Floats, read_json, read_tensors
 from converters.families import FAMILIES, Family, family_of, rope_row_order
-from templora_edge.errors import AdapterError
+from templora_edge.errors import AdapterError, UnsupportedModelError
 from templora_edge.files import replacing
 from templora_edge.gguf_base import GgufBase
 
 _PEFT_NAME: Final = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<half>[AB])\.weight$")
+_ARCHITECTURES: Final = {
+    "mistral": "llama", "ministral3": "mistral3", "gemma3_text": "gemma3", "phi": "phi2",
+}  # fmt: skip
+"""transformers' model type -> llama.cpp's architecture, where they differ."""
 _UNSUPPORTED_SETTINGS: Final = ("use_dora", "modules_to_save", "alpha_pattern", "rank_pattern")
 
 
@@ -37,7 +41,7 @@ class AdapterTarget:
         Raises:
             UnsupportedModelError: its architecture is not in the table.
         """
-        family = family_of(base.architecture, base.path)
+        family = family_of(base)
         return cls(
             family,
             {module: int(base.require(key)) for module, key in family.permuted.items()},
@@ -54,14 +58,19 @@ class AdapterTarget:
         Raises:
             UnsupportedModelError: its model type is not in the table.
         """
-        heads = int(config.get("num_attention_heads") or 0)
-        counts = {"head_count": heads, "head_count_kv": config.get("num_key_value_heads", heads)}
         model_type = str(config.get("model_type"))
-        # transformers' mistral is llama.cpp's llama.
-        family = family_of("llama" if model_type == "mistral" else model_type, source)
+        architecture = _ARCHITECTURES.get(model_type, model_type)
+        if architecture not in FAMILIES:
+            raise UnsupportedModelError(
+                f"{source}: model type {model_type!r}; supported architectures: "
+                f"{', '.join(FAMILIES)}"
+            )
+        family = FAMILIES[architecture]
+        heads = config.get("num_attention_heads", 0)
+        counts = {"head_count": heads, "head_count_kv": config.get("num_key_value_heads", heads)}
         return cls(
             family,
-            {m: int(counts[key.rsplit(".", 1)[-1]]) for m, key in family.permuted.items()},
+            {m: int(counts[key.rpartition(".")[2]]) for m, key in family.permuted.items()},
         )
 
 
@@ -77,40 +86,68 @@ def gguf_tensors(weights: Mapping[str, Floats], target: AdapterTarget) -> dict[s
     Raises:
         AdapterError: names every weight that does not belong, at once.
     """
-    tensors: dict[str, Floats] = {}
+    pairs: dict[str, dict[str, Floats]] = {}
     problems: list[str] = []
     for name, value in weights.items():
         match = _PEFT_NAME.match(name)
         base_name = target.family.gguf_name(match["module"]) if match else None
         if match is None or base_name is None:
             problems.append(f"{name}: not a LoRA matrix of a {target.family.architecture} layer")
-            continue
-        if not base_name.startswith("blk."):
+        elif not base_name.startswith("blk."):
             problems.append(f"{name}: llama.cpp takes adapters on decoder layers only")
-            continue
-        base_name += ".weight"
-        suffix = match["module"].split(".", 3)[-1]
-        if target.shapes is not None:
-            shape = target.shapes.get(base_name)
-            axis = 1 if match["half"] == "A" else 0
-            if shape is None or value.shape[axis] != shape[axis]:
-                problems.append(f"{name}: shape {value.shape}, base tensor {base_name} is {shape}")
-                continue
-        if match["half"] == "A":
-            tensors[f"{base_name}.lora_a"] = value
-        elif heads := target.head_counts.get(suffix):
-            tensors[f"{base_name}.lora_b"] = value[rope_row_order(value.shape[0], heads)]
         else:
-            tensors[f"{base_name}.lora_b"] = value
-    for name in tensors:
-        other = name[:-1] + ("b" if name.endswith("a") else "a")
-        if other not in tensors:
-            problems.append(f"{name}: its other half, {other}, is missing")
+            heads = target.head_counts.get(match["module"].split(".", 3)[-1])
+            reorder = heads is not None and match["half"] == "B"
+            order = rope_row_order(value.shape[0], heads or 1) if reorder else slice(None)
+            pairs.setdefault(base_name, {})[match["half"].lower()] = value[order]
+    for name, pair in pairs.items():
+        for half in {"a", "b"} - pair.keys():
+            problems.append(f"{name}.weight.lora_{half} is missing")
+    pairs = {name: pair for name, pair in pairs.items() if len(pair) == 2}
+    if target.shapes is not None:
+        pairs = _fuse(pairs, target.shapes)
+        for name, pair in pairs.items():
+            shape = target.shapes.get(f"{name}.weight")
+            found = (pair["b"].shape[0], pair["a"].shape[1])
+            if found != shape:
+                problems.append(f"{name}: adapter for shape {found}, base tensor is {shape}")
     if problems:
         raise AdapterError("adapter does not fit the base: " + "; ".join(problems))
-    if not tensors:
+    if not pairs:
         raise AdapterError("adapter holds no LoRA matrices")
-    return tensors
+    return {
+        f"{name}.weight.lora_{half}": pair[half] for name, pair in pairs.items() for half in "ab"
+    }
+
+
+def _fuse(
+    pairs: dict[str, dict[str, Floats]], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, dict[str, Floats]]:
+    """Join the adapters of queries, keys and values where the base has one `attn_qkv` for them.
+
+    The joint adapter has three times the rank: A is the three A on top of each other, B the three
+    B on a diagonal. llama.cpp divides alpha by the rank it sees, so B is tripled.
+    """
+    joined: dict[str, dict[str, Floats]] = {}
+    for name, pair in pairs.items():
+        layer = name.rpartition(".")[0]
+        parts = [f"{layer}.{part}" for part in ("attn_q", "attn_k", "attn_v")]
+        fused = f"{layer}.attn_qkv"
+        if name not in parts or f"{name}.weight" in shapes or f"{fused}.weight" not in shapes:
+            joined[name] = pair
+        elif fused not in joined and all(part in pairs for part in parts):
+            halves = [pairs[part] for part in parts]
+            b = np.zeros(
+                (sum(h["b"].shape[0] for h in halves), sum(h["b"].shape[1] for h in halves)),
+                np.float32,
+            )
+            row = column = 0
+            for half in halves:
+                n_rows, rank = half["b"].shape
+                b[row : row + n_rows, column : column + rank] = half["b"] * len(parts)
+                row, column = row + n_rows, column + rank
+            joined[fused] = {"a": np.concatenate([h["a"] for h in halves]), "b": b}
+    return joined
 
 
 def write_adapter(

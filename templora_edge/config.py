@@ -10,6 +10,9 @@ from typing import Final
 
 from templora_edge.errors import OptionError
 
+DEFAULT_MAX_CTX: Final = 4096
+"""Context chosen for models trained on more, in tokens: a short window is the point."""
+
 MAX_SEED: Final = 2**32 - 2
 """Largest seed; llama.cpp reads 2**32 - 1 as "choose one" (LLAMA_DEFAULT_SEED)."""
 
@@ -166,4 +169,33 @@ class LoraOptions:
         _require(self.epochs >= 1, f"epochs is {self.epochs}; expected at least 1")
         _require(
             self.warmup_blocks >= 0, f"warm-up is {self.warmup_blocks} blocks; expected 0 or more"
+        )
+
+
+class TrainDtype(StrEnum):
+    """Precision of training's matrix products; adapter and optimizer are always fp32."""
+
+    AUTO = "auto"
+    """bf16 where a short measurement finds it clearly faster."""
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerOptions:
+    """How the training process runs."""
+
+    n_threads: int
+    n_ctx: int
+    """llama.cpp's context, in tokens."""
+    n_tokens: int
+    """The longest update: train prefix and block."""
+    dtype: TrainDtype = TrainDtype.AUTO
+    memory_bytes: int | None = None
+    """Private memory it may use; None is what is available when it starts."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.memory_bytes is None or self.memory_bytes > 0,
+            f"train memory is {self.memory_bytes} bytes; expected above 0",
         )

@@ -13,11 +13,14 @@ from converters.families import family_of
 from templora_edge import memory
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.config import (
+    DEFAULT_MAX_CTX,
     BlockOptions,
     EngineOptions,
     KvPolicy,
     LoraOptions,
     SamplingOptions,
+    TrainDtype,
+    TrainerOptions,
 )
 from templora_edge.engine import LlamaEngine
 from templora_edge.engine.engine import default_threads
@@ -70,6 +73,8 @@ class TempLora:
         n_batch: tokens llama.cpp decodes at a time.
         n_threads: cores for llama.cpp; 0 is all physical ones.
         n_threads_train: cores for training; 0 is as n_threads. The two never run at once.
+        train_dtype: auto, fp32 or bf16: precision of training's matrix products.
+        train_memory_bytes: private memory training may use; None is what is available.
         seed: of the adapter's initial weights and dropout.
 
     Raises:
@@ -96,17 +101,30 @@ class TempLora:
         n_batch: int = 512,
         n_threads: int = 0,
         n_threads_train: int = 0,
+        train_dtype: TrainDtype | str = TrainDtype.AUTO,
+        train_memory_bytes: int | None = None,
         seed: int = 0,
     ) -> None:
         policy = KvPolicy(kv_policy)
         threads = n_threads or default_threads()
-        self.engine_options = EngineOptions(
-            n_ctx=n_ctx, n_batch=n_batch, n_threads=threads, swa_full=policy is KvPolicy.SHIFT
-        )
         self.base = GgufBase(BUNDLED_MODEL if model is None else Path(model))
+        trained_ctx = int(self.base.get("{arch}.context_length", DEFAULT_MAX_CTX))
+        self.block_options = BlockOptions.for_context(
+            n_ctx or min(trained_ctx, DEFAULT_MAX_CTX),
+            block_len=block_len,
+            prefix_len=prefix_len,
+            train_prefix_len=train_prefix_len,
+            kv_policy=policy,
+        )
+        self.engine_options = EngineOptions(
+            n_ctx=self.block_options.n_ctx,
+            n_batch=n_batch,
+            n_threads=threads,
+            swa_full=policy is KvPolicy.SHIFT,
+        )
         self.lora_options: LoraOptions | None = None
         if templora:
-            family_of(self.base.architecture, self.base.path)
+            family_of(self.base)
             self.lora_options = LoraOptions(
                 rank=rank,
                 alpha=rank if alpha is None else alpha,
@@ -118,22 +136,19 @@ class TempLora:
             self._trainer: SidecarTrainer | None = None
             if self.lora_options is not None:
                 workspace = stack.enter_context(Workspace())
+                trainer_options = TrainerOptions(
+                    n_threads=n_threads_train or threads,
+                    n_ctx=self.block_options.n_ctx,
+                    n_tokens=self.block_options.train_prefix_len + self.block_options.block_len,
+                    dtype=TrainDtype(train_dtype),
+                    memory_bytes=train_memory_bytes,
+                )
                 self._trainer = stack.enter_context(
                     SidecarTrainer(
-                        self.base.path,
-                        self.lora_options,
-                        n_threads_train or threads,
-                        workspace.path,
+                        self.base.path, self.lora_options, trainer_options, workspace.path
                     )
                 )
             self._engine = stack.enter_context(LlamaEngine(self.base.path, self.engine_options))
-            self.block_options = BlockOptions.for_context(
-                self._engine.n_ctx,
-                block_len=block_len,
-                prefix_len=prefix_len,
-                train_prefix_len=train_prefix_len,
-                kv_policy=policy,
-            )
             if self._trainer is not None:
                 self._trainer.wait_ready()
             self._loop = TempLoraLoop(self._engine, self._trainer, self.block_options)

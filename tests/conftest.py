@@ -17,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from converters import hf_to_gguf
 from templora_edge.assets import BUNDLED_MODEL
-from templora_edge.config import EngineOptions, LoraOptions
+from templora_edge.config import EngineOptions, LoraOptions, TrainDtype, TrainerOptions
 from templora_edge.engine import LlamaEngine
 from templora_edge.gguf_base import GgufBase
 from templora_edge.sidecar.trainer import LoraTrainer
@@ -25,6 +25,8 @@ from templora_edge.sidecar.trainer import LoraTrainer
 ROOT = Path(__file__).parent.parent
 EXACT = EngineOptions(n_ctx=512, kv_type="f32", flash_attn=False, n_threads=1)
 """llama.cpp at its most exact, for parity."""
+
+TRAIN = TrainerOptions(n_threads=2, n_ctx=512, n_tokens=512, dtype=TrainDtype.FP32)
 
 Floats = npt.NDArray[np.float32]
 
@@ -149,7 +151,7 @@ def sidecar_logits(trainer: LoraTrainer, tokens: Sequence[int]) -> Floats:
 def trained(path: Path, tokens: Sequence[int], blocks: int = 2, seed: int = 0) -> LoraTrainer:
     """A trainer on ``path`` whose adapter has moved visibly."""
     options = LoraOptions(rank=8, alpha=16, learning_rate=5e-3, seed=seed)
-    trainer = LoraTrainer(GgufBase(path), options)
+    trainer = LoraTrainer(GgufBase(path), options, TRAIN)
     for index in range(blocks):
         begin = 64 * index
         trainer.train(tokens[max(0, begin - 32) : begin], tokens[begin : begin + 64])
@@ -166,7 +168,7 @@ def assert_close_to_hf(model: torch.nn.Module, path: Path, tokens: Sequence[int]
     """transformers' own model, the sidecar and llama.cpp agree on the F32 GGUF ``path``."""
     with torch.inference_mode():
         reference = model(input_ids=torch.tensor([list(tokens)])).logits[0].float().numpy()
-    sidecar = sidecar_logits(LoraTrainer(GgufBase(path), LoraOptions(rank=4)), tokens)
+    sidecar = sidecar_logits(LoraTrainer(GgufBase(path), LoraOptions(rank=4), TRAIN), tokens)
     with LlamaEngine(path, EXACT) as engine:
         served = engine_logits(engine, tokens)
     np.testing.assert_allclose(sidecar, reference, atol=1e-3)
@@ -179,3 +181,10 @@ def assert_same_tensors(ours: Path, theirs: Path) -> None:
     for name, tensor in a.items():
         assert tensor.tensor_type == b[name].tensor_type, name
         np.testing.assert_array_equal(tensor.data, b[name].data, err_msg=name)
+
+
+def mean_kl(reference: Floats, other: Floats) -> float:
+    """Mean Kullback-Leibler divergence of rows of logits, in nats."""
+    p = torch.log_softmax(torch.from_numpy(reference).double(), -1)
+    q = torch.log_softmax(torch.from_numpy(other).double(), -1)
+    return float((p.exp() * (p - q)).sum(-1).mean())

@@ -210,13 +210,15 @@ def test_every_misfit_is_named_at_once(tiny_gguf: Callable[[str], Path]) -> None
     weights = {
         f"{prefix}.0.self_attn.q_proj.lora_A.weight": np.zeros((4, 64), np.float32),
         f"{prefix}.0.mlp.up_proj.lora_A.weight": np.zeros((4, 63), np.float32),
+        f"{prefix}.0.mlp.up_proj.lora_B.weight": np.zeros((96, 4), np.float32),
         f"{prefix}.9.mlp.up_proj.lora_A.weight": np.zeros((4, 64), np.float32),
+        f"{prefix}.9.mlp.up_proj.lora_B.weight": np.zeros((96, 4), np.float32),
         "what.is.this": np.zeros((4, 64), np.float32),
     }
     with pytest.raises(AdapterError) as caught:
         peft_to_gguf.gguf_tensors(weights, target)
     message = str(caught.value)
-    for words in ("blk.0.attn_q.weight.lora_b, is missing", "(4, 63)", "layers.9", "what.is.this"):
+    for words in ("blk.0.attn_q.weight.lora_b is missing", "(96, 63)", "blk.9", "what.is.this"):
         assert words in message
     with pytest.raises(AdapterError, match="no LoRA"):
         peft_to_gguf.gguf_tensors({}, target)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from conftest import TRAIN
 
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.config import LoraOptions
@@ -122,14 +123,14 @@ def small_files() -> Iterator[None]:
 
 @pytest.mark.usefixtures("small_files")
 def test_temporary_storage_that_fills_up(tmp_path: Path) -> None:
-    with SidecarTrainer(BUNDLED_MODEL, LoraOptions(), 1, tmp_path) as trainer:
+    with SidecarTrainer(BUNDLED_MODEL, LoraOptions(), TRAIN, tmp_path) as trainer:
         trainer.train([], range(1, 20))
         with pytest.raises(OutputError, match="no adapter can be written there"):
             trainer.export()
 
 
 def test_an_adapter_that_does_not_fit_the_memory(tmp_path: Path) -> None:
-    with SidecarTrainer(BUNDLED_MODEL, LoraOptions(rank=200_000), 1, tmp_path) as trainer:
+    with SidecarTrainer(BUNDLED_MODEL, LoraOptions(rank=200_000), TRAIN, tmp_path) as trainer:
         limit = 2**31
         psutil.Process(trainer.pid).rlimit(psutil.RLIMIT_AS, (limit, limit))
         with pytest.raises(InsufficientMemoryError, match="does not fit the memory"):
@@ -137,7 +138,7 @@ def test_an_adapter_that_does_not_fit_the_memory(tmp_path: Path) -> None:
 
 
 def test_a_sidecar_whose_base_vanishes(tmp_path: Path) -> None:
-    with SidecarTrainer(tmp_path / "gone.gguf", LoraOptions(), 1, tmp_path) as trainer:
+    with SidecarTrainer(tmp_path / "gone.gguf", LoraOptions(), TRAIN, tmp_path) as trainer:
         with pytest.raises(Exception, match=r"gone\.gguf: no such file"):
             trainer.wait_ready()
         with pytest.raises(SidecarError):
@@ -147,7 +148,7 @@ def test_a_sidecar_whose_base_vanishes(tmp_path: Path) -> None:
 
 
 def test_the_sidecar_ignores_ctrl_c(tmp_path: Path) -> None:
-    with SidecarTrainer(BUNDLED_MODEL, LoraOptions(rank=4), 1, tmp_path) as trainer:
+    with SidecarTrainer(BUNDLED_MODEL, LoraOptions(rank=4), TRAIN, tmp_path) as trainer:
         trainer.wait_ready()
         os.kill(trainer.pid, signal.SIGINT)
         assert trainer.train([1], range(2, 20)).loss_after > 0

@@ -6,13 +6,13 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-import torch
 from conftest import (
     EXACT,
-    Floats,
+    TRAIN,
     assert_same_tensors,
     bundled_tokens,
     engine_logits,
+    mean_kl,
     run_upstream,
     sidecar_logits,
     trained,
@@ -28,18 +28,13 @@ from templora_edge.gguf_base import GgufBase
 from templora_edge.sidecar.trainer import LoraTrainer
 
 
-def mean_kl(reference: Floats, other: Floats) -> float:
-    """Mean Kullback-Leibler divergence of rows of logits, in nats."""
-    p = torch.log_softmax(torch.from_numpy(reference).double(), -1)
-    q = torch.log_softmax(torch.from_numpy(other).double(), -1)
-    return float((p.exp() * (p - q)).sum(-1).mean())
-
-
 def test_a_fresh_adapter_gives_the_base_exactly(
     tiny_engine: LlamaEngine, tokens: list[int], tmp_path: Path
 ) -> None:
     base = engine_logits(tiny_engine, tokens)
-    LoraTrainer(GgufBase(tiny_engine.model.path), LoraOptions()).write(tmp_path / "zero.gguf")
+    LoraTrainer(GgufBase(tiny_engine.model.path), LoraOptions(), TRAIN).write(
+        tmp_path / "zero.gguf"
+    )
     tiny_engine.swap(tmp_path / "zero.gguf")
     np.testing.assert_array_equal(engine_logits(tiny_engine, tokens), base)
 

@@ -9,15 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from templora_edge.config import EngineOptions, SamplingOptions
+from templora_edge.config import DEFAULT_MAX_CTX, EngineOptions, SamplingOptions
 from templora_edge.engine.adapter import Adapter
 from templora_edge.engine.context import Context
 from templora_edge.engine.model import Model
 from templora_edge.engine.sampler import Sampler
 from templora_edge.errors import OptionError
-
-DEFAULT_MAX_CTX: Final = 4096
-"""Context chosen for models trained on more, in tokens: a short window is the point."""
 
 MAX_CTX: Final = 2**31 - 1
 

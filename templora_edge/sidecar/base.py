@@ -1,81 +1,150 @@
-"""The base model as torch sees it, from the GGUF that llama.cpp serves.
+"""The base model as torch sees it: transformers' own network over the GGUF that llama.cpp serves.
 
-`load_base` is the whole interface: how the frozen weights are held is this file's business.
+The skeleton is built on the meta device from the GGUF's metadata; linear layers, embedding and head
+become mapped ones, the few vectors are loaded, the rotary frequencies are llama.cpp's.
 """
-
-from typing import Any
 
 import numpy as np
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+import transformers
+from transformers import PreTrainedModel
 
-from converters.families import family_of, rope_row_order
+from converters.families import FUSED_QKV, Family, common_config, family_of, rope_row_order
 from templora_edge.errors import UnsupportedModelError
 from templora_edge.gguf_base import GgufBase
+from templora_edge.sidecar.mapped import (
+    MappedEmbedding,
+    MappedHead,
+    MappedLinear,
+    MappedTensor,
+    Scratch,
+)
+from templora_edge.sidecar.rope import Rope, frequencies
+
+_NOT_WEIGHTS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 
 
-def load_base(gguf: GgufBase) -> PreTrainedModel:
-    """A frozen float32 model with the weights of ``gguf``, dequantized into memory.
+def load_base(gguf: GgufBase, *, dtype: torch.dtype, n_threads: int, n_ctx: int) -> PreTrainedModel:
+    """A frozen model whose matrices stay in ``gguf``.
+
+    Args:
+        dtype: of matrix products, float32 or bfloat16.
+        n_threads: for dequantization.
+        n_ctx: llama.cpp's context, which chooses phi3's rotary factors.
 
     Raises:
-        UnsupportedModelError: its architecture is not in the table of families.
+        UnsupportedModelError: its architecture is not in the table, or it has tensors that the
+            architecture does not explain.
         ModelFileError: metadata or tensors are missing.
     """
-    family = family_of(gguf.architecture, gguf.path)
-    with torch.device("meta"):
-        model = LlamaForCausalLM(_config(gguf))
-    state: dict[str, torch.Tensor] = {}
-    for name, parameter in model.state_dict().items():
-        module, _, kind = name.rpartition(".")
-        if module == "lm_head" and "output.weight" not in gguf.tensors:
-            module = "model.embed_tokens"  # tied
-        values = gguf.dequantize(f"{family.gguf_name(module)}.{kind}")
-        heads_key = family.permuted.get(module.split(".", 3)[-1])
-        if heads_key is not None:
-            order = rope_row_order(values.shape[0], int(gguf.require(heads_key)))
-            values = values[np.argsort(order)]
-        state[name] = torch.tensor(values).reshape(parameter.shape)
-    model.load_state_dict(state, assign=True)
-    _fill_rope(model, gguf)
-    model.requires_grad_(False)
-    return model
+    return _Builder(gguf, dtype, n_threads, n_ctx).build()
 
 
-def _config(gguf: GgufBase) -> LlamaConfig:
-    require, get = gguf.require, gguf.get
-    heads = int(require("{arch}.attention.head_count"))
-    width = int(require("{arch}.embedding_length"))
-    factor = get("{arch}.rope.scaling.factor")
-    rope: dict[str, Any] = {"rope_theta": float(get("{arch}.rope.freq_base", 10000.0))}
-    match get("{arch}.rope.scaling.type", "none" if factor is None else "linear"):
-        case "none":
-            rope["rope_type"] = "default"
-        case "linear":
-            rope |= {"rope_type": "linear", "factor": float(factor)}
-        case other:
-            raise UnsupportedModelError(
-                f"{gguf.path}: RoPE scaling {other!r} is not supported by Temp-LoRA; "
-                "--no-templora generates without it"
+def largest_layer(gguf: GgufBase) -> int:
+    """Weights of the largest matrix of a decoder layer: the size of the scratch buffer."""
+    return max(int(t.n_elements) for t in gguf.tensors.values() if t.name.startswith("blk."))
+
+
+class _Builder:
+    def __init__(self, gguf: GgufBase, dtype: torch.dtype, n_threads: int, n_ctx: int) -> None:
+        self.gguf = gguf
+        self.family: Family = family_of(gguf)
+        self.settings = common_config(gguf) | self.family.config(gguf)
+        self.n_ctx = n_ctx
+        self.scratch = Scratch(largest_layer(gguf), dtype, n_threads)
+        self.used: set[str] = set()
+
+    def build(self) -> PreTrainedModel:
+        model_class = getattr(transformers, self.family.model_class)
+        config = model_class.config_class(**self.settings)
+        with torch.device("meta"):
+            model: PreTrainedModel = model_class._from_config(
+                config, attn_implementation=self.family.attention
             )
-    return LlamaConfig(
-        vocab_size=int(gguf.tensor("token_embd.weight").shape[1]),
-        hidden_size=width,
-        intermediate_size=int(require("{arch}.feed_forward_length")),
-        num_hidden_layers=int(require("{arch}.block_count")),
-        num_attention_heads=heads,
-        num_key_value_heads=int(get("{arch}.attention.head_count_kv", heads)),
-        head_dim=int(get("{arch}.attention.key_length", width // heads)),
-        rms_norm_eps=float(require("{arch}.attention.layer_norm_rms_epsilon")),
-        max_position_embeddings=int(require("{arch}.context_length")),
-        rope_parameters=rope,
-        tie_word_embeddings="output.weight" not in gguf.tensors,
-        attention_bias="blk.0.attn_q.bias" in gguf.tensors,
-    )
+        inner = model.model
+        for name, module in list(inner.named_modules()):
+            if isinstance(module, torch.nn.Linear):
+                inner.set_submodule(name, self.linear(f"model.{name}"))
+        inner.embed_tokens = self.embedding(inner.embed_tokens)
+        model.lm_head = self.head()
+        inner.rotary_emb = self.rope()
+        for name, parameter in list(inner.named_parameters()):
+            if parameter.is_meta:
+                module_name, _, kind = name.rpartition(".")
+                value = self.vector(f"model.{module_name}", kind, tuple(parameter.shape))
+                parent = inner.get_submodule(module_name)
+                setattr(parent, kind, torch.nn.Parameter(value, requires_grad=False))
+        self.check_all_used()
+        model.requires_grad_(False)
+        return model
+
+    def linear(self, module: str) -> MappedLinear:
+        suffix = module.split(".", 3)[-1]
+        name, rows = self.find(module, suffix)
+        heads_key = self.family.permuted.get(suffix)
+        source = MappedTensor(self.take(f"{name}.weight"), self.scratch, rows)
+        order = None
+        if heads_key is not None:
+            order = rope_row_order(source.shape[0], int(self.gguf.require(heads_key)))
+        bias = None
+        if f"{name}.bias" in self.gguf.tensors:
+            values = self.values(f"{name}.bias")[rows]
+            bias = values if order is None else values[torch.from_numpy(np.argsort(order))]
+        return MappedLinear(source, bias, order)
+
+    def find(self, module: str, suffix: str) -> tuple[str, slice]:
+        """The tensor (no suffix) that holds a linear layer, and its rows in it."""
+        name = self.family.gguf_name(module)
+        if suffix not in FUSED_QKV or f"{name}.weight" in self.gguf.tensors:
+            return str(name), slice(None)
+        begin, stop = fused_rows(self.gguf)[FUSED_QKV.index(suffix)]
+        return str(name).rpartition(".")[0] + ".attn_qkv", slice(begin, stop)
+
+    def embedding(self, original: torch.nn.Module) -> MappedEmbedding:
+        source = MappedTensor(self.take("token_embd.weight"), self.scratch)
+        scale = float(getattr(original, "scalar_embed_scale", 1.0))  # gemma's
+        return MappedEmbedding(source, scale)
+
+    def head(self) -> MappedHead:
+        tied = "output.weight" not in self.gguf.tensors
+        source = MappedTensor(
+            self.take("token_embd.weight" if tied else "output.weight"), self.scratch
+        )
+        bias = self.values("output.bias") if "output.bias" in self.gguf.tensors else None
+        return MappedHead(source, bias, self.gguf.get("{arch}.final_logit_softcapping"))
+
+    def rope(self) -> Rope:
+        tables = {"full_attention": frequencies(self.gguf, self.n_ctx)}
+        if self.family.sliding_window_pattern > 1:
+            tables["sliding_attention"] = frequencies(self.gguf, self.n_ctx, sliding=True)
+        return Rope(tables)
+
+    def vector(self, module: str, kind: str, shape: tuple[int, ...]) -> torch.Tensor:
+        """A norm's weight or bias."""
+        value = self.values(f"{self.family.gguf_name(module)}.{kind}").reshape(shape)
+        return value - self.family.norm_offset if kind == "weight" else value
+
+    def values(self, name: str) -> torch.Tensor:
+        self.take(name)
+        return torch.tensor(self.gguf.dequantize(name))
+
+    def take(self, name: str):  # type: ignore[no-untyped-def]
+        self.used.add(name)
+        return self.gguf.tensor(name)
+
+    def check_all_used(self) -> None:
+        unknown = self.gguf.tensors.keys() - self.used - set(_NOT_WEIGHTS)
+        if unknown:
+            raise UnsupportedModelError(
+                f"{self.gguf.path}: tensors that are not in a {self.gguf.architecture} model as "
+                f"Temp-LoRA knows it: {', '.join(sorted(unknown)[:5])}; --no-templora generates "
+                "without it"
+            )
 
 
-def _fill_rope(model: LlamaForCausalLM, gguf: GgufBase) -> None:
-    """Compute RoPE's frequencies, which the meta device left empty, with Llama 3.x's divisors."""
-    rotary = type(model.model.rotary_emb)(model.config)
-    if "rope_freqs.weight" in gguf.tensors:
-        rotary.inv_freq /= torch.tensor(gguf.dequantize("rope_freqs.weight"))
-    model.model.rotary_emb = rotary
+def fused_rows(gguf: GgufBase) -> tuple[tuple[int, int], ...]:
+    """Rows of queries, keys and values in a fused `attn_qkv`, (begin, stop) each."""
+    settings = common_config(gguf)
+    queries = settings["num_attention_heads"] * settings["head_dim"]
+    keys = settings["num_key_value_heads"] * settings["head_dim"]
+    return (0, queries), (queries, queries + keys), (queries + keys, queries + 2 * keys)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from templora_edge.config import LoraOptions
+from templora_edge.config import LoraOptions, TrainerOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,7 @@ class Start:
 
     base: Path
     lora: LoraOptions
-    n_threads: int
+    options: TrainerOptions
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from templora_edge.config import LoraOptions
+from templora_edge.config import LoraOptions, TrainerOptions
 from templora_edge.errors import SidecarError
 from templora_edge.protocols import Update
 from templora_edge.sidecar.messages import Export, Failed, Ready, Start, Train, receive, send
@@ -29,7 +29,9 @@ class SidecarTrainer:
     `wait_ready` waits for it.
     """
 
-    def __init__(self, base: Path, lora: LoraOptions, n_threads: int, workspace: Path) -> None:
+    def __init__(
+        self, base: Path, lora: LoraOptions, options: TrainerOptions, workspace: Path
+    ) -> None:
         self._workspace = workspace
         self._numbers = itertools.count()
         self.peak_rss_bytes = 0
@@ -43,7 +45,7 @@ class SidecarTrainer:
             env=os.environ | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"},
         )
         self._started = False
-        self._send(Start(base.resolve(), lora, n_threads))
+        self._send(Start(base.resolve(), lora, options))
 
     @property
     def pid(self) -> int:

@@ -50,8 +50,8 @@ def _serve(requests: "queue.Queue[Any]", answers: IO[bytes]) -> None:
     from templora_edge.gguf_base import GgufBase
     from templora_edge.sidecar.trainer import LoraTrainer
 
-    torch.set_num_threads(start.n_threads)
-    trainer = LoraTrainer(GgufBase(start.base), start.lora)
+    torch.set_num_threads(start.options.n_threads)
+    trainer = LoraTrainer(GgufBase(start.base), start.lora, start.options)
     send(answers, Ready(memory.peak_resident()))
     while True:
         match requests.get():

@@ -1,0 +1,79 @@
+"""Memory that training takes, estimated from a base's metadata. Pure arithmetic, in bytes."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from converters.families import common_config, family_of
+from templora_edge.gguf_base import GgufBase
+
+OVERHEAD: Final = 450 << 20
+"""torch, transformers and peft, loaded."""
+BYTES_PER_ADAPTER_PARAMETER: Final = 16
+"""fp32 weight, gradient and AdamW's two moments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Private memory of the training process; the base's pages are shared and not in it."""
+
+    adapter_parameters: int
+    scratch: int
+    """Dequantized weights, and the gradient that a slice of logits has at the same time."""
+    activations: int
+    """Kept for backward if no layer is recomputed."""
+    activations_checkpointed: int
+    """Kept if every layer is recomputed in backward."""
+
+    @property
+    def fixed(self) -> int:
+        """What is there whatever is kept for backward."""
+        return OVERHEAD + BYTES_PER_ADAPTER_PARAMETER * self.adapter_parameters + self.scratch
+
+    def total(self, *, checkpointing: bool) -> int:
+        """Estimated private peak."""
+        return self.fixed + (self.activations_checkpointed if checkpointing else self.activations)
+
+
+def adapter_parameters(base: GgufBase, rank: int) -> int:
+    """Weights of an adapter of ``rank`` on every linear layer but the head."""
+    matrices = (t for t in base.tensors.values() if t.name.startswith("blk.") and len(t.shape) == 2)
+    fused = 3 if "blk.0.attn_qkv.weight" in base.tensors and _splits_qkv(base) else 1
+    return sum(
+        rank * (int(t.shape[1]) + int(t.shape[0]) * (fused if "attn_qkv" in t.name else 1))
+        for t in matrices
+    )
+
+
+def _splits_qkv(base: GgufBase) -> bool:
+    return "self_attn.q_proj" in family_of(base).linear
+
+
+def estimate(base: GgufBase, *, rank: int, n_tokens: int, value_bytes: int) -> Footprint:
+    """Footprint of updates of ``n_tokens`` (train prefix and block) with values of that size."""
+    settings = common_config(base)
+    width, feed_forward = settings["hidden_size"], settings["intermediate_size"]
+    heads, layers = settings["num_attention_heads"], settings["num_hidden_layers"]
+    queries = heads * settings["head_dim"]
+    keys = settings["num_key_value_heads"] * settings["head_dim"]
+    linear = len(family_of(base).linear)
+    # fp32 residuals and norms; per linear layer PEFT keeps its dropped-out input, the mask and A's
+    # output; attention keeps queries, keys, values and their rotations; the MLP its three products
+    per_token = (
+        4 * 8 * width
+        + (value_bytes + 1) * (4 * width + queries + feed_forward * 2)
+        + linear * rank * value_bytes * 2
+        + (value_bytes + 4) * 2 * (queries + 2 * keys)
+        + value_bytes * 6 * feed_forward
+    )
+    layer = n_tokens * per_token
+    if family_of(base).attention == "eager":
+        layer += 3 * 4 * heads * n_tokens**2
+    largest = max(int(t.n_elements) for t in base.tensors.values() if t.name.startswith("blk."))
+    slice_rows = min(settings["vocab_size"], max(1, largest // width))
+    head = n_tokens * (4 * 4 * slice_rows + 8 * width)
+    return Footprint(
+        adapter_parameters=adapter_parameters(base, rank),
+        scratch=largest * value_bytes + head,
+        activations=layers * layer,
+        activations_checkpointed=layer + layers * n_tokens * 4 * width,
+    )

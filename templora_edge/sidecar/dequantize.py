@@ -1,0 +1,112 @@
+"""Quantized blocks to floats, by ggml's own dequantizer.
+
+ggml is reached by the path of the shared library that llama-cpp-python ships, which is not an
+import of llama_cpp. gguf's numpy dequantizer is the oracle in tests, and the fallback where the
+library or a type is missing.
+"""
+
+import ctypes
+import importlib.util
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import gguf
+import numpy as np
+import numpy.typing as npt
+import torch
+
+Blocks = npt.NDArray[np.uint8]
+ToFloat = Callable[[int, int, int], None]
+
+CHUNK_FLOATS: Final = 1 << 16
+"""Floats a thread dequantizes at a time before they are cast: they stay in its cache."""
+
+
+class _TypeTraits(ctypes.Structure):
+    """`struct ggml_type_traits` (ggml.h)."""
+
+    _fields_ = (
+        ("type_name", ctypes.c_char_p),
+        ("blck_size", ctypes.c_int64),
+        ("blck_size_interleave", ctypes.c_int64),
+        ("type_size", ctypes.c_size_t),
+        ("is_quantized", ctypes.c_bool),
+        ("to_float", ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)),
+    )
+
+
+@cache
+def _ggml() -> ctypes.CDLL | None:
+    spec = importlib.util.find_spec("llama_cpp")  # finds it without importing it
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        suffix = "dylib" if sys.platform == "darwin" else "so"
+        path = Path(folder) / "lib" / f"libggml-base.{suffix}"
+        if path.is_file():
+            library = ctypes.CDLL(str(path))
+            library.ggml_get_type_traits.argtypes = [ctypes.c_int]
+            library.ggml_get_type_traits.restype = ctypes.POINTER(_TypeTraits)
+            return library
+    return None
+
+
+@cache
+def to_float_function(kind: gguf.GGMLQuantizationType) -> ToFloat | None:
+    """Ggml's ``to_float(blocks, floats, n)`` for a type, on addresses; None if it has none."""
+    library = _ggml()
+    if library is None:
+        return None
+    traits = library.ggml_get_type_traits(int(kind)).contents
+    block, size = gguf.GGML_QUANT_SIZES[kind]
+    agrees = traits.blck_size == block and traits.type_size == size
+    known = agrees and bool(ctypes.cast(traits.to_float, ctypes.c_void_p).value)
+    return traits.to_float if known else None
+
+
+class Dequantizer:
+    """Dequantizes rows into a torch buffer, on several threads."""
+
+    def __init__(self, n_threads: int) -> None:
+        self._n_threads = n_threads
+        self._pool = ThreadPoolExecutor(n_threads)
+
+    def rows(
+        self, blocks: Blocks, kind: gguf.GGMLQuantizationType, out: torch.Tensor
+    ) -> torch.Tensor:
+        """Dequantize ``blocks`` (n, bytes a row) into ``out`` (n, row), of any float dtype."""
+        if kind == gguf.GGMLQuantizationType.F32:
+            return out.copy_(_as_tensor(blocks.view(np.float32)))
+        function = to_float_function(kind)
+        if function is None:
+            return out.copy_(_as_tensor(gguf.quants.dequantize(blocks, kind)))
+        n = blocks.shape[0]
+        share = -(-n // self._n_threads)
+        parts = [slice(begin, min(begin + share, n)) for begin in range(0, n, share)]
+        jobs = [self._pool.submit(_convert, function, blocks[part], out[part]) for part in parts]
+        for job in jobs:
+            job.result()
+        return out
+
+
+def _convert(function: ToFloat, blocks: Blocks, out: torch.Tensor) -> None:
+    n, width = out.shape
+    if out.dtype == torch.float32 and out.is_contiguous():
+        function(blocks.ctypes.data, out.data_ptr(), n * width)
+        return
+    step = max(1, CHUNK_FLOATS // width)
+    floats = torch.empty(step, width)
+    for begin in range(0, n, step):
+        part = out[begin : begin + step]
+        function(blocks[begin:].ctypes.data, floats.data_ptr(), part.numel())
+        part.copy_(floats[: part.shape[0]])
+
+
+def _as_tensor(values: npt.NDArray[np.float32]) -> torch.Tensor:
+    if values.flags.writeable:
+        return torch.from_numpy(values)
+    # torch warns of read-only arrays; this one is only read
+    copy: npt.NDArray[np.float32] = np.array(values, dtype=np.float32)
+    return torch.from_numpy(copy)

@@ -1,0 +1,197 @@
+"""Frozen layers whose weights stay quantized, mapped from the GGUF, and are dequantized when used.
+
+The pages are shared with llama.cpp's mapping of the same file; dequantized weights live in one
+scratch buffer that the next layer overwrites, so autograd must not keep them: backward dequantizes
+again.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import gguf
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from templora_edge.sidecar.dequantize import Blocks, Dequantizer
+
+
+class Scratch:
+    """The one buffer that dequantized weights are put into, in the compute dtype."""
+
+    def __init__(self, n_floats: int, dtype: torch.dtype, n_threads: int) -> None:
+        self.dtype = dtype
+        self._buffer = torch.empty(n_floats, dtype=dtype)
+        self._dequantizer = Dequantizer(n_threads)
+
+    @property
+    def n_floats(self) -> int:
+        """Its size."""
+        return self._buffer.numel()
+
+    def load(self, blocks: Blocks, kind: gguf.GGMLQuantizationType, width: int) -> torch.Tensor:
+        """Dequantize rows, (n, width); valid until the next call."""
+        n = blocks.shape[0]
+        out = self._buffer[: n * width].view(n, width)
+        return self._dequantizer.rows(blocks, kind, out)
+
+    def load_new(self, blocks: Blocks, kind: gguf.GGMLQuantizationType, width: int) -> torch.Tensor:
+        """Dequantize rows into a float32 tensor of their own."""
+        return self._dequantizer.rows(blocks, kind, torch.empty(blocks.shape[0], width))
+
+
+class MappedTensor:
+    """A matrix of the base, or some rows of it, as it lies in the file."""
+
+    def __init__(
+        self, tensor: gguf.ReaderTensor, scratch: Scratch, rows: slice = slice(None)
+    ) -> None:
+        self.kind = tensor.tensor_type
+        n_rows = int(tensor.shape[1])
+        self.blocks: Blocks = tensor.data.reshape(n_rows, -1).view(np.uint8)[rows]
+        self.shape = (self.blocks.shape[0], int(tensor.shape[0]))  # (out, in)
+        self.scratch = scratch
+
+    def load(self, rows: slice = slice(None)) -> torch.Tensor:
+        """These rows in the compute dtype, valid until any other tensor is loaded."""
+        return self.scratch.load(self.blocks[rows], self.kind, self.shape[1])
+
+    def gather(self, indices: npt.NDArray[np.int64]) -> torch.Tensor:
+        """Rows by index in float32, (n, in)."""
+        return self.scratch.load_new(self.blocks[indices], self.kind, self.shape[1])
+
+
+class MappedLinear(torch.nn.Linear):
+    """A frozen linear layer on a `MappedTensor`.
+
+    Args:
+        source: the weight, (out, in).
+        bias: (out,) or None.
+        order: of the file's rows among transformers' rows, if llama.cpp reorders them.
+    """
+
+    def __init__(
+        self,
+        source: MappedTensor,
+        bias: torch.Tensor | None,
+        order: npt.NDArray[np.intp] | None = None,
+    ) -> None:
+        n_out, n_in = source.shape
+        super().__init__(n_in, n_out, bias=False, device="meta")
+        # PEFT puts adapters on the device of `weight`: one CPU element that claims the full shape.
+        self.weight = torch.nn.Parameter(torch.zeros(1).expand(n_out, n_in), requires_grad=False)
+        self.source = source
+        self.order = None if order is None else torch.from_numpy(order)
+        self.inverse = None if order is None else torch.from_numpy(np.argsort(order))
+        if bias is not None:
+            self.bias = torch.nn.Parameter(bias, requires_grad=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(…, in) -> (…, out), in the compute dtype."""
+        y: torch.Tensor = _Matmul.apply(x, self)  # type: ignore[no-untyped-call]
+        return y if self.bias is None else y + self.bias.to(y.dtype)
+
+
+class _Matmul(torch.autograd.Function):
+    """x Wᵀ with a W that is there only while it is used."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, layer: MappedLinear) -> torch.Tensor:
+        ctx.layer, ctx.dtype = layer, x.dtype
+        weight = layer.source.load()
+        y = x.to(weight.dtype) @ weight.T
+        return y if layer.inverse is None else y[..., layer.inverse]
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
+        layer: MappedLinear = ctx.layer
+        weight = layer.source.load()
+        ordered = grad if layer.order is None else grad[..., layer.order]
+        return (ordered.to(weight.dtype) @ weight).to(ctx.dtype), None
+
+
+class MappedEmbedding(torch.nn.Module):
+    """Token embeddings whose rows are dequantized as they are looked up."""
+
+    def __init__(self, source: MappedTensor, scale: float = 1.0) -> None:
+        super().__init__()
+        self.source = source
+        self.scale = scale
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """(B, T) -> (B, T, width), float32."""
+        rows = self.source.gather(ids.reshape(-1).numpy())
+        return (rows * self.scale).view(*ids.shape, -1)
+
+
+class MappedHead(torch.nn.Module):
+    """The output layer, in slices of the vocabulary that fit the scratch buffer."""
+
+    def __init__(
+        self, source: MappedTensor, bias: torch.Tensor | None, softcap: float | None
+    ) -> None:
+        super().__init__()
+        self.source = source
+        self.bias = bias
+        self.softcap = softcap
+
+    def slices(self) -> Iterator[slice]:
+        """Rows of the vocabulary that are dequantized at a time."""
+        n_vocab, width = self.source.shape
+        step = self.source.scratch.n_floats // width
+        for begin in range(0, n_vocab, step):
+            yield slice(begin, min(begin + step, n_vocab))
+
+    def slice_logits(self, hidden: torch.Tensor, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits of one slice, (…, rows) in float32, and the weights that are loaded for it."""
+        weight = self.source.load(rows)
+        logits = (hidden.to(weight.dtype) @ weight.T).float()
+        if self.bias is not None:
+            logits = logits + self.bias[rows]
+        if self.softcap is not None:
+            logits = self.softcap * torch.tanh(logits / self.softcap)
+        return logits, weight
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(…, width) -> (…, n_vocab), float32; carries no gradient (`cross_entropy` does)."""
+        with torch.no_grad():
+            return torch.cat([self.slice_logits(hidden, rows)[0] for rows in self.slices()], -1)
+
+    def cross_entropy(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Mean -log softmax(logits)[target], in nats; hidden (n, width), targets (n,)."""
+        loss: torch.Tensor = _CrossEntropy.apply(hidden, self, targets)  # type: ignore[no-untyped-call]
+        return loss
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """Cross-entropy that never holds the logits of more than one slice of the vocabulary."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: torch.Tensor, head: MappedHead, targets: torch.Tensor
+    ) -> torch.Tensor:
+        total = torch.full(targets.shape, -torch.inf)  # log of the sum of exponentials so far
+        chosen = torch.zeros(targets.shape)
+        for rows in head.slices():
+            logits, _ = head.slice_logits(hidden, rows)
+            total = torch.logaddexp(total, torch.logsumexp(logits, -1))
+            inside = ((targets >= rows.start) & (targets < rows.stop)).nonzero()[:, 0]
+            chosen[inside] = logits[inside, targets[inside] - rows.start]
+        ctx.save_for_backward(hidden, targets, total)
+        ctx.head = head
+        return (total - chosen).mean()
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        hidden, targets, total = ctx.saved_tensors
+        head: MappedHead = ctx.head
+        result = torch.zeros(hidden.shape)
+        for rows in head.slices():
+            logits, weight = head.slice_logits(hidden, rows)
+            slope = torch.exp(logits - total[:, None])  # softmax - one-hot, the gradient of NLL
+            inside = ((targets >= rows.start) & (targets < rows.stop)).nonzero()[:, 0]
+            slope[inside, targets[inside] - rows.start] -= 1
+            if head.softcap is not None:
+                slope *= 1 - (logits / head.softcap) ** 2
+            result += slope.to(weight.dtype) @ weight
+        return (result * (grad / len(targets))).to(hidden.dtype), None, None
