@@ -4,6 +4,7 @@ import typer
 
 from templora_edge.cli.convert import convert_app
 from templora_edge.cli.generate import generate
+from templora_edge.cli.info import info
 
 app = typer.Typer(
     name="templora",
@@ -14,6 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(generate)
+app.command()(info)
 app.add_typer(convert_app, name="convert")
 
 

@@ -9,7 +9,7 @@ import typer
 
 from templora_edge.cli.output import write
 from templora_edge.cli.prompt import read_prompt
-from templora_edge.config import MAX_SEED, KvPolicy, SamplingOptions
+from templora_edge.config import MAX_SEED, KvPolicy, SamplingOptions, TrainDtype
 from templora_edge.errors import OptionError
 
 EXAMPLES = """Examples:
@@ -118,6 +118,16 @@ def generate(
     epochs: Annotated[
         int, typer.Option("--epochs", min=1, metavar="N", help="Training steps a block.")
     ] = 2,
+    train_dtype: Annotated[
+        TrainDtype,
+        typer.Option("--train-dtype", help="Of training's products; auto: as measured."),
+    ] = TrainDtype.AUTO,
+    train_memory: Annotated[
+        float | None,
+        typer.Option(
+            "--train-memory", metavar="GIB", help="Training may use; default: what is free."
+        ),
+    ] = None,
     kv_policy: Annotated[
         KvPolicy, typer.Option("--kv-policy", help="The KV cache at a swap and when it is full.")
     ] = KvPolicy.REUSE,
@@ -172,6 +182,8 @@ def generate(
             n_batch=batch_size,
             n_threads=threads,
             n_threads_train=threads_train,
+            train_dtype=train_dtype,
+            train_memory_bytes=None if train_memory is None else int(train_memory * 2**30),
             seed=chosen_seed,
         ) as text,
         GenerateProgress(limit, text.block_options.block_len) as progress,

@@ -22,8 +22,8 @@ import torch
 Blocks = npt.NDArray[np.uint8]
 ToFloat = Callable[[int, int, int], None]
 
-CHUNK_FLOATS: Final = 1 << 16
-"""Floats a thread dequantizes at a time before they are cast: they stay in its cache."""
+CHUNK_FLOATS: Final = 1 << 18
+"""Floats a thread dequantizes at a time before they are rounded to bf16: one MiB, in its cache."""
 
 
 class _TypeTraits(ctypes.Structure):
@@ -40,26 +40,37 @@ class _TypeTraits(ctypes.Structure):
 
 
 @cache
-def _ggml() -> ctypes.CDLL | None:
+def _library(name: str) -> ctypes.CDLL | None:
     spec = importlib.util.find_spec("llama_cpp")  # finds it without importing it
+    suffix = "dylib" if sys.platform == "darwin" else "so"
     for folder in (spec.submodule_search_locations or []) if spec else []:
-        suffix = "dylib" if sys.platform == "darwin" else "so"
-        path = Path(folder) / "lib" / f"libggml-base.{suffix}"
+        path = Path(folder) / "lib" / f"lib{name}.{suffix}"
         if path.is_file():
-            library = ctypes.CDLL(str(path))
-            library.ggml_get_type_traits.argtypes = [ctypes.c_int]
-            library.ggml_get_type_traits.restype = ctypes.POINTER(_TypeTraits)
-            return library
+            return ctypes.CDLL(str(path))
     return None
+
+
+@cache
+def to_bf16_function() -> ToFloat | None:
+    """``ggml_cpu_fp32_to_bf16(floats, bf16, n)``, which is compiled for this machine's vectors."""
+    function = getattr(_library("ggml-cpu"), "ggml_cpu_fp32_to_bf16", None)
+    if function is None:
+        return None
+    function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+    function.restype = None
+    result: ToFloat = function
+    return result
 
 
 @cache
 def to_float_function(kind: gguf.GGMLQuantizationType) -> ToFloat | None:
     """Ggml's ``to_float(blocks, floats, n)`` for a type, on addresses; None if it has none."""
-    library = _ggml()
-    if library is None:
+    get_type_traits = getattr(_library("ggml-base"), "ggml_get_type_traits", None)
+    if get_type_traits is None:
         return None
-    traits = library.ggml_get_type_traits(int(kind)).contents
+    get_type_traits.argtypes = [ctypes.c_int]
+    get_type_traits.restype = ctypes.POINTER(_TypeTraits)
+    traits = get_type_traits(int(kind)).contents
     block, size = gguf.GGML_QUANT_SIZES[kind]
     agrees = traits.blck_size == block and traits.type_size == size
     known = agrees and bool(ctypes.cast(traits.to_float, ctypes.c_void_p).value)
@@ -76,15 +87,14 @@ class Dequantizer:
     def rows(
         self, blocks: Blocks, kind: gguf.GGMLQuantizationType, out: torch.Tensor
     ) -> torch.Tensor:
-        """Dequantize ``blocks`` (n, bytes a row) into ``out`` (n, row), of any float dtype."""
+        """Dequantize ``blocks`` (n, bytes a row) into ``out`` (n, row), float32 or bfloat16."""
         if kind == gguf.GGMLQuantizationType.F32:
             return out.copy_(_as_tensor(blocks.view(np.float32)))
         function = to_float_function(kind)
-        if function is None:
+        if function is None or (out.dtype != torch.float32 and to_bf16_function() is None):
             return out.copy_(_as_tensor(gguf.quants.dequantize(blocks, kind)))
-        n = blocks.shape[0]
-        share = -(-n // self._n_threads)
-        parts = [slice(begin, min(begin + share, n)) for begin in range(0, n, share)]
+        share = -(-len(blocks) // self._n_threads)
+        parts = [slice(begin, begin + share) for begin in range(0, len(blocks), share)]
         jobs = [self._pool.submit(_convert, function, blocks[part], out[part]) for part in parts]
         for job in jobs:
             job.result()
@@ -92,16 +102,20 @@ class Dequantizer:
 
 
 def _convert(function: ToFloat, blocks: Blocks, out: torch.Tensor) -> None:
+    """Dequantize on one thread. Only C runs here: torch would start threads of its own."""
     n, width = out.shape
-    if out.dtype == torch.float32 and out.is_contiguous():
+    to_bf16 = to_bf16_function()
+    if out.dtype == torch.float32 or to_bf16 is None:
         function(blocks.ctypes.data, out.data_ptr(), n * width)
         return
     step = max(1, CHUNK_FLOATS // width)
-    floats = torch.empty(step, width)
+    floats = np.empty(step * width, np.float32)
+    source, row_bytes = blocks.ctypes.data, blocks.strides[0]
     for begin in range(0, n, step):
-        part = out[begin : begin + step]
-        function(blocks[begin:].ctypes.data, floats.data_ptr(), part.numel())
-        part.copy_(floats[: part.shape[0]])
+        count = min(step, n - begin) * width
+        function(source + begin * row_bytes, floats.ctypes.data, count)
+        target = out.data_ptr() + begin * width * out.element_size()
+        to_bf16(floats.ctypes.data, target, count)
 
 
 def _as_tensor(values: npt.NDArray[np.float32]) -> torch.Tensor:

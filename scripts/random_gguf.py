@@ -1,0 +1,101 @@
+"""Llama-shaped GGUF files with random weights, quantized as Q4_K_M: right in size, not in sense.
+
+Usage: python scripts/random_gguf.py {1b,7b} OUT.gguf
+"""
+
+import argparse
+from pathlib import Path
+from typing import Final
+
+import gguf
+import numpy as np
+import numpy.typing as npt
+
+SHAPES: Final = {
+    "1b": {"layers": 16, "width": 2048, "ffn": 8192, "heads": 32, "kv": 8, "vocab": 128256},
+    "7b": {"layers": 32, "width": 4096, "ffn": 14336, "heads": 32, "kv": 8, "vocab": 32768},
+}
+"""Llama-3.2-1B (tied embeddings) and Mistral-7B-v0.3."""
+
+KIND: Final = gguf.GGMLQuantizationType
+N_RANDOM: Final = 8192
+"""Random blocks that are repeated to fill a matrix."""
+
+
+def blocks(kind: gguf.GGMLQuantizationType) -> npt.NDArray[np.uint8]:
+    """Random blocks of 256 weights of about 0.02, (N_RANDOM, bytes a block)."""
+    rng = np.random.default_rng(int(kind))
+    size = gguf.GGML_QUANT_SIZES[kind][1]
+    data = rng.integers(0, 256, (N_RANDOM, size), dtype=np.uint8)
+    if kind == KIND.Q4_K:  # d and dmin come first
+        data[:, :4] = np.array([1e-4, 7.5e-4], np.float16).view(np.uint8)
+    else:  # Q6_K: d comes last
+        data[:, -2:] = np.array([1.5e-5], np.float16).view(np.uint8)
+    return data
+
+
+def matrix(kind: gguf.GGMLQuantizationType, n_out: int, n_in: int) -> npt.NDArray[np.uint8]:
+    """A random matrix as it lies in the file, (n_out, bytes a row)."""
+    return np.resize(blocks(kind), n_out * n_in // 256 * gguf.GGML_QUANT_SIZES[kind][1]).reshape(
+        n_out, -1
+    )
+
+
+def write(path: Path, shape: str) -> None:
+    """Write the file; which matrices are Q6_K is llama.cpp's rule for Q4_K_M."""
+    s = SHAPES[shape]
+    layers, width, head_dim = s["layers"], s["width"], s["width"] // s["heads"]
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_tokenizer_model("none")
+    writer.add_vocab_size(s["vocab"])
+    writer.add_context_length(32768)
+    writer.add_embedding_length(width)
+    writer.add_block_count(layers)
+    writer.add_feed_forward_length(s["ffn"])
+    writer.add_head_count(s["heads"])
+    writer.add_head_count_kv(s["kv"])
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(head_dim)
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q4_K_M)
+
+    def add(name: str, n_out: int, n_in: int, more_bits: bool = False) -> None:
+        kind = KIND.Q6_K if more_bits else KIND.Q4_K
+        writer.add_tensor(f"{name}.weight", matrix(kind, n_out, n_in), raw_dtype=kind)
+
+    def add_norm(name: str) -> None:
+        writer.add_tensor(f"{name}.weight", np.ones(width, np.float32))
+
+    tied = shape == "1b"
+    add("token_embd", s["vocab"], width, more_bits=tied)
+    if not tied:
+        add("output", s["vocab"], width, more_bits=True)
+    add_norm("output_norm")
+    for i in range(layers):
+        more = i < layers // 8 or i >= 7 * layers // 8 or (i - layers // 8) % 3 == 2
+        kv = s["kv"] * head_dim
+        add_norm(f"blk.{i}.attn_norm")
+        add(f"blk.{i}.attn_q", width, width)
+        add(f"blk.{i}.attn_k", kv, width)
+        add(f"blk.{i}.attn_v", kv, width, more)
+        add(f"blk.{i}.attn_output", width, width)
+        add_norm(f"blk.{i}.ffn_norm")
+        add(f"blk.{i}.ffn_gate", s["ffn"], width)
+        add(f"blk.{i}.ffn_up", s["ffn"], width)
+        add(f"blk.{i}.ffn_down", width, s["ffn"], more)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def main() -> None:
+    """Parse arguments and write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("shape", choices=SHAPES)
+    parser.add_argument("out", type=Path)
+    arguments = parser.parse_args()
+    write(arguments.out, arguments.shape)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""What an update costs on a GGUF: private memory of the training process, time, dequantization.
+
+Usage: python scripts/training_cost.py MODEL.gguf [--rank 16] [--tokens 256] [--dtype auto]
+           [--train-memory GIB] [--with-engine]
+
+Train prefix and block are --tokens long each. Memory is RssAnon of the process, sampled all the
+time: its private bytes, without the pages of the model that it shares with llama.cpp.
+--with-engine also runs llama.cpp on the model, in this process, and gives its private memory. The
+last line is JSON.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from templora_edge.config import EngineOptions, LoraOptions, TrainDtype, TrainerOptions
+from templora_edge.engine import LlamaEngine
+from templora_edge.footprint import BYTES_PER_ADAPTER_PARAMETER, estimate
+from templora_edge.gguf_base import GgufBase
+from templora_edge.sidecar.dequantize import Dequantizer
+from templora_edge.sidecar.process import SidecarTrainer
+from templora_edge.sidecar.trainer import LoraTrainer
+
+ALLOWED_OVERHEAD = 700 << 20
+N_UPDATES = 3
+"""Timed updates; the one with the median share is reported."""
+
+
+def private_bytes(pid: int) -> int:
+    """Anonymous resident memory of a process (Linux)."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+class Sampler(threading.Thread):
+    """Follows the private memory of a process and keeps its peak."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.pid, self.peak, self.stopped = pid, 0, threading.Event()
+
+    def run(self) -> None:
+        """Sample every two milliseconds."""
+        while not self.stopped.wait(0.002):
+            try:
+                self.peak = max(self.peak, private_bytes(self.pid))
+            except OSError:
+                return
+
+
+def measure_memory(
+    model: Path, lora: LoraOptions, options: TrainerOptions, tokens: list[int], *, engine: bool
+) -> dict[str, float]:
+    """Private peak of the sidecar over two updates and an export, and of llama.cpp beside it."""
+    half = len(tokens) // 2
+    result: dict[str, float] = {}
+    with (
+        tempfile.TemporaryDirectory(dir="/dev/shm") as folder,
+        SidecarTrainer(model, lora, options, Path(folder)) as trainer,
+    ):
+        sampler = Sampler(trainer.pid)
+        sampler.start()
+        trainer.wait_ready()
+        for _ in range(2):
+            begun = time.perf_counter()
+            trainer.train(tokens[:half], tokens[half:])
+            result["update_s"] = time.perf_counter() - begun
+        path = trainer.export()
+        result["adapter_file_bytes"] = path.stat().st_size
+        if engine:
+            with LlamaEngine(model, EngineOptions(n_ctx=2 * len(tokens))) as served:
+                served.swap(path)
+                served.decode(tokens)
+                result["engine_private_bytes"] = private_bytes(os.getpid())
+        sampler.stopped.set()
+        result["sidecar_private_peak_bytes"] = sampler.peak
+    return result
+
+
+def measure_dequantization(
+    base: GgufBase, lora: LoraOptions, options: TrainerOptions, tokens: list[int]
+) -> dict[str, float | str | bool]:
+    """Share of an update's time that goes into dequantization, in this process; the median."""
+    seconds = 0.0
+    rows = Dequantizer.rows
+
+    def timed(self: Dequantizer, *arguments: object) -> torch.Tensor:
+        nonlocal seconds
+        begun = time.perf_counter()
+        out = rows(self, *arguments)  # type: ignore[arg-type]
+        seconds += time.perf_counter() - begun
+        return out
+
+    torch.set_num_threads(options.n_threads)
+    trainer = LoraTrainer(base, lora, options)
+    half = len(tokens) // 2
+    trainer.train(tokens[:half], tokens[half:])
+    Dequantizer.rows = timed  # type: ignore[method-assign, assignment]
+    updates = []
+    for _ in range(N_UPDATES):
+        seconds, begun = 0.0, time.perf_counter()
+        trainer.train(tokens[:half], tokens[half:])
+        total = time.perf_counter() - begun
+        updates.append((seconds / total, total))
+    Dequantizer.rows = rows  # type: ignore[method-assign]
+    share, total = sorted(updates)[N_UPDATES // 2]
+    return {
+        "dtype": str(trainer.dtype).removeprefix("torch."),
+        "checkpointing": trainer.checkpointing,
+        "update_in_process_s": total,
+        "dequantization_share": share,
+    }
+
+
+def main() -> None:
+    """Parse arguments, measure, print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--tokens", type=int, default=256)
+    parser.add_argument("--dtype", default="auto", choices=list(TrainDtype))
+    parser.add_argument("--train-memory", type=float, default=None, metavar="GIB")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--with-engine", action="store_true")
+    arguments = parser.parse_args()
+    base = GgufBase(arguments.model)
+    cap = arguments.train_memory
+    options = TrainerOptions(
+        arguments.threads,
+        n_ctx=1024,
+        n_tokens=2 * arguments.tokens,
+        dtype=TrainDtype(arguments.dtype),
+        memory_bytes=None if cap is None else int(cap * 2**30),
+    )
+    lora = LoraOptions(rank=arguments.rank, alpha=arguments.rank)
+    n_vocab = int(base.tensor("token_embd.weight").shape[1])
+    drawn = np.random.default_rng(0).integers(0, n_vocab, 2 * arguments.tokens)
+    tokens = [int(token) for token in drawn]
+    result: dict[str, float | str | bool] = {"model": arguments.model.name, "rank": lora.rank}
+    result |= measure_memory(arguments.model, lora, options, tokens, engine=arguments.with_engine)
+    result |= measure_dequantization(base, lora, options, tokens)
+    value_bytes = 2 if result["dtype"] == "bfloat16" else 4
+    footprint = estimate(base, rank=lora.rank, n_tokens=options.n_tokens, value_bytes=value_bytes)
+    largest = max(int(t.n_elements) for t in base.tensors.values() if t.name.startswith("blk."))
+    result["adapter_parameters"] = footprint.adapter_parameters
+    result["estimate_bytes"] = footprint.total(checkpointing=bool(result["checkpointing"]))
+    result["allowed_bytes"] = (
+        BYTES_PER_ADAPTER_PARAMETER * footprint.adapter_parameters
+        + footprint.activations_checkpointed
+        + 2 * largest * value_bytes
+        + ALLOWED_OVERHEAD
+    )
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""What a GGUF is, and what Temp-LoRA can do with it. Reads the file only; loads no model."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from converters.families import family_of
+from templora_edge.config import DEFAULT_MAX_CTX, BlockOptions
+from templora_edge.errors import UnsupportedModelError
+from templora_edge.footprint import adapter_parameters, estimate
+from templora_edge.gguf_base import GgufBase
+
+RANKS: Final = (8, 16, 32, 64, 128)
+RECURRENT_KEYS: Final = (
+    "{arch}.ssm.state_size",
+    "{arch}.wkv.head_size",
+    "{arch}.shortconv.l_cache",
+)
+KV_VALUE_BYTES: Final = 2
+"""llama.cpp's cache is F16 unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingMemory:
+    """Private memory of training at a rank, in bytes, estimated for the default context."""
+
+    rank: int
+    adapter_parameters: int
+    adapter_file_bytes: int
+    bytes: int
+    """Every activation kept, bf16 products."""
+    bytes_checkpointed: int
+    """Layers recomputed in backward: slower."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What `templora info` shows."""
+
+    path: str
+    name: str
+    architecture: str
+    parameters: int
+    file_bytes: int
+    quantization: dict[str, float]
+    """ggml type -> share of the weights."""
+    trained_context: int
+    templora: bool
+    templora_reason: str
+    k_shift: bool
+    self_extend: bool
+    context: int
+    """The default one, for which the memory below is meant."""
+    kv_cache_bytes: int
+    training: tuple[TrainingMemory, ...]
+    """Empty where Temp-LoRA does not apply."""
+
+
+def info(path: Path) -> ModelInfo:
+    """Describe a GGUF model.
+
+    Raises:
+        ModelFileError: the file is not one.
+    """
+    base = GgufBase(path)
+    recurrent = any(base.get(key) for key in RECURRENT_KEYS)
+    multi_rope = base.get("{arch}.rope.dimension_sections") is not None
+    try:
+        family_of(base)
+        reason = ""
+    except UnsupportedModelError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+    trained = int(base.get("{arch}.context_length", 0))
+    context = min(trained or DEFAULT_MAX_CTX, DEFAULT_MAX_CTX)
+    weights: Counter[str] = Counter()
+    for tensor in base.tensors.values():
+        weights[tensor.tensor_type.name] += int(tensor.n_elements)
+    # K-shift and SelfExtend re-rotate cached keys: they need a cache, and plain rotary positions
+    movable = not recurrent and not multi_rope
+    return ModelInfo(
+        path=str(path),
+        name=str(base.get("general.name", path.stem)),
+        architecture=base.architecture,
+        parameters=base.n_params,
+        file_bytes=path.stat().st_size,
+        quantization={kind: n / base.n_params for kind, n in weights.most_common()},
+        trained_context=trained,
+        templora=not reason,
+        templora_reason=reason,
+        k_shift=movable,
+        self_extend=movable,
+        context=context,
+        kv_cache_bytes=_kv_cache_bytes(base, context),
+        training=() if reason else tuple(_training(base, rank, context) for rank in RANKS),
+    )
+
+
+def _training(base: GgufBase, rank: int, context: int) -> TrainingMemory:
+    blocks = BlockOptions.for_context(context)
+    n_tokens = blocks.train_prefix_len + blocks.block_len
+    footprint = estimate(base, rank=rank, n_tokens=n_tokens, value_bytes=2)
+    parameters = adapter_parameters(base, rank)
+    return TrainingMemory(
+        rank,
+        parameters,
+        4 * parameters,
+        footprint.total(checkpointing=False),
+        footprint.total(checkpointing=True),
+    )
+
+
+def _kv_cache_bytes(base: GgufBase, context: int) -> int:
+    layers = int(base.get("{arch}.block_count", 0))
+    heads = base.get("{arch}.attention.head_count", 0)
+    heads_kv = base.get("{arch}.attention.head_count_kv", heads)
+    width = int(base.get("{arch}.embedding_length", 0))
+    per_layer = heads_kv if isinstance(heads_kv, list) else [heads_kv] * layers
+    head_dim = width // max(1, heads if isinstance(heads, int) else max(heads))
+    key = int(base.get("{arch}.attention.key_length", head_dim))
+    value = int(base.get("{arch}.attention.value_length", head_dim))
+    return context * sum(per_layer) * (key + value) * KV_VALUE_BYTES
