@@ -1,7 +1,7 @@
 """What an update costs on a GGUF: private memory of the training process, time, dequantization.
 
 Usage: python scripts/training_cost.py MODEL.gguf [--rank 16] [--tokens 256] [--dtype auto]
-           [--train-memory GIB] [--with-engine]
+           [--train-memory GIB] [--with-engine] [--memory-only]
 
 Train prefix and block are --tokens long each. Memory is RssAnon of the process, sampled all the
 time: its private bytes, without the pages of the model that it shares with llama.cpp.
@@ -26,7 +26,7 @@ from templora_edge.footprint import BYTES_PER_ADAPTER_PARAMETER, estimate
 from templora_edge.gguf_base import GgufBase
 from templora_edge.sidecar.dequantize import Dequantizer
 from templora_edge.sidecar.process import SidecarTrainer
-from templora_edge.sidecar.trainer import LoraTrainer
+from templora_edge.sidecar.trainer import LoraTrainer, choose_dtype
 
 ALLOWED_OVERHEAD = 700 << 20
 N_UPDATES = 3
@@ -60,7 +60,7 @@ class Sampler(threading.Thread):
 def measure_memory(
     model: Path, lora: LoraOptions, options: TrainerOptions, tokens: list[int], *, engine: bool
 ) -> dict[str, float]:
-    """Private peak of the sidecar over two updates and an export, and of llama.cpp beside it."""
+    """Private peak of the sidecar over an update and an export, and of llama.cpp beside it."""
     half = len(tokens) // 2
     result: dict[str, float] = {}
     with (
@@ -70,10 +70,9 @@ def measure_memory(
         sampler = Sampler(trainer.pid)
         sampler.start()
         trainer.wait_ready()
-        for _ in range(2):
-            begun = time.perf_counter()
-            trainer.train(tokens[:half], tokens[half:])
-            result["update_s"] = time.perf_counter() - begun
+        begun = time.perf_counter()
+        trainer.train(tokens[:half], tokens[half:])
+        result["update_s"] = time.perf_counter() - begun
         path = trainer.export()
         result["adapter_file_bytes"] = path.stat().st_size
         if engine:
@@ -131,6 +130,7 @@ def main() -> None:
     parser.add_argument("--train-memory", type=float, default=None, metavar="GIB")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--with-engine", action="store_true")
+    parser.add_argument("--memory-only", action="store_true")
     arguments = parser.parse_args()
     base = GgufBase(arguments.model)
     cap = arguments.train_memory
@@ -147,12 +147,14 @@ def main() -> None:
     tokens = [int(token) for token in drawn]
     result: dict[str, float | str | bool] = {"model": arguments.model.name, "rank": lora.rank}
     result |= measure_memory(arguments.model, lora, options, tokens, engine=arguments.with_engine)
-    result |= measure_dequantization(base, lora, options, tokens)
-    value_bytes = 2 if result["dtype"] == "bfloat16" else 4
+    if not arguments.memory_only:
+        result |= measure_dequantization(base, lora, options, tokens)
+    value_bytes = choose_dtype(options.dtype).itemsize
     footprint = estimate(base, rank=lora.rank, n_tokens=options.n_tokens, value_bytes=value_bytes)
     largest = max(int(t.n_elements) for t in base.tensors.values() if t.name.startswith("blk."))
     result["adapter_parameters"] = footprint.adapter_parameters
-    result["estimate_bytes"] = footprint.total(checkpointing=bool(result["checkpointing"]))
+    result["estimate_bytes"] = footprint.total(checkpointing=False)
+    result["estimate_checkpointed_bytes"] = footprint.total(checkpointing=True)
     result["allowed_bytes"] = (
         BYTES_PER_ADAPTER_PARAMETER * footprint.adapter_parameters
         + footprint.activations_checkpointed

@@ -31,7 +31,7 @@ class LoraTrainer:
         torch.manual_seed(lora.seed)
         self._lora = lora
         self._target = AdapterTarget.from_gguf(base)
-        self.dtype = _choose_dtype(options.dtype)
+        self.dtype = choose_dtype(options.dtype)
         footprint = estimate(
             base, rank=lora.rank, n_tokens=options.n_tokens, value_bytes=self.dtype.itemsize
         )
@@ -48,6 +48,7 @@ class LoraTrainer:
             ),
         )
         if self.checkpointing:
+            memory.return_freed_blocks()
             model.activation_checkpointing_enable({"use_reentrant": False})
         self._network: PreTrainedModel = model
         self._trained = [p for p in self.model.parameters() if p.requires_grad]
@@ -117,7 +118,7 @@ def _must_checkpoint(footprint: Footprint, options: TrainerOptions) -> bool:
     )
 
 
-def _choose_dtype(wanted: TrainDtype) -> torch.dtype:
+def choose_dtype(wanted: TrainDtype) -> torch.dtype:
     """The dtype of matrix products; `auto` takes bf16 if it is at least 1.5 times as fast here."""
     if wanted is not TrainDtype.AUTO:
         return {TrainDtype.FP32: torch.float32, TrainDtype.BF16: torch.bfloat16}[wanted]
