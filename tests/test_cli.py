@@ -138,6 +138,7 @@ def test_chat_uses_the_models_own_template(tmp_path: Path) -> None:
 def other_architecture(folder: Path) -> Path:
     path = folder / "mamba.gguf"
     writer = gguf.GGUFWriter(path, "mamba")
+    writer.add_ssm_state_size(16)
     writer.add_tensor("token_embd.weight", np.zeros((4, 32), np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -182,6 +183,8 @@ def test_bad_models(case: str, tmp_path: Path) -> None:
         (["-f", "."], ["-f .", "directory"]),
         (["-p", "x", "--repeat-penalty", "0"], ["repeat_penalty"]),
         (["-p", "x", "--learning-rate", "-1"], ["learning rate"]),
+        (["-p", "x", "--train-memory", "0.01"], ["--train-memory", "GiB"]),
+        (["-p", "x", "--train-memory", "-1"], ["train memory"]),
         (["-p", "x", "--no-templora", "--adapter-out", "a.gguf"], ["--adapter-out"]),
         (["-p", "x", "--report", "no/such/folder.json"], ["--report", "no/such"]),
         (["-p", "x", "--report", "/proc/report.json"], ["--report", "/proc/report.json"]),
@@ -264,6 +267,37 @@ def test_outputs_through_links(tmp_path: Path) -> None:
     assert run("generate", "-p", "x", *SMALL, "--no-templora", "--report", link).returncode == 0
     assert link.is_symlink()
     assert json.loads(target.read_text())["total"]["tokens"] == 40
+
+
+def test_info(tmp_path: Path) -> None:
+    table = run("info")
+    assert table.returncode == 0
+    for words in ("llama", "Q8_0", "1,024 tokens", "Temp-LoRA", "rank"):
+        assert words in table.stdout
+    described = json.loads(run("info", "--json", BUNDLED_MODEL).stdout)
+    base = GgufBase(BUNDLED_MODEL)
+    assert described["parameters"] == base.n_params
+    assert described["architecture"] == "llama"
+    assert sum(described["quantization"].values()) == pytest.approx(1)
+    assert described["templora"] is described["k_shift"] is described["self_extend"] is True
+    assert described["kv_cache_bytes"] == 1024 * 6 * 2 * (64 + 64) * 2
+    with LlamaEngine(BUNDLED_MODEL) as engine:
+        assert described["kv_cache_bytes"] == engine.model.kv_bytes(1024, 2.0)
+        assert described["trained_context"] == engine.model.n_ctx_train
+    ranks = [row["rank"] for row in described["training"]]
+    assert ranks == sorted(ranks)
+    for row in described["training"]:
+        assert 0 < row["bytes_checkpointed"] <= row["bytes"]
+
+
+def test_info_on_what_cannot_be_trained(tmp_path: Path) -> None:
+    described = json.loads(run("info", "--json", other_architecture(tmp_path)).stdout)
+    assert described["templora"] is False
+    assert "mamba" in described["templora_reason"]
+    assert "--no-templora" in described["templora_reason"]
+    assert described["training"] == []
+    assert described["k_shift"] is False
+    check_failure(run("info", tmp_path / "none.gguf"), "none.gguf", "no such file")
 
 
 def test_on_a_terminal_there_is_a_live_line() -> None:

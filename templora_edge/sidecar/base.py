@@ -7,6 +7,7 @@ become mapped ones, the few vectors are loaded, the rotary frequencies are llama
 import numpy as np
 import torch
 import transformers
+from gguf import ReaderTensor
 from transformers import PreTrainedModel
 
 from converters.families import FUSED_QKV, Family, common_config, family_of, rope_row_order
@@ -128,7 +129,8 @@ class _Builder:
         self.take(name)
         return torch.tensor(self.gguf.dequantize(name))
 
-    def take(self, name: str):  # type: ignore[no-untyped-def]
+    def take(self, name: str) -> ReaderTensor:
+        """A tensor of the file, noted as used."""
         self.used.add(name)
         return self.gguf.tensor(name)
 
