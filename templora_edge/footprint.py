@@ -77,7 +77,7 @@ def estimate(base: GgufBase, *, rank: int, n_tokens: int, value_bytes: int) -> F
     head = n_tokens * (4 * 4 * slice_rows + 8 * width)
     return Footprint(
         adapter_parameters=adapter_parameters(base, rank),
-        scratch=largest * value_bytes + head,
+        scratch=2 * largest * value_bytes + head,
         activations=layers * layer,
         activations_checkpointed=layer + layers * n_tokens * 4 * width,
     )

@@ -8,6 +8,7 @@ library or a type is missing.
 import ctypes
 import importlib.util
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -82,7 +83,7 @@ class Dequantizer:
 
     def __init__(self, n_threads: int) -> None:
         self._n_threads = n_threads
-        self._pool = ThreadPoolExecutor(n_threads)
+        self._pool = ThreadPoolExecutor(max(1, n_threads - 1))  # and the caller's own thread
 
     def rows(
         self, blocks: Blocks, kind: gguf.GGMLQuantizationType, out: torch.Tensor
@@ -95,10 +96,23 @@ class Dequantizer:
             return out.copy_(_as_tensor(gguf.quants.dequantize(blocks, kind)))
         share = -(-len(blocks) // self._n_threads)
         parts = [slice(begin, begin + share) for begin in range(0, len(blocks), share)]
+        own = parts.pop()
         jobs = [self._pool.submit(_convert, function, blocks[part], out[part]) for part in parts]
+        _convert(function, blocks[own], out[own])
         for job in jobs:
             job.result()
         return out
+
+
+_buffers = threading.local()
+
+
+def _buffer(n_floats: int) -> npt.NDArray[np.float32]:
+    """The buffer of this thread: a new one each time would cost its page faults each time."""
+    if getattr(_buffers, "floats", np.empty(0)).size < n_floats:
+        _buffers.floats = np.empty(n_floats, np.float32)
+    floats: npt.NDArray[np.float32] = _buffers.floats
+    return floats
 
 
 def _convert(function: ToFloat, blocks: Blocks, out: torch.Tensor) -> None:
@@ -109,7 +123,7 @@ def _convert(function: ToFloat, blocks: Blocks, out: torch.Tensor) -> None:
         function(blocks.ctypes.data, out.data_ptr(), n * width)
         return
     step = max(1, CHUNK_FLOATS // width)
-    floats = np.empty(step * width, np.float32)
+    floats = _buffer(step * width)
     source, row_bytes = blocks.ctypes.data, blocks.strides[0]
     for begin in range(0, n, step):
         count = min(step, n - begin) * width

@@ -1,8 +1,7 @@
 """Frozen layers whose weights stay quantized, mapped from the GGUF, and are dequantized when used.
 
-The pages are shared with llama.cpp's mapping of the same file; dequantized weights live in one
-scratch buffer that the next layer overwrites, so autograd must not keep them: backward dequantizes
-again.
+The pages are shared with llama.cpp's mapping of the same file; dequantized weights live in scratch
+buffers that later layers overwrite, so autograd must not keep them: backward dequantizes again.
 """
 
 from collections.abc import Iterator
@@ -17,23 +16,32 @@ from templora_edge.sidecar.dequantize import Blocks, Dequantizer
 
 
 class Scratch:
-    """The one buffer that dequantized weights are put into, in the compute dtype."""
+    """The two buffers that dequantized weights are put into, in turn, in the compute dtype.
+
+    Two, because backward begins with the matrices that forward ended with: where layers are
+    recomputed, the up and down projections are still there.
+    """
 
     def __init__(self, n_floats: int, dtype: torch.dtype, n_threads: int) -> None:
+        self.n_floats = n_floats
         self.dtype = dtype
-        self._buffer = torch.empty(n_floats, dtype=dtype)
+        # ((address of the quantized rows, how many), their weights)
+        self._older = ((0, 0), torch.empty(n_floats, dtype=dtype))
+        self._newer = ((0, 0), torch.empty(n_floats, dtype=dtype))
         self._dequantizer = Dequantizer(n_threads)
 
-    @property
-    def n_floats(self) -> int:
-        """Its size."""
-        return self._buffer.numel()
-
     def load(self, blocks: Blocks, kind: gguf.GGMLQuantizationType, width: int) -> torch.Tensor:
-        """Dequantize rows, (n, width); valid until the next call."""
+        """Dequantize rows, (n, width); valid until two other tensors are loaded."""
         n = blocks.shape[0]
-        out = self._buffer[: n * width].view(n, width)
-        return self._dequantizer.rows(blocks, kind, out)
+        wanted = (blocks.ctypes.data, n)
+        if self._older[0] == wanted:
+            self._older, self._newer = self._newer, self._older
+        held, buffer = self._newer
+        if held != wanted:
+            held, buffer = self._older
+            self._dequantizer.rows(blocks, kind, buffer[: n * width].view(n, width))
+            self._older, self._newer = self._newer, (wanted, buffer)
+        return buffer[: n * width].view(n, width)
 
     def load_new(self, blocks: Blocks, kind: gguf.GGMLQuantizationType, width: int) -> torch.Tensor:
         """Dequantize rows into a float32 tensor of their own."""
@@ -53,7 +61,7 @@ class MappedTensor:
         self.scratch = scratch
 
     def load(self, rows: slice = slice(None)) -> torch.Tensor:
-        """These rows in the compute dtype, valid until any other tensor is loaded."""
+        """These rows in the compute dtype, valid until two other tensors are loaded."""
         return self.scratch.load(self.blocks[rows], self.kind, self.shape[1])
 
     def gather(self, indices: npt.NDArray[np.int64]) -> torch.Tensor:

@@ -18,6 +18,13 @@ from templora_edge.sidecar.messages import Export, Failed, Ready, Start, Train, 
 
 _EXIT_SECONDS = 5.0
 
+CHILD_ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    # idle threads of torch must not spin on the cores that dequantization needs
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+
 Answer = TypeVar("Answer")
 
 
@@ -42,7 +49,7 @@ class SidecarTrainer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
-            env=os.environ | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"},
+            env=os.environ | CHILD_ENVIRONMENT,
         )
         self._started = False
         self._send(Start(base.resolve(), lora, options))
