@@ -54,7 +54,7 @@ def check_failure(
 def test_generate_writes_text_lines_and_report(tmp_path: Path) -> None:
     report_path, adapter = tmp_path / "report.json", tmp_path / "adapter.gguf"
     outputs = ["--report", report_path, "--adapter-out", adapter]
-    learning = ["--rank", 4, "--learning-rate", 1e-3]
+    learning = ["--rank", 4, "--learning-rate", 1e-3, "--train-dtype", "fp32"]
     result = run("generate", "-p", "It was a dark night", *SMALL, *learning, *outputs)
     assert result.returncode == 0, result.stderr
     assert len(result.stdout.split()) > 10

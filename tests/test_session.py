@@ -37,7 +37,7 @@ def test_a_seed_fixes_the_text() -> None:
 
 def test_generation_swaps_and_learns() -> None:
     digest = hashlib.sha256(BUNDLED_MODEL.read_bytes()).hexdigest()
-    with TempLora(n_ctx=256, block_len=64, learning_rate=1e-3) as text:
+    with TempLora(n_ctx=256, block_len=64, learning_rate=1e-3, train_dtype="fp32") as text:
         events = list(text.stream(PROMPT, n_predict=256, sampling=SAMPLING))
         reports = [event for event in events if isinstance(event, BlockReport)]
         assert [report.tokens for report in reports] == [64] * 4
