@@ -133,7 +133,9 @@ def test_an_adapter_that_does_not_fit_the_memory(tmp_path: Path) -> None:
     with SidecarTrainer(BUNDLED_MODEL, LoraOptions(rank=200_000), TRAIN, tmp_path) as trainer:
         limit = 2**31
         psutil.Process(trainer.pid).rlimit(psutil.RLIMIT_AS, (limit, limit))
-        with pytest.raises(InsufficientMemoryError, match="does not fit the memory"):
+        with pytest.raises(
+            InsufficientMemoryError, match=r"training needs about|does not fit the memory"
+        ):
             trainer.wait_ready()
 
 
