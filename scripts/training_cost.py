@@ -22,7 +22,7 @@ import torch
 
 from templora_edge.config import EngineOptions, LoraOptions, TrainDtype, TrainerOptions
 from templora_edge.engine import LlamaEngine
-from templora_edge.footprint import BYTES_PER_ADAPTER_PARAMETER, estimate
+from templora_edge.footprint import BYTES_PER_ADAPTER_PARAMETER, estimate, largest_layer
 from templora_edge.gguf_base import GgufBase
 from templora_edge.sidecar.dequantize import Dequantizer
 from templora_edge.sidecar.process import SidecarTrainer
@@ -151,7 +151,7 @@ def main() -> None:
         result |= measure_dequantization(base, lora, options, tokens)
     value_bytes = choose_dtype(options.dtype).itemsize
     footprint = estimate(base, rank=lora.rank, n_tokens=options.n_tokens, value_bytes=value_bytes)
-    largest = max(int(t.n_elements) for t in base.tensors.values() if t.name.startswith("blk."))
+    largest = largest_layer(base)
     result["adapter_parameters"] = footprint.adapter_parameters
     result["estimate_bytes"] = footprint.total(checkpointing=False)
     result["estimate_checkpointed_bytes"] = footprint.total(checkpointing=True)

@@ -38,6 +38,11 @@ class Footprint:
         return self.fixed + round(FRAGMENTATION * self.activations)
 
 
+def largest_layer(base: GgufBase) -> int:
+    """Weights of the largest matrix of a decoder layer: the size of a scratch buffer."""
+    return max(int(t.n_elements) for t in base.tensors.values() if t.name.startswith("blk."))
+
+
 def adapter_parameters(base: GgufBase, rank: int) -> int:
     """Weights of an adapter of ``rank`` on every linear layer but the head."""
     matrices = (t for t in base.tensors.values() if t.name.startswith("blk.") and len(t.shape) == 2)
@@ -72,7 +77,7 @@ def estimate(base: GgufBase, *, rank: int, n_tokens: int, value_bytes: int) -> F
     layer = n_tokens * per_token
     if family_of(base).attention == "eager":
         layer += 3 * 4 * heads * n_tokens**2
-    largest = max(int(t.n_elements) for t in base.tensors.values() if t.name.startswith("blk."))
+    largest = largest_layer(base)
     slice_rows = min(settings["vocab_size"], max(1, largest // width))
     head = n_tokens * (4 * 4 * slice_rows + 8 * width)
     return Footprint(

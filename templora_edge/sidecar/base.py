@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from converters.families import FUSED_QKV, Family, common_config, family_of, rope_row_order
 from templora_edge.errors import UnsupportedModelError
+from templora_edge.footprint import largest_layer
 from templora_edge.gguf_base import GgufBase
 from templora_edge.sidecar.mapped import (
     MappedEmbedding,
@@ -39,11 +40,6 @@ def load_base(gguf: GgufBase, *, dtype: torch.dtype, n_threads: int, n_ctx: int)
         ModelFileError: metadata or tensors are missing.
     """
     return _Builder(gguf, dtype, n_threads, n_ctx).build()
-
-
-def largest_layer(gguf: GgufBase) -> int:
-    """Weights of the largest matrix of a decoder layer: the size of the scratch buffer."""
-    return max(int(t.n_elements) for t in gguf.tensors.values() if t.name.startswith("blk."))
 
 
 class _Builder:
