@@ -150,6 +150,10 @@ class MappedHead(torch.nn.Module):
         for begin in range(0, n_vocab, step):
             yield slice(begin, min(begin + step, n_vocab))
 
+    def slope(self, logits: torch.Tensor) -> torch.Tensor | float:
+        """Derivative of the logits with respect to those before the soft cap."""
+        return 1.0 if self.softcap is None else 1 - (logits / self.softcap) ** 2
+
     def slice_logits(self, hidden: torch.Tensor, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits of one slice, (…, rows) in float32, and the weights that are loaded for it."""
         weight = self.source.load(rows)
@@ -172,34 +176,40 @@ class MappedHead(torch.nn.Module):
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """Cross-entropy that never holds the logits of more than one slice of the vocabulary."""
+    """Cross-entropy that never holds the logits of more than one slice of the vocabulary.
+
+    The gradient is summed up in the forward pass, as flash attention sums its output: each slice is
+    dequantized once, and its logits are gone when the next one is loaded.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, hidden: torch.Tensor, head: MappedHead, targets: torch.Tensor
     ) -> torch.Tensor:
-        total = torch.full(targets.shape, -torch.inf)  # log of the sum of exponentials so far
-        chosen = torch.zeros(targets.shape)
+        n = len(targets)
+        learns = ctx.needs_input_grad[0]
+        peak = torch.full((n, 1), -torch.inf)  # largest logit so far
+        total = torch.zeros(n, 1)  # sum of exp(logit - peak)
+        expected = torch.zeros(hidden.shape)  # sum of exp(logit - peak) * slope * weight
+        chosen = torch.zeros(n)
         for rows in head.slices():
-            logits, _ = head.slice_logits(hidden, rows)
-            total = torch.logaddexp(total, torch.logsumexp(logits, -1))
+            logits, weight = head.slice_logits(hidden, rows)
             inside = ((targets >= rows.start) & (targets < rows.stop)).nonzero()[:, 0]
             chosen[inside] = logits[inside, targets[inside] - rows.start]
-        ctx.save_for_backward(hidden, targets, total)
-        ctx.head = head
-        return (total - chosen).mean()
+            new_peak = torch.maximum(peak, logits.amax(-1, keepdim=True))
+            shrink = torch.exp(peak - new_peak)
+            exponentials = torch.exp(logits - new_peak)
+            total = total * shrink + exponentials.sum(-1, keepdim=True)
+            if learns:
+                slope = exponentials * head.slope(logits)
+                expected = expected * shrink + slope.to(weight.dtype) @ weight
+            peak = new_peak
+        if learns:  # softmax - one-hot, times the weights
+            wanted = head.source.gather(targets.numpy()) * head.slope(chosen[:, None])
+            ctx.save_for_backward(((expected / total - wanted) / n).to(hidden.dtype))
+        return (total.log() + peak)[:, 0].sub(chosen).mean()
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        hidden, targets, total = ctx.saved_tensors
-        head: MappedHead = ctx.head
-        result = torch.zeros(hidden.shape)
-        for rows in head.slices():
-            logits, weight = head.slice_logits(hidden, rows)
-            slope = torch.exp(logits - total[:, None])  # softmax - one-hot, the gradient of NLL
-            inside = ((targets >= rows.start) & (targets < rows.stop)).nonzero()[:, 0]
-            slope[inside, targets[inside] - rows.start] -= 1
-            if head.softcap is not None:
-                slope *= 1 - (logits / head.softcap) ** 2
-            result += slope.to(weight.dtype) @ weight
-        return (result * (grad / len(targets))).to(hidden.dtype), None, None
+        (gradient,) = ctx.saved_tensors
+        return gradient * grad, None, None

@@ -50,6 +50,8 @@ class LoraTrainer:
         if self.checkpointing:
             memory.return_freed_blocks()
             model.activation_checkpointing_enable({"use_reentrant": False})
+        else:
+            memory.keep_freed_blocks()
         self._network: PreTrainedModel = model
         self._trained = [p for p in self.model.parameters() if p.requires_grad]
         self._optimizer = torch.optim.AdamW(

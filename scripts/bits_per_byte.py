@@ -1,0 +1,76 @@
+"""Bits per byte of GGUF models on the first 100,000 bytes of each text.
+
+Usage: python scripts/bits_per_byte.py MODEL.gguf... --on FILE...
+
+llama.cpp scores windows of the model's trained context that overlap by half, so that every token
+after the first window has at least half of it before itself. Bits per byte compare models whatever
+their tokenizers. Prints a table; the last line is JSON.
+"""
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+
+from templora_edge.config import EngineOptions
+from templora_edge.engine import LlamaEngine
+
+N_BYTES = 100_000
+
+
+def bits_per_byte(engine: LlamaEngine, text: str) -> float:
+    """Of ``text``, scored from an empty cache in half-overlapping windows of n_ctx tokens."""
+    tokens = engine.model.vocab.tokenize(text, add_special=True)
+    half = engine.n_ctx // 2
+    nats = 0.0
+    for middle in range(0, len(tokens), half):
+        start = max(0, middle - half)
+        window = tokens[start : middle + half]
+        engine.clear()
+        nll = engine.score(window[:1], window[1:])
+        nats += sum(nll[middle - start - 1 :] if middle else nll)
+    return nats / math.log(2) / len(text.encode())
+
+
+def measure(model: Path, texts: dict[str, str]) -> dict[str, float]:
+    """Bits per byte of each of ``texts``, and their mean weighted by bytes as ``total``."""
+    with LlamaEngine(model) as engine:
+        n_ctx = engine.model.n_ctx_train
+    with LlamaEngine(model, EngineOptions(n_ctx=n_ctx)) as engine:
+        result = {}
+        for name, text in texts.items():
+            result[name] = bits_per_byte(engine, text)
+            print(f"{model.name}  {name}  {result[name]:.4f}", file=sys.stderr, flush=True)
+    n_bytes = [len(text.encode()) for text in texts.values()]
+    weighted = sum(bits * n for bits, n in zip(result.values(), n_bytes, strict=True))
+    return {**result, "total": weighted / sum(n_bytes)}
+
+
+def read(files: list[Path]) -> dict[str, str]:
+    """The beginnings of ``files`` by name; a character cut in two at the end is left out."""
+    return {file.name: file.read_bytes()[:N_BYTES].decode("utf-8", "ignore") for file in files}
+
+
+def table(results: dict[str, dict[str, float]]) -> str:
+    """A Markdown table, a row a text, a column a model."""
+    rows = [f"| text | {' | '.join(results)} |", "|---|" + "---|" * len(results)]
+    for name in next(iter(results.values())):
+        rows.append(f"| {name} | {' | '.join(f'{r[name]:.4f}' for r in results.values())} |")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    """Parse arguments, measure, print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("models", type=Path, nargs="+", metavar="MODEL.gguf")
+    parser.add_argument("--on", type=Path, nargs="+", required=True, metavar="FILE")
+    arguments = parser.parse_args()
+    texts = read(arguments.on)
+    results = {model.name: measure(model, texts) for model in arguments.models}
+    print(table(results))
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()
