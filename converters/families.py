@@ -14,6 +14,7 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 
+from templora_edge.config import Targets
 from templora_edge.errors import UnsupportedModelError
 from templora_edge.gguf_base import GgufBase
 
@@ -56,6 +57,11 @@ class Family:
     def architecture(self) -> str:
         """`general.architecture`."""
         return gguf.MODEL_ARCH_NAMES[self.arch]
+
+    def targets(self, wanted: Targets) -> tuple[str, ...]:
+        """The linear layers among ``wanted``."""
+        block = {Targets.ALL: "", Targets.MLP: "mlp.", Targets.ATTENTION: "self_attn."}[wanted]
+        return tuple(name for name in self.linear if name.startswith(block))
 
     def gguf_name(self, module: str) -> str | None:
         """llama.cpp's name (no suffix) of transformers' module ``module``, None if unknown."""

@@ -118,6 +118,12 @@ class BlockOptions:
             f"n_keep is {self.n_keep} tokens; expected 0 to below the prefix, {self.prefix_len}",
         )
 
+    def update_len(self, *, prefix_gradient: bool) -> int:
+        """Tokens of the longest update whose activations are kept for backward."""
+        if prefix_gradient:
+            return self.train_prefix_len + self.block_len
+        return max(self.train_prefix_len, self.block_len)
+
     @classmethod
     def for_context(
         cls,
@@ -145,6 +151,15 @@ class BlockOptions:
         )
 
 
+class Targets(StrEnum):
+    """Linear layers that carry the adapter; lm_head never does."""
+
+    ALL = "all"
+    """The paper's."""
+    MLP = "mlp"
+    ATTENTION = "attention"
+
+
 @dataclass(frozen=True, slots=True)
 class LoraOptions:
     """The adapter and its update rule, with the paper's values."""
@@ -159,6 +174,10 @@ class LoraOptions:
     """Blocks over which the learning rate rises to its full value."""
     epochs: int = 2
     max_grad_norm: float = 1.0
+    targets: Targets = Targets.ALL
+    prefix_gradient: bool = True
+    """Whether gradients flow through the keys and values of the train prefix; without, its backward
+    pass is saved, and its activations."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -189,7 +208,7 @@ class TrainerOptions:
     n_ctx: int
     """llama.cpp's context, in tokens."""
     n_tokens: int
-    """The longest update: train prefix and block."""
+    """The longest update (`BlockOptions.update_len`)."""
     dtype: TrainDtype = TrainDtype.AUTO
     memory_bytes: int | None = None
     """Private memory it may use; None is what is available when it starts."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from converters.families import common_config, family_of
+from templora_edge.config import Targets
 from templora_edge.gguf_base import GgufBase
 
 OVERHEAD: Final = 450 << 20
@@ -43,9 +44,14 @@ def largest_layer(base: GgufBase) -> int:
     return max(int(t.n_elements) for t in base.tensors.values() if t.name.startswith("blk."))
 
 
-def adapter_parameters(base: GgufBase, rank: int) -> int:
-    """Weights of an adapter of ``rank`` on every linear layer but the head."""
-    matrices = (t for t in base.tensors.values() if t.name.startswith("blk.") and len(t.shape) == 2)
+def adapter_parameters(base: GgufBase, rank: int, targets: Targets = Targets.ALL) -> int:
+    """Weights of an adapter of ``rank`` on the linear layers among ``targets``."""
+    part = {Targets.ALL: "", Targets.MLP: ".ffn_", Targets.ATTENTION: ".attn_"}[targets]
+    matrices = (
+        t
+        for t in base.tensors.values()
+        if t.name.startswith("blk.") and len(t.shape) == 2 and part in t.name
+    )
     fused = 3 if "blk.0.attn_qkv.weight" in base.tensors and _splits_qkv(base) else 1
     return sum(
         rank * (int(t.shape[1]) + int(t.shape[0]) * (fused if "attn_qkv" in t.name else 1))
@@ -57,14 +63,21 @@ def _splits_qkv(base: GgufBase) -> bool:
     return "self_attn.q_proj" in family_of(base).linear
 
 
-def estimate(base: GgufBase, *, rank: int, n_tokens: int, value_bytes: int) -> Footprint:
+def estimate(
+    base: GgufBase,
+    *,
+    rank: int,
+    n_tokens: int,
+    value_bytes: int,
+    targets: Targets = Targets.ALL,
+) -> Footprint:
     """Footprint of updates of ``n_tokens`` (train prefix and block) with values of that size."""
     settings = common_config(base)
     width, feed_forward = settings["hidden_size"], settings["intermediate_size"]
     heads, layers = settings["num_attention_heads"], settings["num_hidden_layers"]
     queries = heads * settings["head_dim"]
     keys = settings["num_key_value_heads"] * settings["head_dim"]
-    linear = len(family_of(base).linear)
+    linear = len(family_of(base).targets(targets))
     # fp32 residuals and norms; per linear layer PEFT keeps its dropped-out input, the mask and A's
     # output; attention keeps queries, keys, values and their rotations; the MLP its three products
     per_token = (
@@ -81,7 +94,7 @@ def estimate(base: GgufBase, *, rank: int, n_tokens: int, value_bytes: int) -> F
     slice_rows = min(settings["vocab_size"], max(1, largest // width))
     head = n_tokens * (4 * 4 * slice_rows + 8 * width)
     return Footprint(
-        adapter_parameters=adapter_parameters(base, rank),
+        adapter_parameters=adapter_parameters(base, rank, targets),
         scratch=2 * largest * value_bytes + head,
         activations=layers * layer,
         activations_checkpointed=layer + layers * n_tokens * 4 * width,

@@ -150,6 +150,18 @@ class TempLoraLoop:
         if self._unlearned is not None:
             yield self.blocks[-1]
 
+    def score_chunk(self, head: Sequence[int], tokens: Sequence[int]) -> ScoredBlock:
+        """Score ``tokens`` after ``head`` alone, from an empty cache; both are one block."""
+        self._learn()
+        begin = len(self.text)
+        with _Clock() as clock:
+            self._engine.clear()
+            nll = self._engine.score(head, tokens)
+            self.text.extend((*head, *tokens))
+            self._decoded = len(self.text)
+        self._finish(range(begin, len(self.text)), clock.seconds)
+        return ScoredBlock(tuple(nll))
+
     def settle(self) -> None:
         """Train on the last block too, so that the adapter holds the whole text."""
         self._learn()

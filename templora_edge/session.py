@@ -2,7 +2,7 @@
 
 import codecs
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from converters.families import family_of
-from templora_edge import memory
+from templora_edge import memory, windows
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.config import (
     DEFAULT_MAX_CTX,
@@ -19,6 +19,7 @@ from templora_edge.config import (
     KvPolicy,
     LoraOptions,
     SamplingOptions,
+    Targets,
     TrainDtype,
     TrainerOptions,
 )
@@ -70,6 +71,8 @@ class TempLora:
         rank, alpha, epochs: of the adapter and its updates; alpha None is rank.
         learning_rate: 5e-5 is right for text the model writes itself; small bases learn given text
             better with more, 7e-4 for the bundled one.
+        targets: layers that carry the adapter: all, mlp or attention.
+        prefix_gradient: False computes the train prefix's keys and values without gradient: faster.
         n_batch: tokens llama.cpp decodes at a time.
         n_threads: cores for llama.cpp; 0 is all physical ones.
         n_threads_train: cores for training; 0 is as n_threads. The two never run at once.
@@ -98,6 +101,8 @@ class TempLora:
         alpha: float | None = None,
         learning_rate: float = 5e-5,
         epochs: int = 2,
+        targets: Targets | str = Targets.ALL,
+        prefix_gradient: bool = True,
         n_batch: int = 512,
         n_threads: int = 0,
         n_threads_train: int = 0,
@@ -130,6 +135,8 @@ class TempLora:
                 alpha=rank if alpha is None else alpha,
                 learning_rate=learning_rate,
                 epochs=epochs,
+                targets=Targets(targets),
+                prefix_gradient=prefix_gradient,
                 seed=seed,
             )
         with ExitStack() as stack:  # undoes what was opened if a later step fails
@@ -139,7 +146,7 @@ class TempLora:
                 trainer_options = TrainerOptions(
                     n_threads=n_threads_train or threads,
                     n_ctx=self.block_options.n_ctx,
-                    n_tokens=self.block_options.train_prefix_len + self.block_options.block_len,
+                    n_tokens=self.block_options.update_len(prefix_gradient=prefix_gradient),
                     dtype=TrainDtype(train_dtype),
                     memory_bytes=train_memory_bytes,
                 )
@@ -233,8 +240,31 @@ class TempLora:
 
     def score(self, text: str) -> Score:
         """Append ``text``, scoring each block before training on it."""
-        events = self._loop.score(self._tokenize(text))
+        events = self.stream_score(self.tokenize(text))
         return Score.of([event.nll for event in events if isinstance(event, ScoredBlock)])
+
+    def stream_score(self, tokens: Sequence[int]) -> Iterator[ScoredBlock | BlockReport]:
+        """As `score`, from tokens: each block's score, and its report once it is learned."""
+        return self._loop.score(tokens)
+
+    def score_chunks(self, tokens: Sequence[int]) -> Iterator[ScoredBlock]:
+        """Score ``tokens`` as llama.cpp's llama-perplexity does: second halves of windows.
+
+        Every window of n_ctx tokens starts from an empty cache, its first token replaced by BOS
+        where the model uses it; a rest that fills no window is left out. With Temp-LoRA a window is
+        trained on before the next one.
+        """
+        vocab, n_ctx = self._engine.model.vocab, self.block_options.n_ctx
+        half = n_ctx // 2
+        for window in windows.cut(0, len(tokens) - len(tokens) % n_ctx, n_ctx):
+            chunk = list(tokens[window.start : window.stop])
+            if vocab.adds_bos:
+                chunk[0] = vocab.bos
+            yield self._loop.score_chunk(chunk[: half + 1], chunk[half + 1 :])
+
+    def tokenize(self, text: str) -> list[int]:
+        """Tokens of ``text`` as it would be appended: with BOS only where the text begins."""
+        return self._tokenize(text)
 
     def save_adapter(self, path: str | Path) -> None:
         """Train on the last block too and keep the adapter as a GGUF file.

@@ -82,6 +82,14 @@ def test_a_family_in_f32(
         assert np.abs(sidecar - reference).max() <= 2e-3
     sidecar, served = both_sides(path, tmp_path / "adapter.gguf")
     assert np.abs(sidecar - served).max() <= 2e-3
+    window = torch.tensor([TOKENS])
+    losses = [
+        LoraTrainer(GgufBase(path), LoraOptions(rank=4, prefix_gradient=flag), TRAIN)
+        .loss(window, len(TOKENS) - WINDOW - 20)
+        .item()
+        for flag in (True, False)
+    ]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4), "the prefix is seen differently"
 
 
 @pytest.mark.parametrize("name", CASES)

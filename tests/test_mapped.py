@@ -13,7 +13,8 @@ from conftest import EXACT, TRAIN, engine_logits, sidecar_logits, trained
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaForCausalLM
 
-from templora_edge.config import LoraOptions, TrainDtype
+from converters.families import GATED_MLP
+from templora_edge.config import LoraOptions, Targets, TrainDtype
 from templora_edge.engine import LlamaEngine
 from templora_edge.errors import InsufficientMemoryError, UnsupportedModelError
 from templora_edge.footprint import adapter_parameters, estimate
@@ -138,6 +139,71 @@ def test_checkpointing_changes_nothing(tiny_gguf: Callable[[str], Path], tokens:
         weights.append([p for p in trainer.model.parameters() if p.requires_grad])
     for a, b in zip(*weights, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_checkpointing_with_a_prefix_that_is_only_read(
+    tiny_gguf: Callable[[str], Path], tokens: list[int]
+) -> None:
+    base = GgufBase(tiny_gguf("f32"))
+    lora = LoraOptions(rank=8, learning_rate=1e-3, dropout=0.0, prefix_gradient=False)
+    gradients = []
+    for checkpointing in (False, True):
+        trainer = LoraTrainer(base, lora, TRAIN)
+        if checkpointing:
+            trainer.checkpoint()
+        trainer.train(tokens[:32], tokens[32:96])  # B is no longer zero
+        trainer.model.train()
+        trainer.loss(torch.tensor([tokens[:96]]), 64).backward()  # type: ignore[no-untyped-call]
+        gradients.append([p.grad for p in trainer.model.parameters() if p.requires_grad])
+    for a, b in zip(*gradients, strict=True):
+        assert_same_to_1e4(b, a)
+
+
+def test_gradient_without_that_of_the_prefix(
+    tiny_hf: Path, tiny_gguf: Callable[[str], Path], tokens: list[int]
+) -> None:
+    """Against plain PEFT, whose attention is told to detach the prefix's keys and values."""
+    lora = LoraOptions(rank=8, alpha=16, dropout=0.0, prefix_gradient=False)
+    mapped = LoraTrainer(GgufBase(tiny_gguf("f32")), lora, TRAIN)
+    suffixes = [name.rpartition(".")[2] for name in GATED_MLP]
+    dense = get_peft_model(
+        LlamaForCausalLM.from_pretrained(tiny_hf, attn_implementation="eager"),
+        LoraConfig(r=8, lora_alpha=16, target_modules=suffixes, task_type="CAUSAL_LM"),
+    )
+    ours = {n: p for n, p in mapped.model.named_parameters() if p.requires_grad}
+    theirs = {n: p for n, p in dense.named_parameters() if p.requires_grad}
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for name, parameter in theirs.items():
+            parameter.normal_(std=0.05)
+            ours[name].copy_(parameter)
+    n_prefix = 31  # of the 95 inputs, the last 64 predict the block
+
+    def detach_prefix(module: torch.nn.Module, _: object, out: torch.Tensor) -> torch.Tensor:
+        return torch.cat((out[:, :n_prefix].detach(), out[:, n_prefix:]), dim=1)
+
+    for name, module in dense.named_modules():
+        if name.endswith(("k_proj", "v_proj")):
+            module.register_forward_hook(detach_prefix)
+    labels = torch.tensor([[-100] * 32 + tokens[32:96]])
+    dense(input_ids=torch.tensor([tokens[:96]]), labels=labels).loss.backward()
+    mapped.loss(torch.tensor([tokens[:96]]), 64).backward()  # type: ignore[no-untyped-call]
+    for name, parameter in theirs.items():
+        assert_same_to_1e4(ours[name].grad, parameter.grad)
+
+
+@pytest.mark.parametrize("targets", Targets)
+def test_targets(targets: Targets, tiny_gguf: Callable[[str], Path], tokens: list[int]) -> None:
+    base = GgufBase(tiny_gguf("f32"))
+    trainer = LoraTrainer(base, LoraOptions(rank=8, learning_rate=2e-3, targets=targets), TRAIN)
+    names = {n.split(".")[-5] for n, p in trainer.model.named_parameters() if p.requires_grad}
+    assert names == {
+        Targets.ALL: {"self_attn", "mlp"}, Targets.MLP: {"mlp"}, Targets.ATTENTION: {"self_attn"},
+    }[targets]  # fmt: skip
+    n_trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
+    assert adapter_parameters(base, 8, targets) == n_trained
+    update = trainer.train(tokens[:32], tokens[32:96])
+    assert update.loss_after < update.loss_before
 
 
 def test_a_cap_that_nothing_fits(tiny_gguf: Callable[[str], Path]) -> None:

@@ -5,6 +5,7 @@ import typer
 from templora_edge.cli.convert import convert_app
 from templora_edge.cli.generate import generate
 from templora_edge.cli.info import info
+from templora_edge.cli.perplexity import perplexity
 
 app = typer.Typer(
     name="templora",
@@ -15,6 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(generate)
+app.command()(perplexity)
 app.command()(info)
 app.add_typer(convert_app, name="convert")
 

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from templora_edge.cli import options
 from templora_edge.cli.output import write
 from templora_edge.cli.prompt import read_prompt
-from templora_edge.config import MAX_SEED, KvPolicy, SamplingOptions, TrainDtype
+from templora_edge.config import MAX_SEED, KvPolicy, SamplingOptions, Targets, TrainDtype
 from templora_edge.errors import OptionError
 
 EXAMPLES = """Examples:
@@ -23,10 +24,7 @@ EXAMPLES = """Examples:
 
 
 def generate(
-    model: Annotated[
-        Path | None,
-        typer.Option("-m", "--model", metavar="FILE", help="GGUF model; default: the bundled one."),
-    ] = None,
+    model: options.Model = None,
     prompt: Annotated[
         str | None, typer.Option("-p", "--prompt", metavar="TEXT", help="Text to continue.")
     ] = None,
@@ -40,27 +38,10 @@ def generate(
             "-n", "--n-predict", min=-1, metavar="N", help="Tokens to write; -1: until it ends."
         ),
     ] = -1,
-    ctx_size: Annotated[
-        int,
-        typer.Option(
-            "-c",
-            "--ctx-size",
-            min=0,
-            metavar="N",
-            help="Context in tokens (W); 0: the trained one, at most 4096.",
-        ),
-    ] = 0,
-    threads: Annotated[
-        int, typer.Option("-t", "--threads", min=0, metavar="N", help="Cores; 0: all physical.")
-    ] = 0,
-    threads_train: Annotated[
-        int,
-        typer.Option("--threads-train", min=0, metavar="N", help="Cores for training; 0: as -t."),
-    ] = 0,
-    batch_size: Annotated[
-        int,
-        typer.Option("-b", "--batch-size", min=1, metavar="N", help="Tokens decoded at a time."),
-    ] = 512,
+    ctx_size: options.CtxSize = 0,
+    threads: options.Threads = 0,
+    threads_train: options.ThreadsTrain = 0,
+    batch_size: options.BatchSize = 512,
     seed: Annotated[
         int,
         typer.Option("-s", "--seed", min=-1, max=MAX_SEED, metavar="N", help="-1: a random one."),
@@ -82,55 +63,18 @@ def generate(
     ignore_eos: Annotated[
         bool, typer.Option("--ignore-eos", help="Never let the model end the text.")
     ] = False,
-    block: Annotated[
-        int | None,
-        typer.Option(
-            "--block", min=1, metavar="N", help="Tokens between two updates (Δ); default: c / 4."
-        ),
-    ] = None,
-    prefix: Annotated[
-        int | None,
-        typer.Option(
-            "--prefix",
-            min=1,
-            metavar="N",
-            help="Tokens kept when the context is full (L_X); default: c - block.",
-        ),
-    ] = None,
-    train_prefix: Annotated[
-        int | None,
-        typer.Option(
-            "--train-prefix",
-            min=0,
-            metavar="N",
-            help="Tokens before a block that its update sees (L_T); default: as --block.",
-        ),
-    ] = None,
-    rank: Annotated[int, typer.Option("--rank", min=1, metavar="N", help="Of the adapter.")] = 64,
-    alpha: Annotated[
-        float | None,
-        typer.Option("--alpha", metavar="X", help="Adapter scale is alpha / rank; default: rank."),
-    ] = None,
-    learning_rate: Annotated[
-        float,
-        typer.Option("--learning-rate", metavar="X", help="Too much, and the text repeats itself."),
-    ] = 5e-5,
-    epochs: Annotated[
-        int, typer.Option("--epochs", min=1, metavar="N", help="Training steps a block.")
-    ] = 2,
-    train_dtype: Annotated[
-        TrainDtype,
-        typer.Option("--train-dtype", help="Of training's products; auto: as measured."),
-    ] = TrainDtype.AUTO,
-    train_memory: Annotated[
-        float | None,
-        typer.Option(
-            "--train-memory", metavar="GIB", help="Training may use; default: what is free."
-        ),
-    ] = None,
-    kv_policy: Annotated[
-        KvPolicy, typer.Option("--kv-policy", help="The KV cache at a swap and when it is full.")
-    ] = KvPolicy.REUSE,
+    block: options.Block = None,
+    prefix: options.Prefix = None,
+    train_prefix: options.TrainPrefix = None,
+    prefix_gradient: options.PrefixGradient = True,
+    rank: options.Rank = 64,
+    alpha: options.Alpha = None,
+    learning_rate: options.LearningRate = 5e-5,
+    epochs: options.Epochs = 2,
+    targets: options.TargetModules = Targets.ALL,
+    train_dtype: options.TrainPrecision = TrainDtype.AUTO,
+    train_memory: options.TrainMemory = None,
+    kv_policy: options.Policy = KvPolicy.REUSE,
     no_templora: Annotated[
         bool, typer.Option("--no-templora", help="Generate without an adapter, on any model.")
     ] = False,
@@ -179,11 +123,13 @@ def generate(
             alpha=alpha,
             learning_rate=learning_rate,
             epochs=epochs,
+            targets=targets,
+            prefix_gradient=prefix_gradient,
             n_batch=batch_size,
             n_threads=threads,
             n_threads_train=threads_train,
             train_dtype=train_dtype,
-            train_memory_bytes=None if train_memory is None else int(train_memory * 2**30),
+            train_memory_bytes=options.memory_bytes(train_memory),
             seed=chosen_seed,
         ) as text,
         GenerateProgress(limit, text.block_options.block_len) as progress,

@@ -1,9 +1,8 @@
-"""Progress of a long generation on stderr: a live line on a terminal, a line a block elsewhere."""
+"""Progress of long work on stderr: a live line on a terminal, a line now and then elsewhere."""
 
 import os
 import sys
 import time
-from types import TracebackType
 from typing import Any, Self
 
 import enlighten
@@ -12,6 +11,8 @@ from templora_edge.loop import BlockReport
 from templora_edge.session import Absorbed, Piece
 
 REFRESH_SECONDS = 0.2
+LINE_SECONDS = 10.0
+"""Between two lines where nothing can be redrawn."""
 
 
 def _duration(seconds: float | None) -> str:
@@ -20,6 +21,66 @@ def _duration(seconds: float | None) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class _Line:
+    """One line on stderr that is redrawn on a terminal and printed elsewhere."""
+
+    def __init__(self) -> None:
+        live = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        self._manager = enlighten.get_manager(stream=sys.stderr) if live else None
+        self._bar: Any = None
+        if self._manager is not None:
+            self._bar = self._manager.status_bar("loading", min_delta=REFRESH_SECONDS)
+
+    @property
+    def live(self) -> bool:
+        """Whether it can be redrawn."""
+        return self._bar is not None
+
+    def show(self, line: str, *, force: bool = False) -> None:
+        """Redraw or print; a live line that was just redrawn waits, unless ``force``."""
+        if self._bar is not None:
+            self._bar.update(line, force=force)
+        else:
+            print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+    def close(self) -> None:
+        """Give the terminal's last line back."""
+        if self._manager is not None:
+            self._manager.stop()
+
+
+class TokenProgress:
+    """Follows work that is counted in tokens.
+
+    Args:
+        verb: what has been done to them.
+    """
+
+    def __init__(self, verb: str) -> None:
+        self._verb = verb
+        self._line = _Line()
+        self._begun = self._printed = time.perf_counter()
+
+    def update(self, done: int, total: int) -> None:
+        """Show how far the work is."""
+        now = time.perf_counter()
+        if not self._line.live and done < total and now - self._printed < LINE_SECONDS:
+            return
+        self._printed = now
+        rate = done / (now - self._begun)
+        eta = _duration((total - done) / rate if rate else None)
+        share = f"{100 * done / total:.0f} %"
+        self._line.show(
+            f"{done:,} of {total:,} tokens {self._verb} ({share}), {rate:.0f} tok/s, ETA {eta}"
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._line.close()
 
 
 class GenerateProgress:
@@ -39,11 +100,7 @@ class GenerateProgress:
         self._block = 0
         self._generate_s = self._train_s = self._swap_s = 0.0
         self._loss: float | None = None
-        live = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
-        self._manager = enlighten.get_manager(stream=sys.stderr) if live else None
-        self._bar: Any = None
-        if self._manager is not None:
-            self._bar = self._manager.status_bar("loading", min_delta=REFRESH_SECONDS)
+        self._bar = _Line()
 
     def on_absorbed(self, event: Absorbed) -> None:
         """Show how much of the prompt is in the adapter."""
@@ -54,7 +111,7 @@ class GenerateProgress:
         if event.report is not None:
             self._add(event.report)
             line += self._loss_text()
-        self._show(f"{line}, ETA {_duration(eta)}", force=True)
+        self._bar.show(f"{line}, ETA {_duration(eta)}", force=True)
         if event.done == event.total:
             self._begun = time.perf_counter()
 
@@ -64,13 +121,13 @@ class GenerateProgress:
             self._first_block = piece.block
         self._block = piece.block - self._first_block
         self._n_tokens += piece.token is not None
-        if self._bar is not None:
-            self._bar.update(self._line())
+        if self._bar.live:
+            self._bar.show(self._line())
 
     def on_block(self, report: BlockReport) -> None:
         """A generated block is done and, but for the last one, learned."""
         self._add(report)
-        self._show(self._line(), force=True)
+        self._bar.show(self._line(), force=True)
 
     def summary(self) -> str:
         """One line for the end of the run."""
@@ -82,21 +139,11 @@ class GenerateProgress:
             f"convert and swap {self._swap_s:.1f} s"
         )
 
-    def close(self) -> None:
-        """Give the terminal's last line back."""
-        if self._manager is not None:
-            self._manager.stop()
-
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
 
     def _add(self, report: BlockReport) -> None:
         self._generate_s += report.generate_s
@@ -120,9 +167,3 @@ class GenerateProgress:
 
     def _loss_text(self) -> str:
         return "" if self._loss is None else f", loss {self._loss:.3f}"
-
-    def _show(self, line: str, *, force: bool) -> None:
-        if self._bar is not None:
-            self._bar.update(line, force=force)
-        else:
-            print(line, file=sys.stderr, flush=True)  # noqa: T201

@@ -1,4 +1,4 @@
-"""The prompt: from -p, a file, or a pipe."""
+"""Text that is read: from -p, a file, or a pipe."""
 
 import sys
 from pathlib import Path
@@ -17,14 +17,23 @@ def read_prompt(prompt: str | None, file: str | None) -> str:
     if prompt is not None:
         return _checked(prompt, "-p")
     if file is not None and file != "-":
-        try:
-            data = Path(file).read_bytes()
-        except OSError as error:
-            raise PromptError(f"-f {file}: {error.strerror}; expected a text file") from error
-        return _checked(_decode(data, f"-f {file}"), f"-f {file}")
+        return _checked(read_text(file, f"-f {file}"), f"-f {file}")
     if file is None and sys.stdin.isatty():
         raise PromptError("no prompt; give one with -p TEXT, -f FILE, or through a pipe")
-    return _checked(_decode(sys.stdin.buffer.read(), "stdin"), "stdin")
+    return _checked(read_text("-", "stdin"), "stdin")
+
+
+def read_text(file: str, source: str) -> str:
+    """The text of ``file`` (`-` is stdin), but for one final newline; ``source`` names it.
+
+    Raises:
+        PromptError: it is unreadable or not UTF-8.
+    """
+    try:
+        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise PromptError(f"{source}: {error.strerror}; expected a text file") from error
+    return _decode(data, source)
 
 
 def _decode(data: bytes, source: str) -> str:

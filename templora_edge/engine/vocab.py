@@ -27,6 +27,11 @@ class Vocab:
         """Begin-of-text token, -1 if there is none."""
         return int(llama_cpp.llama_vocab_bos(self.pointer))
 
+    @property
+    def adds_bos(self) -> bool:
+        """Whether texts begin with `bos`."""
+        return bool(llama_cpp.llama_vocab_get_add_bos(self.pointer))
+
     def tokenize(
         self, text: str, *, add_special: bool = True, parse_special: bool = False
     ) -> list[int]:

@@ -11,12 +11,13 @@ from transformers import PreTrainedModel
 from converters.families import family_of
 from converters.peft_to_gguf import AdapterTarget, write_adapter
 from templora_edge import memory
-from templora_edge.config import LoraOptions, TrainDtype, TrainerOptions
+from templora_edge.config import LoraOptions, Targets, TrainDtype, TrainerOptions
 from templora_edge.errors import InsufficientMemoryError
 from templora_edge.footprint import Footprint, estimate
 from templora_edge.gguf_base import GgufBase
 from templora_edge.protocols import Update
 from templora_edge.sidecar.base import load_base
+from templora_edge.sidecar.prefix import allow_prefix, read_prefix
 
 
 class LoraTrainer:
@@ -33,7 +34,11 @@ class LoraTrainer:
         self._target = AdapterTarget.from_gguf(base)
         self.dtype = choose_dtype(options.dtype)
         footprint = estimate(
-            base, rank=lora.rank, n_tokens=options.n_tokens, value_bytes=self.dtype.itemsize
+            base,
+            rank=lora.rank,
+            targets=lora.targets,
+            n_tokens=options.n_tokens,
+            value_bytes=self.dtype.itemsize,
         )
         self.checkpointing = _must_checkpoint(footprint, options)
         model = load_base(base, dtype=self.dtype, n_threads=options.n_threads, n_ctx=options.n_ctx)
@@ -43,21 +48,26 @@ class LoraTrainer:
                 r=lora.rank,
                 lora_alpha=lora.alpha,  # type: ignore[arg-type]  # a float works, and is allowed
                 lora_dropout=lora.dropout,
-                target_modules=[name.rpartition(".")[2] for name in family_of(base).linear],
+                target_modules=_target_modules(base, lora.targets),
                 task_type="CAUSAL_LM",
             ),
         )
+        self._network: PreTrainedModel = model
         if self.checkpointing:
             memory.return_freed_blocks()
-            model.activation_checkpointing_enable({"use_reentrant": False})
+            self.checkpoint()
         else:
             memory.keep_freed_blocks()
-        self._network: PreTrainedModel = model
         self._trained = [p for p in self.model.parameters() if p.requires_grad]
         self._optimizer = torch.optim.AdamW(
             self._trained, lr=lora.learning_rate, betas=(0.9, 0.999), eps=1e-7, weight_decay=0
         )
         self._n_blocks = 0
+
+    def checkpoint(self) -> None:
+        """Recompute layers in backward instead of keeping their activations."""
+        self._network.activation_checkpointing_enable({"use_reentrant": False})
+        allow_prefix(self._network.model)
 
     def train(self, prefix: Sequence[int], block: Sequence[int]) -> Update:
         """Train ``epochs`` steps on ``block``, ``prefix`` before it as context, without loss."""
@@ -86,8 +96,12 @@ class LoraTrainer:
     def loss(self, tokens: torch.Tensor, n_scored: int) -> torch.Tensor:
         """Mean cross-entropy of the last ``n_scored`` of ``tokens`` (1, T), in nats."""
         bf16 = self.dtype == torch.bfloat16
+        inputs = tokens[:, :-1]
+        n_read = 0 if self._lora.prefix_gradient else inputs.shape[1] - n_scored
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            output = self._network.model(input_ids=tokens[:, :-1], use_cache=False)
+            network = self._network.model
+            past = read_prefix(network, inputs[:, :n_read]) if n_read else None
+            output = network(input_ids=inputs[:, n_read:], past_key_values=past, use_cache=False)
         hidden = output.last_hidden_state[0, -n_scored:]  # (n_scored, width)
         loss: torch.Tensor = self._network.lm_head.cross_entropy(hidden, tokens[0, -n_scored:])
         return loss
@@ -99,6 +113,10 @@ class LoraTrainer:
             for name, value in get_peft_model_state_dict(self.model).items()
         }
         write_adapter(path, weights, self._lora.alpha, self._target)
+
+
+def _target_modules(base: GgufBase, targets: Targets) -> list[str]:
+    return [name.rpartition(".")[2] for name in family_of(base).targets(targets)]
 
 
 def _must_checkpoint(footprint: Footprint, options: TrainerOptions) -> bool:

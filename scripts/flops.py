@@ -1,0 +1,97 @@
+"""Floating-point operations of a scored text, counted from the shapes: multiply and add are two."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from converters.families import common_config
+from templora_edge import windows
+from templora_edge.config import BlockOptions, LoraOptions, Targets
+from templora_edge.footprint import adapter_parameters
+from templora_edge.gguf_base import GgufBase
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a pass over one token costs."""
+
+    linear: int
+    """Weights of all matrices of the layers."""
+    head: int
+    """Weights of the output layer."""
+    attention: int
+    """Operations per pair of a query and a key, all layers and heads."""
+
+    @classmethod
+    def of(cls, base: GgufBase) -> "Shape":
+        """Of a family that Temp-LoRA knows."""
+        settings = common_config(base)
+        linear = sum(
+            int(t.n_elements)
+            for t in base.tensors.values()
+            if t.name.startswith("blk.") and len(t.shape) == 2
+        )
+        width = settings["num_attention_heads"] * settings["head_dim"]
+        return cls(
+            linear,
+            settings["vocab_size"] * settings["hidden_size"],
+            4 * settings["num_hidden_layers"] * width,
+        )
+
+    def forward(self, n: int, past: int, *, heads: int, extra: int = 0) -> int:
+        """A pass over ``n`` tokens after ``past`` cached ones, ``heads`` of them with logits.
+
+        Args:
+            extra: weights of an adapter that is not merged.
+        """
+        pairs = n * past + n * (n + 1) // 2
+        return 2 * n * (self.linear + extra) + 2 * heads * self.head + self.attention * pairs
+
+
+def decoded(options: BlockOptions, n_tokens: int) -> Iterator[tuple[int, int]]:
+    """What goes through the engine to score ``n_tokens``: (tokens, tokens cached before them)."""
+    cached = text_len = seen = 0
+    for block in windows.cut(0, n_tokens, options.block_len):
+        plan = windows.plan_kv(
+            options,
+            cached=cached,
+            pending=text_len - seen,
+            text_len=text_len,
+            swapped=block.start > 0,
+        )
+        match plan:
+            case windows.Refill(start):
+                cached, seen = 0, start
+            case windows.Shift(_, discard):
+                cached -= discard
+        text_len += len(block)
+        new = text_len - 1 - seen  # the last token of a block is decoded with the next one
+        yield new, cached
+        cached, seen = cached + new, seen + new
+
+
+def count(base: GgufBase, options: BlockOptions, lora: LoraOptions, tokens: int) -> dict[str, Any]:
+    """FLOPs of scoring ``tokens`` with the base alone, with the adapter, and of its training.
+
+    Training follows the algorithm: forward, and backward with respect to activations (as much
+    again) for the frozen matrices, twice that for the adapter's own, which also have gradients.
+    """
+    shape = Shape.of(base)
+    adapter = adapter_parameters(base, lora.rank, Targets(lora.targets))
+    passes = list(decoded(options, tokens))
+    training = 0
+    for block in windows.cut(0, tokens, options.block_len):
+        prefix = len(windows.train_prefix(block, options.train_prefix_len))
+        n, read = len(block) + prefix, 0
+        if not lora.prefix_gradient:
+            n, read = len(block), prefix
+        reading = shape.forward(read, 0, heads=0, extra=adapter)
+        forward = shape.forward(n, read, heads=len(block), extra=adapter)
+        step = reading + 2 * forward + 2 * n * adapter
+        training += lora.epochs * step + reading + forward  # and the loss after, for the report
+    return {
+        "base": sum(shape.forward(n, past, heads=n) for n, past in passes),
+        "templora": sum(shape.forward(n, past, heads=n, extra=adapter) for n, past in passes),
+        "training": training,
+        "adapter_parameters": adapter,
+    }

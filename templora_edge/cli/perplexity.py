@@ -1,0 +1,187 @@
+"""`templora perplexity`."""
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from templora_edge.cli import options
+from templora_edge.cli.output import write
+from templora_edge.cli.prompt import read_text
+from templora_edge.config import KvPolicy, Targets, TrainDtype
+from templora_edge.errors import OptionError
+
+PLOT_SUFFIXES: Final = (".png", ".svg")
+N_PLOTTED: Final = 40
+"""Points of a curve."""
+EXIT_INTERRUPTED: Final = 130
+EXAMPLES = """Examples:
+
+  templora perplexity novel.txt
+
+  templora perplexity -m model.gguf --max-tokens 30000 --plot curve.png a.txt b.txt
+
+  templora perplexity --json - < novel.txt > result.json
+
+The learning rate's default is for text that is given, on small bases; --learning-rate 5e-5 is the
+paper's, for 7B bases.
+"""
+
+
+def perplexity(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Texts in UTF-8; - is stdin.")
+    ],
+    model: options.Model = None,
+    ctx_size: options.CtxSize = 0,
+    threads: options.Threads = 0,
+    threads_train: options.ThreadsTrain = 0,
+    batch_size: options.BatchSize = 512,
+    seed: Annotated[
+        int, typer.Option("-s", "--seed", min=0, metavar="N", help="Of the adapter.")
+    ] = 0,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", min=1, metavar="N", help="Of each text.")
+    ] = None,
+    buckets: Annotated[
+        int, typer.Option("--buckets", min=1, metavar="N", help="Rows by position in the text.")
+    ] = 4,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            "--protocol",
+            metavar="[stream|llama-perplexity]",
+            help="llama-perplexity: windows and scoring of llama.cpp's own tool.",
+        ),
+    ] = "stream",
+    block: options.Block = None,
+    prefix: options.Prefix = None,
+    train_prefix: options.TrainPrefix = None,
+    prefix_gradient: options.PrefixGradient = True,
+    rank: options.Rank = 64,
+    alpha: options.Alpha = None,
+    learning_rate: options.LearningRate = 7e-4,
+    epochs: options.Epochs = 2,
+    targets: options.TargetModules = Targets.ALL,
+    train_dtype: options.TrainPrecision = TrainDtype.AUTO,
+    train_memory: options.TrainMemory = None,
+    kv_policy: options.Policy = KvPolicy.REUSE,
+    no_templora: Annotated[
+        bool, typer.Option("--no-templora", help="Score with the base alone, any model.")
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE", help="Draw both curves; .png or .svg."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One document, for programs.")] = False,
+) -> None:
+    """Score texts, each block before it is learned: the base alone, and with Temp-LoRA."""
+    if plot is not None:
+        _check_plot(plot)
+    texts = [(name, read_text(name, "stdin" if name == "-" else name)) for name in files]
+
+    from templora_edge.cli.progress import TokenProgress
+    from templora_edge.tasks.perplexity import PerplexityJob, PerplexityRun, Protocol, Text
+
+    if protocol not in list(Protocol):
+        raise typer.BadParameter(f"--protocol {protocol}; expected {' or '.join(Protocol)}")
+    job = PerplexityJob(
+        tuple(Text(name, text) for name, text in texts),
+        model,
+        {
+            "n_ctx": ctx_size,
+            "block_len": block,
+            "prefix_len": prefix,
+            "train_prefix_len": train_prefix,
+            "kv_policy": kv_policy,
+            "rank": rank,
+            "alpha": alpha,
+            "learning_rate": learning_rate,
+            "epochs": epochs,
+            "targets": targets,
+            "prefix_gradient": prefix_gradient,
+            "n_batch": batch_size,
+            "n_threads": threads,
+            "n_threads_train": threads_train,
+            "train_dtype": train_dtype,
+            "train_memory_bytes": options.memory_bytes(train_memory),
+            "seed": seed,
+        },
+        templora=not no_templora,
+        max_tokens=max_tokens,
+        n_buckets=buckets,
+        protocol=Protocol(protocol),
+    )
+    run = PerplexityRun(job)
+    interrupted = False
+    try:
+        with TokenProgress("scored") as progress:
+            for step in run:
+                progress.update(step.done, step.total)
+    except KeyboardInterrupt:
+        interrupted = True
+    result = run.result()
+    if result["files"]:
+        write(json.dumps(result, indent=2) + "\n" if as_json else _table(result))
+        if plot is not None:
+            from templora_edge.cli.plot import plot_perplexity
+
+            plot_perplexity(run.curve(N_PLOTTED), plot)
+    if interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def _check_plot(path: Path) -> None:
+    from templora_edge.files import check_writable
+
+    if path.suffix not in PLOT_SUFFIXES:
+        raise OptionError(f"--plot {path}: expected a name that ends in .png or .svg")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise OptionError("--plot needs matplotlib: pip install 'templora-edge[plot]'")
+    check_writable(path, "--plot")
+
+
+def _table(result: dict[str, Any]) -> str:
+    """The total, by position, as text; every file's total if there are several."""
+    from io import StringIO
+
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="")
+    table.add_column("position")
+    for name in ("tokens", "base PPL", "Temp-LoRA PPL", "change", "±", "base¹", "Temp-LoRA¹"):
+        table.add_column(name, justify="right")
+    for bucket in result["total"]["buckets"]:
+        table.add_row(f"{bucket['begin']:,} to {bucket['end']:,}", *_cells(bucket))
+    if len(result["files"]) > 1:
+        for file in result["files"]:
+            table.add_row(file["file"], *_cells(file))
+    table.add_row("total", *_cells(result["total"]))
+    out = StringIO()
+    Console(file=out, width=120, no_color=True).print(table)
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    note = "¹ ppl_block_mean: token-weighted mean of the blocks' perplexities"
+    return "\n".join([*lines, "", note, ""])
+
+
+def _cells(figures: dict[str, Any]) -> list[str]:
+    base, templora = figures["base"], figures["templora"] or {}
+    return [
+        f"{figures['tokens']:,}",
+        _number(base["ppl"]),
+        _number(templora.get("ppl")),
+        _number(figures["change_percent"], "+.1f", " %"),
+        _number(figures["change_percent_se"], ".1f", " %"),
+        _number(base["ppl_block_mean"]),
+        _number(templora.get("ppl_block_mean")),
+    ]
+
+
+def _number(value: float | None, form: str = ".2f", unit: str = "") -> str:
+    return "-" if value is None else f"{value:{form}}{unit}"
+
+
+perplexity.__doc__ = f"{perplexity.__doc__}\n\n\b\n{EXAMPLES}"

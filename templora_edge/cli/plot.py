@@ -1,0 +1,40 @@
+"""Pictures of results, drawn with matplotlib (the extra `plot`)."""
+
+from pathlib import Path
+from typing import Any
+
+from templora_edge.files import replacing
+
+
+def plot_perplexity(curve: list[dict[str, Any]], path: Path) -> None:
+    """Draw both perplexities by position, and what Temp-LoRA saves, as .png or .svg.
+
+    Args:
+        curve: ranges of positions as in the result's buckets.
+
+    Raises:
+        OutputError: ``path`` cannot be written.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    positions = [(point["begin"] + point["end"]) / 2 for point in curve]
+    figure, (upper, lower) = pyplot.subplots(
+        2, sharex=True, figsize=(8, 5), height_ratios=(2, 1), layout="constrained"
+    )
+    upper.plot(positions, [point["base"]["ppl"] for point in curve], label="base")
+    if curve and curve[0]["templora"] is not None:
+        upper.plot(positions, [point["templora"]["ppl"] for point in curve], label="Temp-LoRA")
+        savings = [-point["change_percent"] for point in curve]
+        errors = [point["change_percent_se"] or 0 for point in curve]
+        lower.errorbar(positions, savings, errors, color="C1", capsize=2)
+        lower.axhline(0, color="gray", linewidth=0.8)
+    upper.set_ylabel("perplexity")
+    upper.legend()
+    lower.set_ylabel("saved, %")
+    lower.set_xlabel("position in the text, tokens")
+    with replacing(path, "--plot") as temporary:
+        figure.savefig(temporary, format=path.suffix.removeprefix("."))
+    pyplot.close(figure)
