@@ -77,6 +77,28 @@ def test_signals_leave_nothing(number: signal.Signals, code: int, tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_in_a_ctypes_callback_is_not_lost(number: signal.Signals) -> None:
+    """There ctypes drops the exception of the handler; llama.cpp's log is such a callback."""
+    script = f"""
+import ctypes, os, time
+import templora_edge.cli.__main__ as cli
+callback = ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), {int(number)}))
+def app():
+    callback()
+    print("after", flush=True)
+    time.sleep(30)
+cli.app = app
+cli.main()
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True, timeout=20
+    )
+    assert result.returncode == 128 + number
+    assert result.stdout == "after\n"
+    assert not result.stderr
+
+
 def test_a_killed_run_ends_its_sidecar_and_the_next_one_cleans_up() -> None:
     run = Run()
     run.process.kill()

@@ -13,16 +13,11 @@ _GGML_LOG_LEVEL_CONT = 5
 _errors: deque[str] = deque(maxlen=4)
 """llama.cpp's last error lines, for our messages; everything else it logs is dropped."""
 
-_interrupts: list[BaseException] = []
-
 
 @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
 def _on_log(level: int, text: bytes, _user_data: Any) -> None:
-    try:
-        if level == _GGML_LOG_LEVEL_ERROR:
-            _errors.append(text.decode("utf-8", "replace").strip())
-    except BaseException as error:  # a signal: ctypes would drop it, so it is raised later
-        _interrupts.append(error)
+    if level == _GGML_LOG_LEVEL_ERROR:
+        _errors.append(text.decode("utf-8", "replace").strip())
 
 
 @cache
@@ -33,10 +28,8 @@ def start() -> None:
 
 
 def clear_errors() -> None:
-    """Forget earlier error lines; raise a Ctrl-C that fell into the log callback."""
+    """Forget earlier error lines."""
     _errors.clear()
-    if _interrupts:
-        raise _interrupts.pop()
 
 
 def last_error() -> str:

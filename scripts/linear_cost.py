@@ -1,0 +1,52 @@
+"""Whether a block costs the same early and late in a text: seconds and resident memory.
+
+Usage: python scripts/linear_cost.py TEXT_FILE [-m MODEL.gguf] [--blocks 410]
+
+Scores the text with Temp-LoRA and compares the median of the 21 blocks around block 20 with that
+around block 400. The last line is JSON.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+
+from templora_edge import BlockReport, TempLora
+
+EARLY, LATE, AROUND = 20, 400, 10
+
+
+def median(blocks: list[BlockReport], centre: int) -> dict[str, float]:
+    """Of the blocks around ``centre``: seconds a block, all steps included, and bytes."""
+    near = blocks[centre - AROUND : centre + AROUND + 1]
+    seconds = (b.generate_s + b.train_s + b.convert_s + b.swap_s for b in near)
+    return {
+        "seconds": statistics.median(seconds),
+        "rss_bytes": statistics.median(b.rss_bytes for b in near),
+    }
+
+
+def main() -> None:
+    """Parse arguments, measure, print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("text", type=Path)
+    parser.add_argument("-m", dest="model", type=Path)
+    parser.add_argument("--blocks", type=int, default=LATE + AROUND + 2)
+    arguments = parser.parse_args()
+    with TempLora(arguments.model, learning_rate=7e-4) as session:
+        wanted = arguments.blocks * session.block_options.block_len
+        tokens = session.tokenize(arguments.text.read_text(encoding="utf-8"))[:wanted]
+        if len(tokens) < wanted:
+            raise SystemExit(f"{arguments.text}: {len(tokens)} tokens; expected {wanted} or more")
+        for event in session.stream_score(tokens):
+            if isinstance(event, BlockReport):
+                print(f"\rblock {event.index} ", end="", file=sys.stderr, flush=True)
+        print(file=sys.stderr)
+        early, late = (median(list(session.blocks), centre) for centre in (EARLY, LATE))
+    ratios = {name: late[name] / early[name] for name in early}
+    print(json.dumps({f"block {EARLY}": early, f"block {LATE}": late, "ratio": ratios}))
+
+
+if __name__ == "__main__":
+    main()
