@@ -14,6 +14,7 @@ at the end.
 """
 
 import argparse
+import ctypes
 import json
 import math
 import platform
@@ -33,7 +34,6 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from converters.hf_to_gguf import convert
-from templora_edge import memory
 from templora_edge.config import TrainDtype
 from templora_edge.engine import Model
 from templora_edge.errors import CheckpointError
@@ -46,6 +46,8 @@ END: Final = "<|endoftext|>"
 N_CHECKED: Final = 131_072
 """Held-out tokens that are scored now and then."""
 SAVE_SECONDS: Final = 180
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""glibc, malloc.h."""
 HELDOUT_EVERY: Final = 40
 """One text in so many is held out."""
 
@@ -172,6 +174,17 @@ def loss_sum(model: LlamaForCausalLM, batch: torch.Tensor) -> torch.Tensor:
     )
 
 
+def keep_freed_memory() -> None:
+    """Have glibc, where there is glibc, keep what is freed for the next large buffer.
+
+    New ones from the system cost page faults: a tenth to a quarter of the time (docs/log.md).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
 class Run:
     """A model in training, which can be saved and taken up again."""
 
@@ -181,7 +194,7 @@ class Run:
         bf16 = self.device == "cuda" or choose_dtype(TrainDtype.AUTO) == torch.bfloat16
         self.dtype = torch.bfloat16 if bf16 else torch.float32
         torch.set_float32_matmul_precision("high")
-        memory.keep_freed_blocks()
+        keep_freed_memory()
         self.model = build_model(recipe)
         self.model.to(self.device)  # type: ignore[arg-type]  # its stub takes a model only
         matrices = [p for p in self.model.model.layers.parameters() if p.ndim == 2]

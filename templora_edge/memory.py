@@ -6,7 +6,7 @@ import sys
 
 import psutil
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
+M_MMAP_THRESHOLD = -3
 """glibc, malloc.h."""
 
 
@@ -27,23 +27,9 @@ def return_freed_blocks() -> None:
     Its threshold grows to 32 MiB otherwise, and training's buffers of different sizes then leave
     holes that double the memory of the process (docs/log.md). Costs page faults: time.
     """
-    _mallopt(M_MMAP_THRESHOLD, 1 << 20)
-
-
-def keep_freed_blocks() -> None:
-    """Have glibc keep all freed memory for what comes next, where there is glibc.
-
-    Large buffers are otherwise new from the system each time, and their page faults cost training a
-    tenth to a quarter of its time (docs/log.md).
-    """
-    _mallopt(M_MMAP_MAX, 0)
-    _mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-
-
-def _mallopt(parameter: int, value: int) -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(parameter, value)
+        mallopt(M_MMAP_THRESHOLD, 1 << 20)
 
 
 def available() -> int:

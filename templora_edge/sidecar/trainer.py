@@ -56,8 +56,6 @@ class LoraTrainer:
         if self.checkpointing:
             memory.return_freed_blocks()
             self.checkpoint()
-        else:
-            memory.keep_freed_blocks()
         self._trained = [p for p in self.model.parameters() if p.requires_grad]
         self._optimizer = torch.optim.AdamW(
             self._trained, lr=lora.learning_rate, betas=(0.9, 0.999), eps=1e-7, weight_decay=0
