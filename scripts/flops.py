@@ -88,7 +88,7 @@ def count(base: GgufBase, options: BlockOptions, lora: LoraOptions, tokens: int)
         reading = shape.forward(read, 0, heads=0, extra=adapter)
         forward = shape.forward(n, read, heads=len(block), extra=adapter)
         step = reading + 2 * forward + 2 * n * adapter
-        training += lora.epochs * step + reading + forward  # and the loss after, for the report
+        training += lora.epochs * step
     return {
         "base": sum(shape.forward(n, past, heads=n) for n, past in passes),
         "templora": sum(shape.forward(n, past, heads=n, extra=adapter) for n, past in passes),

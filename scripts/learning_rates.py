@@ -21,7 +21,11 @@ RATES = (5e-5, 2e-4, 7e-4, 1.5e-3, 3e-3)
 def score(model: Path, text: str, rate: float | None) -> tuple[Score, float]:
     """Score of ``text`` and seconds of training; no adapter if ``rate`` is None."""
     with TempLora(
-        model, templora=rate is not None, learning_rate=rate or 5e-5, train_dtype="fp32"
+        model,
+        templora=rate is not None,
+        learning_rate=rate or 5e-5,
+        train_dtype="fp32",
+        measure_after=False,
     ) as session:
         result = session.score(text)
         return result, sum(block.train_s for block in session.blocks)
@@ -35,6 +39,7 @@ def distinct(model: Path, rate: float | None, n_tokens: int, seed: int) -> float
         templora=rate is not None,
         learning_rate=rate or 5e-5,
         train_dtype="fp32",
+        measure_after=False,
         seed=seed,
     ) as session:
         prompt = "It was a dark night in November, and the lamps were lit along the river."

@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("-m", dest="model", type=Path)
     parser.add_argument("--blocks", type=int, default=LATE + AROUND + 2)
     arguments = parser.parse_args()
-    with TempLora(arguments.model, learning_rate=7e-4) as session:
+    with TempLora(arguments.model, learning_rate=7e-4, measure_after=False) as session:
         wanted = arguments.blocks * session.block_options.block_len
         tokens = session.tokenize(arguments.text.read_text(encoding="utf-8"))[:wanted]
         if len(tokens) < wanted:

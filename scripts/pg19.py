@@ -34,7 +34,13 @@ from templora_edge.tasks.perplexity import PerplexityJob, PerplexityRun, Text
 
 Settings = dict[str, Any]
 
-PAPER: Final[Settings] = {"n_ctx": 1024, "block_len": 256, "learning_rate": 7e-4, "rank": 64}
+PAPER: Final[Settings] = {
+    "n_ctx": 1024,
+    "block_len": 256,
+    "learning_rate": 7e-4,
+    "rank": 64,
+    "measure_after": False,
+}
 """The paper's rule at the scale of the bundled model, whose learning rate is a larger one."""
 LEAD: Final[Settings] = {
     "targets": "mlp",

@@ -212,6 +212,8 @@ class TrainerOptions:
     dtype: TrainDtype = TrainDtype.AUTO
     memory_bytes: int | None = None
     """Private memory it may use; None is what is available when it starts."""
+    measure_after: bool = True
+    """Whether a block's loss is measured again after its update, which costs a forward pass."""
 
     def __post_init__(self) -> None:
         _require(

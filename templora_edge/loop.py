@@ -32,7 +32,7 @@ class Token:
 class BlockReport:
     """One block: how long each step took, in seconds, and what training did.
 
-    Losses are None, and times 0, for steps that did not happen.
+    Losses are None, and times 0, for what did not happen.
     """
 
     index: int

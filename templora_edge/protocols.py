@@ -45,10 +45,13 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What training on one block did. Losses are the block's, in nats per token."""
+    """What training on one block did. Losses are the block's, in nats per token.
+
+    The loss after training is None if it was not measured.
+    """
 
     loss_before: float
-    loss_after: float
+    loss_after: float | None
     rss_bytes: int = 0
     """Resident memory of the training process, if it is one of its own."""
 

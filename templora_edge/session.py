@@ -78,6 +78,7 @@ class TempLora:
         n_threads_train: cores for training; 0 is as n_threads. The two never run at once.
         train_dtype: auto, fp32 or bf16: precision of training's matrix products.
         train_memory_bytes: private memory training may use; None is what is available.
+        measure_after: False leaves `BlockReport.loss_after` out and saves a forward pass a block.
         seed: of the adapter's initial weights and dropout.
 
     Raises:
@@ -108,6 +109,7 @@ class TempLora:
         n_threads_train: int = 0,
         train_dtype: TrainDtype | str = TrainDtype.AUTO,
         train_memory_bytes: int | None = None,
+        measure_after: bool = True,
         seed: int = 0,
     ) -> None:
         policy = KvPolicy(kv_policy)
@@ -149,6 +151,7 @@ class TempLora:
                     n_tokens=self.block_options.update_len(prefix_gradient=prefix_gradient),
                     dtype=TrainDtype(train_dtype),
                     memory_bytes=train_memory_bytes,
+                    measure_after=measure_after,
                 )
                 self._trainer = stack.enter_context(
                     SidecarTrainer(

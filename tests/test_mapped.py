@@ -135,6 +135,7 @@ def test_checkpointing_changes_nothing(tiny_gguf: Callable[[str], Path], tokens:
     for trainer in (plain, saving):
         torch.manual_seed(0)  # of dropout
         update = trainer.train(tokens[:32], tokens[32:96])
+        assert update.loss_after is not None
         assert update.loss_after < update.loss_before
         weights.append([p for p in trainer.model.parameters() if p.requires_grad])
     for a, b in zip(*weights, strict=True):
@@ -192,6 +193,21 @@ def test_gradient_without_that_of_the_prefix(
         assert_same_to_1e4(ours[name].grad, parameter.grad)
 
 
+def test_the_loss_after_is_measured_only_if_it_is_wanted(
+    tiny_gguf: Callable[[str], Path], tokens: list[int]
+) -> None:
+    updates, weights = [], []
+    for measure_after in (True, False):
+        options = replace(TRAIN, measure_after=measure_after)
+        trainer = LoraTrainer(GgufBase(tiny_gguf("f32")), LoraOptions(rank=4), options)
+        updates.append(trainer.train(tokens[:32], tokens[32:96]))
+        weights.append([p for p in trainer.model.parameters() if p.requires_grad])
+    assert updates[0].loss_before == updates[1].loss_before
+    assert updates[0].loss_after is not None
+    assert updates[1].loss_after is None
+    assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
+
+
 @pytest.mark.parametrize("targets", Targets)
 def test_targets(targets: Targets, tiny_gguf: Callable[[str], Path], tokens: list[int]) -> None:
     base = GgufBase(tiny_gguf("f32"))
@@ -203,6 +219,7 @@ def test_targets(targets: Targets, tiny_gguf: Callable[[str], Path], tokens: lis
     n_trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     assert adapter_parameters(base, 8, targets) == n_trained
     update = trainer.train(tokens[:32], tokens[32:96])
+    assert update.loss_after is not None
     assert update.loss_after < update.loss_before
 
 

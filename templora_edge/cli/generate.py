@@ -130,6 +130,7 @@ def generate(
             n_threads_train=threads_train,
             train_dtype=train_dtype,
             train_memory_bytes=options.memory_bytes(train_memory),
+            measure_after=report is not None,
             seed=chosen_seed,
         ) as text,
         GenerateProgress(limit, text.block_options.block_len) as progress,

@@ -107,6 +107,7 @@ def perplexity(
             "n_threads_train": threads_train,
             "train_dtype": train_dtype,
             "train_memory_bytes": options.memory_bytes(train_memory),
+            "measure_after": False,
             "seed": seed,
         },
         templora=not no_templora,

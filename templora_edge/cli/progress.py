@@ -149,8 +149,8 @@ class GenerateProgress:
         self._generate_s += report.generate_s
         self._train_s += report.train_s
         self._swap_s += report.convert_s + report.swap_s
-        if report.loss_after is not None:
-            self._loss = report.loss_after
+        if report.loss_before is not None:
+            self._loss = report.loss_before
 
     def _line(self) -> str:
         seconds = time.perf_counter() - self._begun

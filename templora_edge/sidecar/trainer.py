@@ -31,6 +31,7 @@ class LoraTrainer:
     def __init__(self, base: GgufBase, lora: LoraOptions, options: TrainerOptions) -> None:
         torch.manual_seed(lora.seed)
         self._lora = lora
+        self._measure_after = options.measure_after
         self._target = AdapterTarget.from_gguf(base)
         self.dtype = choose_dtype(options.dtype)
         footprint = estimate(
@@ -86,9 +87,11 @@ class LoraTrainer:
             self._optimizer.step()
             self._optimizer.zero_grad()
             losses.append(loss.item())
-        self.model.eval()
-        with torch.inference_mode():
-            after = self.loss(tokens, n_scored).item()
+        after = None
+        if self._measure_after:
+            self.model.eval()
+            with torch.inference_mode():
+                after = self.loss(tokens, n_scored).item()
         return Update(loss_before=losses[0], loss_after=after)
 
     def loss(self, tokens: torch.Tensor, n_scored: int) -> torch.Tensor:
