@@ -4,9 +4,9 @@ Names are llama.cpp's for generation and PEFT's for the adapter; the paper's let
 2401.11504) stand beside the fields that have one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from templora_edge.errors import OptionError
 
@@ -132,9 +132,10 @@ class BlockOptions:
         block_len: int | None = None,
         prefix_len: int | None = None,
         train_prefix_len: int | None = None,
+        train_prefix_share: float = 1.0,
         kv_policy: KvPolicy = KvPolicy.REUSE,
     ) -> "BlockOptions":
-        """Defaults: block W / 4, prefix W - Δ, train prefix Δ.
+        """Defaults: block W / 4, prefix W - Δ, train prefix a share of Δ.
 
         Raises:
             OptionError: the lengths do not fit the context.
@@ -145,7 +146,9 @@ class BlockOptions:
             n_ctx=n_ctx,
             block_len=block,
             prefix_len=prefix,
-            train_prefix_len=block if train_prefix_len is None else train_prefix_len,
+            train_prefix_len=round(train_prefix_share * block)
+            if train_prefix_len is None
+            else train_prefix_len,
             kv_policy=kv_policy,
             n_keep=max(0, min(4, prefix - 1)),
         )
@@ -189,6 +192,18 @@ class LoraOptions:
         _require(
             self.warmup_blocks >= 0, f"warm-up is {self.warmup_blocks} blocks; expected 0 or more"
         )
+
+    def changed(self, *, rank: int | None, alpha: float | None, **others: Any) -> "LoraOptions":
+        """With the values that are not None; alpha follows a new rank unless it is given too.
+
+        Raises:
+            OptionError: a value is out of its range.
+        """
+        if rank is not None and alpha is None:
+            alpha = self.alpha / self.rank * rank
+        wanted = {"rank": rank, "alpha": alpha} | others
+        given = {name: value for name, value in wanted.items() if value is not None}
+        return replace(self, **given)
 
 
 class TrainDtype(StrEnum):

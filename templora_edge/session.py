@@ -30,6 +30,7 @@ from templora_edge.files import replacing
 from templora_edge.gguf_base import GgufBase
 from templora_edge.loop import BlockReport, ScoredBlock, TempLoraLoop
 from templora_edge.metrics import Score
+from templora_edge.presets import Preset, rule
 from templora_edge.sidecar.process import SidecarTrainer
 from templora_edge.workspace import Workspace
 
@@ -65,12 +66,14 @@ class TempLora:
         n_ctx: llama.cpp's context in tokens (W); 0 is the trained context, at most 4,096.
         block_len: tokens between two updates (Δ); default n_ctx / 4.
         prefix_len: tokens recomputed when the cache is full (L_X); default n_ctx - block_len.
-        train_prefix_len: tokens before a block its update conditions on (L_T); default block_len.
+        train_prefix_len: tokens before a block its update conditions on (L_T); default block_len,
+            or the preset's share of it.
         kv_policy: what happens to the KV cache at a swap and when it is full.
         templora: False generates without an adapter.
-        rank, alpha, epochs: of the adapter and its updates; alpha None is rank.
-        learning_rate: 5e-5 is right for text the model writes itself; small bases learn given text
-            better with more, 7e-4 for the bundled one.
+        preset: the update rule, from which the arguments below it differ: default, fast or best.
+        given: the text is given rather than written by the model: small bases learn it faster.
+        rank, alpha: of the adapter. With a rank of its own, alpha keeps the preset's ratio to it.
+        learning_rate, epochs: of the updates.
         targets: layers that carry the adapter: all, mlp or attention.
         prefix_gradient: False computes the train prefix's keys and values without gradient: faster.
         n_batch: tokens llama.cpp decodes at a time.
@@ -98,12 +101,14 @@ class TempLora:
         train_prefix_len: int | None = None,
         kv_policy: KvPolicy | str = KvPolicy.REUSE,
         templora: bool = True,
-        rank: int = 64,
+        preset: Preset | str = Preset.DEFAULT,
+        given: bool = False,
+        rank: int | None = None,
         alpha: float | None = None,
-        learning_rate: float = 5e-5,
-        epochs: int = 2,
-        targets: Targets | str = Targets.ALL,
-        prefix_gradient: bool = True,
+        learning_rate: float | None = None,
+        epochs: int | None = None,
+        targets: Targets | str | None = None,
+        prefix_gradient: bool | None = None,
         n_batch: int = 512,
         n_threads: int = 0,
         n_threads_train: int = 0,
@@ -116,11 +121,13 @@ class TempLora:
         threads = n_threads or default_threads()
         self.base = GgufBase(BUNDLED_MODEL if model is None else Path(model))
         trained_ctx = int(self.base.get("{arch}.context_length", DEFAULT_MAX_CTX))
+        chosen = rule(Preset(preset), self.base.n_params, given=given)
         self.block_options = BlockOptions.for_context(
             n_ctx or min(trained_ctx, DEFAULT_MAX_CTX),
             block_len=block_len,
             prefix_len=prefix_len,
             train_prefix_len=train_prefix_len,
+            train_prefix_share=chosen.train_prefix_share,
             kv_policy=policy,
         )
         self.engine_options = EngineOptions(
@@ -132,12 +139,12 @@ class TempLora:
         self.lora_options: LoraOptions | None = None
         if templora:
             family_of(self.base)
-            self.lora_options = LoraOptions(
+            self.lora_options = chosen.lora.changed(
                 rank=rank,
-                alpha=rank if alpha is None else alpha,
+                alpha=alpha,
                 learning_rate=learning_rate,
                 epochs=epochs,
-                targets=Targets(targets),
+                targets=None if targets is None else Targets(targets),
                 prefix_gradient=prefix_gradient,
                 seed=seed,
             )
@@ -148,7 +155,9 @@ class TempLora:
                 trainer_options = TrainerOptions(
                     n_threads=n_threads_train or threads,
                     n_ctx=self.block_options.n_ctx,
-                    n_tokens=self.block_options.update_len(prefix_gradient=prefix_gradient),
+                    n_tokens=self.block_options.update_len(
+                        prefix_gradient=self.lora_options.prefix_gradient
+                    ),
                     dtype=TrainDtype(train_dtype),
                     memory_bytes=train_memory_bytes,
                     measure_after=measure_after,

@@ -18,6 +18,7 @@ from templora_edge.config import (
 )
 from templora_edge.errors import OptionError
 from templora_edge.metrics import Score
+from templora_edge.presets import Preset, rule
 
 
 @given(st.integers(0, 50), st.integers(0, 200), st.integers(1, 60))
@@ -31,6 +32,35 @@ def test_cut_covers_every_position_once(start: int, length: int, block_len: int)
 def test_train_prefix_is_just_before_the_block(begin: int, length: int, wanted: int) -> None:
     prefix = windows.train_prefix(range(begin, begin + length), wanted)
     assert list(prefix) == [i for i in range(begin) if i >= begin - wanted]
+
+
+@pytest.mark.parametrize("preset", Preset)
+@pytest.mark.parametrize(
+    ("n_parameters", "given_text", "rate"),
+    [(7_000_000, False, 5e-5), (7_000_000, True, 7e-4), (7_000_000_000, True, 5e-5)],
+)
+def test_only_given_text_is_learned_fast_and_only_by_small_bases(
+    preset: Preset, n_parameters: int, given_text: bool, rate: float
+) -> None:
+    assert rule(preset, n_parameters, given=given_text).lora.learning_rate == rate
+
+
+def test_the_default_rule_is_the_papers() -> None:
+    chosen = rule(Preset.DEFAULT, 7_000_000_000, given=False)
+    assert chosen.lora == LoraOptions()
+    assert BlockOptions.for_context(
+        1024, train_prefix_share=chosen.train_prefix_share
+    ) == BlockOptions.for_context(1024)
+
+
+@given(st.integers(1, 512), st.floats(1, 512), st.integers(1, 512))
+def test_alpha_follows_a_new_rank(rank: int, alpha: float, new_rank: int) -> None:
+    options = LoraOptions(rank=rank, alpha=alpha)
+    changed = options.changed(rank=new_rank, alpha=None, epochs=None)
+    assert changed.alpha / changed.rank == pytest.approx(alpha / rank)
+    assert changed.epochs == options.epochs
+    assert options.changed(rank=new_rank, alpha=3.0).alpha == 3.0
+    assert options.changed(rank=None, alpha=None) == options
 
 
 @given(st.lists(st.lists(st.floats(0, 20), max_size=8), max_size=8))

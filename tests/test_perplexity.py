@@ -105,12 +105,12 @@ def test_the_standard_error_is_the_spread_of_repeated_experiments() -> None:
 
 def test_a_block_is_scored_before_it_is_learned() -> None:
     """What comes again is known; in what comes first, training first would show."""
-    result = score(NOVEL * 8)
+    result = score(NOVEL * 6)
     buckets = result["files"][0]["buckets"]
     assert len(buckets) == 4
     with LlamaEngine(BUNDLED_MODEL) as engine:
-        tokens = engine.model.vocab.tokenize(NOVEL * 8)
-    one_block = score(NOVEL * 8, max_tokens=64)["total"]
+        tokens = engine.model.vocab.tokenize(NOVEL * 6)
+    one_block = score(NOVEL * 6, max_tokens=64)["total"]
     assert one_block["tokens"] == 63
     assert one_block["base"] == one_block["templora"]
     assert one_block["change_percent"] == 0
@@ -182,15 +182,15 @@ def test_llama_cpps_own_perplexity(tmp_path: Path) -> None:
 
 
 def test_llama_perplexity_with_templora_learns() -> None:
-    result = score(NOVEL * 30, protocol=Protocol.LLAMA_PERPLEXITY)["total"]
+    result = score(NOVEL * 20, protocol=Protocol.LLAMA_PERPLEXITY)["total"]
     assert result["buckets"][0]["change_percent"] > result["change_percent"]
     assert result["change_percent"] < -5
 
 
 def test_json_of_two_files(tmp_path: Path) -> None:
     one, two = tmp_path / "one.txt", tmp_path / "two.txt"
-    one.write_text(NOVEL * 6)
-    two.write_text(TEXT * 3)
+    one.write_text(NOVEL * 4)
+    two.write_text(TEXT * 2)
     plot = tmp_path / "curve.svg"
     result = run("perplexity", one, two, *FLAGS, "--buckets", 3, "--json", "--plot", plot)
     assert result.returncode == 0, result.stderr
@@ -308,6 +308,6 @@ def test_nothing_but_a_bos() -> None:
 
 
 def test_one_repeated_word() -> None:
-    total = score("sea " * 700)["total"]
-    assert total["tokens"] > 600
+    total = score("sea " * 300)["total"]
+    assert total["tokens"] > 250
     assert total["change_percent"] < 0

@@ -35,6 +35,15 @@ def test_a_seed_fixes_the_text() -> None:
     assert len(first) > 200
 
 
+def test_a_preset_and_what_differs_from_it() -> None:
+    with TempLora(n_ctx=256, preset="fast", given=True, rank=8) as text:
+        settings = text.settings()
+    assert (settings["rank"], settings["alpha"], settings["epochs"]) == (8, 32, 1)
+    assert (settings["targets"], settings["prefix_gradient"]) == ("mlp", False)
+    assert (settings["block_len"], settings["train_prefix_len"]) == (64, 32)
+    assert settings["learning_rate"] == 7e-4
+
+
 def test_generation_swaps_and_learns() -> None:
     digest = hashlib.sha256(BUNDLED_MODEL.read_bytes()).hexdigest()
     with TempLora(n_ctx=256, block_len=64, learning_rate=1e-3, train_dtype="fp32") as text:

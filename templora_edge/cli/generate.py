@@ -10,8 +10,9 @@ import typer
 from templora_edge.cli import options
 from templora_edge.cli.output import write
 from templora_edge.cli.prompt import read_prompt
-from templora_edge.config import MAX_SEED, KvPolicy, SamplingOptions, Targets, TrainDtype
+from templora_edge.config import MAX_SEED, KvPolicy, SamplingOptions, TrainDtype
 from templora_edge.errors import OptionError
+from templora_edge.presets import Preset
 
 EXAMPLES = """Examples:
 
@@ -66,12 +67,13 @@ def generate(
     block: options.Block = None,
     prefix: options.Prefix = None,
     train_prefix: options.TrainPrefix = None,
-    prefix_gradient: options.PrefixGradient = True,
-    rank: options.Rank = 64,
+    preset: options.UpdateRule = Preset.DEFAULT,
+    prefix_gradient: options.PrefixGradient = None,
+    rank: options.Rank = None,
     alpha: options.Alpha = None,
-    learning_rate: options.LearningRate = 5e-5,
-    epochs: options.Epochs = 2,
-    targets: options.TargetModules = Targets.ALL,
+    learning_rate: options.LearningRate = None,
+    epochs: options.Epochs = None,
+    targets: options.TargetModules = None,
     train_dtype: options.TrainPrecision = TrainDtype.AUTO,
     train_memory: options.TrainMemory = None,
     kv_policy: options.Policy = KvPolicy.REUSE,
@@ -119,6 +121,7 @@ def generate(
             train_prefix_len=train_prefix,
             kv_policy=kv_policy,
             templora=not no_templora,
+            preset=preset,
             rank=rank,
             alpha=alpha,
             learning_rate=learning_rate,

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from templora_edge.config import KvPolicy, Targets, TrainDtype
+from templora_edge.presets import Preset
 
 Model = Annotated[
     Path | None,
@@ -52,30 +53,40 @@ TrainPrefix = Annotated[
         "--train-prefix",
         min=0,
         metavar="N",
-        help="Tokens before a block that its update sees (L_T); default: as --block.",
+        help="Tokens before a block that its update sees (L_T) (preset).",
     ),
 ]
 PrefixGradient = Annotated[
-    bool,
+    bool | None,
     typer.Option(
         "--prefix-gradient/--no-prefix-gradient",
-        help="Train through the train prefix, or only read it: faster.",
+        help="Train through the train prefix, or only read it: faster (preset).",
     ),
 ]
-Rank = Annotated[int, typer.Option("--rank", min=1, metavar="N", help="Of the adapter.")]
+UpdateRule = Annotated[
+    Preset,
+    typer.Option("--preset", help="The update rule; the flags named (preset) change parts of it."),
+]
+Rank = Annotated[
+    int | None, typer.Option("--rank", min=1, metavar="N", help="Of the adapter (preset).")
+]
 Alpha = Annotated[
     float | None,
-    typer.Option("--alpha", metavar="X", help="Adapter scale is alpha / rank; default: rank."),
+    typer.Option("--alpha", metavar="X", help="Adapter scale is alpha / rank (preset)."),
 ]
 LearningRate = Annotated[
-    float,
-    typer.Option("--learning-rate", metavar="X", help="Too much, and the text repeats itself."),
+    float | None,
+    typer.Option(
+        "--learning-rate", metavar="X", help="Too much, and a text repeats itself (preset)."
+    ),
 ]
 Epochs = Annotated[
-    int, typer.Option("--epochs", min=1, metavar="N", help="Training steps a block.")
+    int | None,
+    typer.Option("--epochs", min=1, metavar="N", help="Training steps a block (preset)."),
 ]
 TargetModules = Annotated[
-    Targets, typer.Option("--targets", help="Linear layers that carry the adapter.")
+    Targets | None,
+    typer.Option("--targets", help="Linear layers that carry the adapter (preset)."),
 ]
 TrainPrecision = Annotated[
     TrainDtype, typer.Option("--train-dtype", help="Of training's products; auto: as measured.")

@@ -10,8 +10,9 @@ import typer
 from templora_edge.cli import options
 from templora_edge.cli.output import write
 from templora_edge.cli.prompt import read_text
-from templora_edge.config import KvPolicy, Targets, TrainDtype
+from templora_edge.config import KvPolicy, TrainDtype
 from templora_edge.errors import OptionError
+from templora_edge.presets import Preset
 
 PLOT_SUFFIXES: Final = (".png", ".svg")
 N_PLOTTED: Final = 40
@@ -24,9 +25,6 @@ EXAMPLES = """Examples:
   templora perplexity -m model.gguf --max-tokens 30000 --plot curve.png a.txt b.txt
 
   templora perplexity --json - < novel.txt > result.json
-
-The learning rate's default is for text that is given, on small bases; --learning-rate 5e-5 is the
-paper's, for 7B bases.
 """
 
 
@@ -59,12 +57,13 @@ def perplexity(
     block: options.Block = None,
     prefix: options.Prefix = None,
     train_prefix: options.TrainPrefix = None,
-    prefix_gradient: options.PrefixGradient = True,
-    rank: options.Rank = 64,
+    preset: options.UpdateRule = Preset.DEFAULT,
+    prefix_gradient: options.PrefixGradient = None,
+    rank: options.Rank = None,
     alpha: options.Alpha = None,
-    learning_rate: options.LearningRate = 7e-4,
-    epochs: options.Epochs = 2,
-    targets: options.TargetModules = Targets.ALL,
+    learning_rate: options.LearningRate = None,
+    epochs: options.Epochs = None,
+    targets: options.TargetModules = None,
     train_dtype: options.TrainPrecision = TrainDtype.AUTO,
     train_memory: options.TrainMemory = None,
     kv_policy: options.Policy = KvPolicy.REUSE,
@@ -96,6 +95,8 @@ def perplexity(
             "prefix_len": prefix,
             "train_prefix_len": train_prefix,
             "kv_policy": kv_policy,
+            "preset": preset,
+            "given": True,
             "rank": rank,
             "alpha": alpha,
             "learning_rate": learning_rate,

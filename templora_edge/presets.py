@@ -1,0 +1,65 @@
+"""Update rules by name and by size of the base.
+
+Those of small bases were measured on the bundled model (docs/results/pg19.md, docs/log.md); larger
+ones get the paper's learning rate, for want of a measurement.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from templora_edge.config import LoraOptions, Targets
+
+SMALL_PARAMETERS: Final = 100_000_000
+"""Bases with fewer are small: they take larger learning rates, on text that is given."""
+
+
+class Preset(StrEnum):
+    """Names of update rules."""
+
+    DEFAULT = "default"
+    """The paper's: all linear layers, rank 64, two epochs."""
+    FAST = "fast"
+    """Most of the gain in a fraction of the training time."""
+    BEST = "best"
+    """The largest gain, whatever it costs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """An update rule: what `LoraOptions` says of training, and L_T."""
+
+    lora: LoraOptions
+    train_prefix_share: float = 1.0
+    """L_T as a share of Δ."""
+
+
+_PAPER: Final = Rule(LoraOptions())
+_FAST: Final = Rule(
+    LoraOptions(alpha=256.0, epochs=1, targets=Targets.MLP, prefix_gradient=False), 0.5
+)
+_RULES: Final[Mapping[Preset, Rule]] = MappingProxyType(
+    {
+        Preset.DEFAULT: _PAPER,
+        Preset.FAST: _FAST,
+        Preset.BEST: replace(_PAPER, lora=replace(_PAPER.lora, rank=128, alpha=128.0)),
+    }
+)
+_GIVEN_SMALL_LEARNING_RATE: Final = 7e-4
+
+
+def rule(preset: Preset, n_parameters: int, *, given: bool) -> Rule:
+    """The rule of a preset.
+
+    Args:
+        n_parameters: of the base.
+        given: whether the text is given. What helps a small base on given text makes it repeat
+            itself on text of its own (docs/log.md).
+    """
+    chosen = _RULES[preset]
+    if given and n_parameters < SMALL_PARAMETERS:
+        faster = replace(chosen.lora, learning_rate=_GIVEN_SMALL_LEARNING_RATE)
+        return replace(chosen, lora=faster)
+    return chosen
