@@ -248,7 +248,7 @@ class TempLora:
 
     def absorb(self, text: str) -> list[BlockReport]:
         """Append ``text`` and train on it block by block, as if it had been generated."""
-        return list(self._loop.absorb(self._tokenize(text)))
+        return list(self._loop.absorb(self.tokenize(text)))
 
     def score(self, text: str) -> Score:
         """Append ``text``, scoring each block before training on it."""
@@ -274,9 +274,13 @@ class TempLora:
                 chunk[0] = vocab.bos
             yield self._loop.score_chunk(chunk[: half + 1], chunk[half + 1 :])
 
-    def tokenize(self, text: str) -> list[int]:
+    def tokenize(self, text: str, *, parse_special: bool = False) -> list[int]:
         """Tokens of ``text`` as it would be appended: with BOS only where the text begins."""
-        return self._tokenize(text)
+        if not text:
+            return []  # not even BOS
+        return self._engine.model.vocab.tokenize(
+            text, add_special=not self._loop.text, parse_special=parse_special
+        )
 
     def save_adapter(self, path: str | Path) -> None:
         """Train on the last block too and keep the adapter as a GGUF file.
@@ -314,7 +318,7 @@ class TempLora:
         vocab = self._engine.model.vocab
         if chat:
             prompt = self._engine.model.chat_prompt(prompt).removeprefix(vocab.text(vocab.bos))
-        tokens = self._tokenize(prompt, parse_special=True)
+        tokens = self.tokenize(prompt, parse_special=True)
         if not tokens and not self._loop.text:
             raise PromptError("the prompt is empty; expected some text to continue")
         done = 0
@@ -323,10 +327,3 @@ class TempLora:
                 yield Absorbed(0, len(tokens), None)
             done += report.tokens
             yield Absorbed(done, len(tokens), report)
-
-    def _tokenize(self, text: str, *, parse_special: bool = False) -> list[int]:
-        if not text:
-            return []  # not even BOS
-        return self._engine.model.vocab.tokenize(
-            text, add_special=not self._loop.text, parse_special=parse_special
-        )

@@ -163,23 +163,24 @@ class PerplexityRun:
             self.settings = sides[-1][0].settings()
             text.seconds["load"] = time.perf_counter() - begun
             scores = [_scored_blocks(session, text.tokens, self.job) for session, _ in sides]
-            for blocks in zip(*scores, strict=True):
-                for (session, scored), block in zip(sides, blocks, strict=True):
-                    scored.append(block.nll)
-                    self._account(text, session)
-                yield sides[0][0].n_tokens
-            for session, _ in sides:
-                self._account(text, session)
+            try:
+                for blocks in zip(*scores, strict=True):
+                    for (_, scored), block in zip(sides, blocks, strict=True):
+                        scored.append(block.nll)
+                    yield sides[0][0].n_tokens
+            finally:  # also when the reader stops reading
+                for session, _ in sides:
+                    _account(text, session)
 
-    @staticmethod
-    def _account(text: _TextRun, session: TempLora) -> None:
-        side = "templora" if session.lora_options else "base"
-        blocks = session.blocks
-        text.seconds[f"score_{side}"] = sum(block.generate_s for block in blocks)
-        if session.lora_options:
-            for step in ("train", "convert", "swap"):
-                text.seconds[step] = sum(getattr(block, f"{step}_s") for block in blocks)
-        text.peak_rss_bytes = max(text.peak_rss_bytes, session.peak_rss_bytes)
+
+def _account(text: _TextRun, session: TempLora) -> None:
+    side = "templora" if session.lora_options else "base"
+    blocks = session.blocks
+    text.seconds[f"score_{side}"] = sum(block.generate_s for block in blocks)
+    if session.lora_options:
+        for step in ("train", "convert", "swap"):
+            text.seconds[step] = sum(getattr(block, f"{step}_s") for block in blocks)
+    text.peak_rss_bytes = max(text.peak_rss_bytes, session.peak_rss_bytes)
 
 
 def _scored_blocks(
