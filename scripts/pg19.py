@@ -63,9 +63,14 @@ EXPERIMENTS: Final[dict[str, dict[str, Settings]]] = {
     "rule": {
         "paper": {},
         "lead": LEAD,
+        "lead, no dropout": LEAD | {"dropout": 0.0},
+        "lead, L_T 0": LEAD | {"train_prefix_len": 0},
+        "lead, rank 16": LEAD | {"rank": 16, "alpha": 64},
+        "lead, no dropout, L_T 64, rank 32": LEAD
+        | {"dropout": 0.0, "train_prefix_len": 64, "rank": 32, "alpha": 128},
+        "lead, rank 128": LEAD | {"rank": 128, "alpha": 512},
         "lead, Δ 128": LEAD | {"block_len": 128},
         "lead, 2 epochs": LEAD | {"epochs": 2, "alpha": 64},
-        "lead, rank 128": LEAD | {"rank": 128, "alpha": 512},
         "lr 3.5e-4": {"learning_rate": 3.5e-4},
         "lr 1.4e-3": {"learning_rate": 1.4e-3},
         "rank 16": {"rank": 16},

@@ -73,7 +73,7 @@ class TempLora:
         preset: the update rule, from which the arguments below it differ: default, fast or best.
         given: the text is given rather than written by the model: small bases learn it faster.
         rank, alpha: of the adapter. With a rank of its own, alpha keeps the preset's ratio to it.
-        learning_rate, epochs: of the updates.
+        learning_rate, epochs, dropout: of the updates.
         targets: layers that carry the adapter: all, mlp or attention.
         prefix_gradient: False computes the train prefix's keys and values without gradient: faster.
         n_batch: tokens llama.cpp decodes at a time.
@@ -107,6 +107,7 @@ class TempLora:
         alpha: float | None = None,
         learning_rate: float | None = None,
         epochs: int | None = None,
+        dropout: float | None = None,
         targets: Targets | str | None = None,
         prefix_gradient: bool | None = None,
         n_batch: int = 512,
@@ -144,6 +145,7 @@ class TempLora:
                 alpha=alpha,
                 learning_rate=learning_rate,
                 epochs=epochs,
+                dropout=dropout,
                 targets=None if targets is None else Targets(targets),
                 prefix_gradient=prefix_gradient,
                 seed=seed,

@@ -59,7 +59,12 @@ class LoraTrainer:
             self.checkpoint()
         self._trained = [p for p in self.model.parameters() if p.requires_grad]
         self._optimizer = torch.optim.AdamW(
-            self._trained, lr=lora.learning_rate, betas=(0.9, 0.999), eps=1e-7, weight_decay=0
+            self._trained,
+            lr=lora.learning_rate,
+            betas=(0.9, 0.999),
+            eps=1e-7,
+            weight_decay=0,
+            fused=True,
         )
         self._n_blocks = 0
 
