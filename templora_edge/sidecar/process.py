@@ -21,8 +21,10 @@ _EXIT_SECONDS = 5.0
 CHILD_ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_VERBOSITY": "error",
-    # idle threads of torch must not spin on the cores that dequantization needs
-    "OMP_WAIT_POLICY": "PASSIVE",
+    # Idle threads of torch must not spin for long on the cores that dequantization needs; but if
+    # they slept at once, a small base would wait for them to wake up half of the time (docs/log.md).
+    "GOMP_SPINCOUNT": "20000",
+    "KMP_BLOCKTIME": "1",
 }
 
 Answer = TypeVar("Answer")
