@@ -22,7 +22,7 @@ CHILD_ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_VERBOSITY": "error",
     # Idle threads of torch must not spin for long on the cores that dequantization needs; but if
-    # they slept at once, a small base would wait for them to wake up half of the time (docs/log.md).
+    # they slept at once, waking them would take half of a small base's time (docs/log.md).
     "GOMP_SPINCOUNT": "20000",
     "KMP_BLOCKTIME": "1",
 }
