@@ -7,6 +7,7 @@ differs between families is here; adding one is one entry and one test.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -31,6 +32,13 @@ GATED_MLP: Final = (
 )
 FUSED_QKV: Final = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
 """Layers that some files hold as the rows of one tensor, `attn_qkv`, in this order."""
+
+
+@cache
+def _gguf_name(arch: gguf.MODEL_ARCH, module: str) -> str | None:
+    # gguf builds its map anew each time, milliseconds a name: more than a swap's other steps
+    layers = [int(part) for part in module.split(".") if part.isdigit()]
+    return gguf.get_tensor_name_map(arch, max(layers, default=0) + 1).get_name(module)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +73,7 @@ class Family:
 
     def gguf_name(self, module: str) -> str | None:
         """llama.cpp's name (no suffix) of transformers' module ``module``, None if unknown."""
-        layers = [int(part) for part in module.split(".") if part.isdigit()]
-        names = gguf.get_tensor_name_map(self.arch, max(layers, default=0) + 1)
-        return names.get_name(module)
+        return _gguf_name(self.arch, module)
 
     def layer_types(self, n_layers: int) -> list[str]:
         """Transformers' names of the layers' kinds of attention."""
