@@ -38,7 +38,6 @@ PAPER: Final[Settings] = {
     "n_ctx": 1024,
     "block_len": 256,
     "learning_rate": 7e-4,
-    "rank": 64,
     "measure_after": False,
 }
 """The paper's rule at the scale of the bundled model, whose learning rate is a larger one."""
@@ -63,6 +62,8 @@ EXPERIMENTS: Final[dict[str, dict[str, Settings]]] = {
     "rule": {
         "paper": {},
         "lead": LEAD,
+        "fast": {"preset": "fast"},
+        "best": {"preset": "best"},
         "lead, no dropout": LEAD | {"dropout": 0.0},
         "lead, L_T 0": LEAD | {"train_prefix_len": 0},
         "lead, rank 16": LEAD | {"rank": 16, "alpha": 64},

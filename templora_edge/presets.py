@@ -22,9 +22,9 @@ class Preset(StrEnum):
     DEFAULT = "default"
     """The paper's: all linear layers, rank 64, two epochs."""
     FAST = "fast"
-    """Most of the gain in a fraction of the training time."""
+    """MLP only, one epoch, no L_T: nearly the same gain in a fifth of the training time."""
     BEST = "best"
-    """The largest gain, whatever it costs."""
+    """As `FAST` with rank 128 and an L_T that is only read: the largest gain that was measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +37,12 @@ class Rule:
 
 
 _PAPER: Final = Rule(LoraOptions())
-_FAST: Final = Rule(
-    LoraOptions(alpha=256.0, epochs=1, targets=Targets.MLP, prefix_gradient=False), 0.5
-)
+_FAST: Final = Rule(LoraOptions(alpha=256.0, dropout=0.0, epochs=1, targets=Targets.MLP), 0.0)
 _RULES: Final[Mapping[Preset, Rule]] = MappingProxyType(
     {
         Preset.DEFAULT: _PAPER,
         Preset.FAST: _FAST,
-        Preset.BEST: replace(_PAPER, lora=replace(_PAPER.lora, rank=128, alpha=128.0)),
+        Preset.BEST: Rule(replace(_FAST.lora, rank=128, alpha=512.0, prefix_gradient=False), 0.5),
     }
 )
 _GIVEN_SMALL_LEARNING_RATE: Final = 7e-4

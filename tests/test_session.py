@@ -39,8 +39,8 @@ def test_a_preset_and_what_differs_from_it() -> None:
     with TempLora(n_ctx=256, preset="fast", given=True, rank=8) as text:
         settings = text.settings()
     assert (settings["rank"], settings["alpha"], settings["epochs"]) == (8, 32, 1)
-    assert (settings["targets"], settings["prefix_gradient"]) == ("mlp", False)
-    assert (settings["block_len"], settings["train_prefix_len"]) == (64, 32)
+    assert (settings["targets"], settings["dropout"]) == ("mlp", 0)
+    assert (settings["block_len"], settings["train_prefix_len"]) == (64, 0)
     assert settings["learning_rate"] == 7e-4
 
 
