@@ -128,7 +128,7 @@ class Run:
         used = [{k: v for k, v in result["settings"].items() if k in fields} for fields in names]
         base = GgufBase(self.model)
         flops = count(base, BlockOptions(**used[0]), LoraOptions(**used[1]), self.tokens)
-        return {"result": result, "curve": run.curve(40), "flops": flops}
+        return {"result": result, "curve": run.curve(), "flops": flops}
 
 
 def wanted(arguments: argparse.Namespace) -> Iterator[Run]:

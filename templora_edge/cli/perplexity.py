@@ -15,8 +15,6 @@ from templora_edge.errors import OptionError
 from templora_edge.presets import Preset
 
 PLOT_SUFFIXES: Final = (".png", ".svg")
-N_PLOTTED: Final = 40
-"""Points of a curve."""
 EXIT_INTERRUPTED: Final = 130
 EXAMPLES = """Examples:
 
@@ -130,7 +128,7 @@ def perplexity(
         if plot is not None:
             from templora_edge.cli.plot import plot_perplexity
 
-            plot_perplexity(run.curve(N_PLOTTED), plot)
+            plot_perplexity(run.curve(), plot)
     if interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
 

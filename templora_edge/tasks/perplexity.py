@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.config import DEFAULT_MAX_CTX
@@ -19,6 +19,10 @@ from templora_edge.errors import PromptError
 from templora_edge.loop import ScoredBlock
 from templora_edge.metrics import Comparison, Score, between
 from templora_edge.session import TempLora
+
+MAX_POINTS: Final = 40
+BLOCKS_A_POINT: Final = 4
+"""At least, of a curve: fewer say little of the spread."""
 
 Nll = list[tuple[float, ...]]
 """Per-token NLL in nats, a tuple a block."""
@@ -131,10 +135,11 @@ class PerplexityRun:
             "settings": self.settings | {"protocol": self.job.protocol},
         }
 
-    def curve(self, n_points: int) -> list[dict[str, Any]]:
-        """The total by position, finer than the buckets."""
+    def curve(self) -> list[dict[str, Any]]:
+        """The total by position, finer than the buckets, but some blocks a point."""
         longest = max(len(text.tokens) for text in self._texts)
-        return _buckets(self._texts, -(-longest // n_points), n_points)
+        width = max(-(-longest // MAX_POINTS), BLOCKS_A_POINT * int(self.settings["block_len"]))
+        return _buckets(self._texts, width, -(-longest // width))
 
     @property
     def bucket_width(self) -> int:
