@@ -15,6 +15,7 @@ from pathlib import Path
 
 from templora_edge.config import EngineOptions
 from templora_edge.engine import LlamaEngine
+from templora_edge.gguf_base import GgufBase
 
 N_BYTES = 100_000
 
@@ -35,8 +36,7 @@ def bits_per_byte(engine: LlamaEngine, text: str) -> float:
 
 def measure(model: Path, texts: dict[str, str]) -> dict[str, float]:
     """Bits per byte of each of ``texts``, and their mean weighted by bytes as ``total``."""
-    with LlamaEngine(model) as engine:
-        n_ctx = engine.model.n_ctx_train
+    n_ctx = int(GgufBase(model).require("{arch}.context_length"))
     with LlamaEngine(model, EngineOptions(n_ctx=n_ctx)) as engine:
         result = {}
         for name, text in texts.items():

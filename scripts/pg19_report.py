@@ -2,8 +2,7 @@
 
 Usage: python scripts/pg19_report.py RESULTS.jsonl OUT.md
 
-Several seeds of one run are one row: their mean, and their spread where it matters. Pictures go
-beside OUT.md.
+All runs of one variant are one row, their tokens pooled. Pictures go beside OUT.md.
 """
 
 import argparse

@@ -33,6 +33,15 @@ class KvPolicy(StrEnum):
     """Never recompute: keep ``n_keep`` tokens, drop the oldest half of the rest, shift the rest."""
 
 
+class ScoringProtocol(StrEnum):
+    """Which tokens are scored, and what they are conditioned on."""
+
+    STREAM = "stream"
+    """Every token but the first, through the loop: the KV policy decides what precedes it."""
+    LLAMA_PERPLEXITY = "llama-perplexity"
+    """As llama.cpp's tool: the second halves of consecutive windows of n_ctx tokens."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
     """How llama.cpp runs. ``n_ctx`` 0 means the trained context, at most 4,096 tokens."""

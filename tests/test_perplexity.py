@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from test_cli import TEMPLORA, check_failure, run
 
 from templora_edge.assets import BUNDLED_MODEL
-from templora_edge.config import EngineOptions
+from templora_edge.config import EngineOptions, ScoringProtocol
 from templora_edge.engine import LlamaEngine
 from templora_edge.metrics import Comparison, Score, between
-from templora_edge.tasks.perplexity import PerplexityJob, PerplexityRun, Protocol, Text
+from templora_edge.tasks.perplexity import PerplexityJob, PerplexityRun, Text
 from templora_edge.workspace import default_root
 
 SETTINGS: dict[str, Any] = {
@@ -142,7 +142,7 @@ def test_the_chunks_of_llama_perplexity() -> None:
         (Text("text", text),),
         settings=SETTINGS,
         templora=False,
-        protocol=Protocol.LLAMA_PERPLEXITY,
+        protocol=ScoringProtocol.LLAMA_PERPLEXITY,
     )
     run = PerplexityRun(job)
     list(run)
@@ -182,7 +182,7 @@ def test_llama_cpps_own_perplexity(tmp_path: Path) -> None:
 
 
 def test_llama_perplexity_with_templora_learns() -> None:
-    result = score(NOVEL * 20, protocol=Protocol.LLAMA_PERPLEXITY)["total"]
+    result = score(NOVEL * 20, protocol=ScoringProtocol.LLAMA_PERPLEXITY)["total"]
     assert result["buckets"][0]["change_percent"] > result["change_percent"]
     assert result["change_percent"] < -5
 

@@ -10,7 +10,7 @@ import typer
 from templora_edge.cli import options
 from templora_edge.cli.output import write
 from templora_edge.cli.prompt import read_text
-from templora_edge.config import KvPolicy, TrainDtype
+from templora_edge.config import KvPolicy, ScoringProtocol, TrainDtype
 from templora_edge.errors import OptionError
 from templora_edge.presets import Preset
 
@@ -45,13 +45,11 @@ def perplexity(
         int, typer.Option("--buckets", min=1, metavar="N", help="Rows by position in the text.")
     ] = 4,
     protocol: Annotated[
-        str,
+        ScoringProtocol,
         typer.Option(
-            "--protocol",
-            metavar="[stream|llama-perplexity]",
-            help="llama-perplexity: windows and scoring of llama.cpp's own tool.",
+            "--protocol", help="llama-perplexity: windows and scoring of llama.cpp's own tool."
         ),
-    ] = "stream",
+    ] = ScoringProtocol.STREAM,
     block: options.Block = None,
     prefix: options.Prefix = None,
     train_prefix: options.TrainPrefix = None,
@@ -80,10 +78,8 @@ def perplexity(
     texts = [(name, read_text(name, "stdin" if name == "-" else name)) for name in files]
 
     from templora_edge.cli.progress import TokenProgress
-    from templora_edge.tasks.perplexity import PerplexityJob, PerplexityRun, Protocol, Text
+    from templora_edge.tasks.perplexity import PerplexityJob, PerplexityRun, Text
 
-    if protocol not in list(Protocol):
-        raise typer.BadParameter(f"--protocol {protocol}; expected {' or '.join(Protocol)}")
     job = PerplexityJob(
         tuple(Text(name, text) for name, text in texts),
         model,
@@ -112,7 +108,7 @@ def perplexity(
         templora=not no_templora,
         max_tokens=max_tokens,
         n_buckets=buckets,
-        protocol=Protocol(protocol),
+        protocol=protocol,
     )
     run = PerplexityRun(job)
     interrupted = False

@@ -8,12 +8,11 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
 from templora_edge.assets import BUNDLED_MODEL
-from templora_edge.config import DEFAULT_MAX_CTX
+from templora_edge.config import DEFAULT_MAX_CTX, ScoringProtocol
 from templora_edge.engine import Model
 from templora_edge.errors import PromptError
 from templora_edge.loop import ScoredBlock
@@ -26,15 +25,6 @@ BLOCKS_A_POINT: Final = 4
 
 Nll = list[tuple[float, ...]]
 """Per-token NLL in nats, a tuple a block."""
-
-
-class Protocol(StrEnum):
-    """Which tokens are scored, and what they are conditioned on."""
-
-    STREAM = "stream"
-    """Every token but the first, through the loop: the KV policy decides what precedes it."""
-    LLAMA_PERPLEXITY = "llama-perplexity"
-    """As llama.cpp's tool: the second halves of consecutive windows of n_ctx tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +50,7 @@ class PerplexityJob:
     """Of each text."""
     n_buckets: int = 4
     """Equal ranges of positions, shared by all texts: the longest one is cut into so many."""
-    protocol: Protocol = Protocol.STREAM
+    protocol: ScoringProtocol = ScoringProtocol.STREAM
 
 
 @dataclass(slots=True)
@@ -149,7 +139,7 @@ class PerplexityRun:
     def _check(self, text: Text, n_tokens: int, n_ctx: int) -> None:
         if not text.text:
             raise PromptError(f"{text.name}: empty; expected some text to score")
-        if self.job.protocol is Protocol.LLAMA_PERPLEXITY and n_tokens < 2 * n_ctx:
+        if self.job.protocol is ScoringProtocol.LLAMA_PERPLEXITY and n_tokens < 2 * n_ctx:
             raise PromptError(
                 f"{text.name}: {n_tokens} tokens; --protocol llama-perplexity needs two windows, "
                 f"{2 * n_ctx} tokens; give a longer text or lower -c"
@@ -191,7 +181,7 @@ def _account(text: _TextRun, session: TempLora) -> None:
 def _scored_blocks(
     session: TempLora, tokens: list[int], job: PerplexityJob
 ) -> Iterator[ScoredBlock]:
-    if job.protocol is Protocol.LLAMA_PERPLEXITY:
+    if job.protocol is ScoringProtocol.LLAMA_PERPLEXITY:
         yield from session.score_chunks(tokens)
     else:
         for event in session.stream_score(tokens):
