@@ -14,31 +14,14 @@ Every run, one variant of one experiment on one book, adds a line of JSON to RES
 that are there already are skipped, so an interrupted command goes on where it stopped.
 """
 
-import argparse
-import json
-import os
-import platform
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from flops import count
-
-from templora_edge.assets import BUNDLED_MODEL
-from templora_edge.config import BlockOptions, LoraOptions
-from templora_edge.gguf_base import GgufBase
-from templora_edge.tasks.perplexity import PerplexityJob, PerplexityRun, Text
-
-Settings = dict[str, Any]
+from runs import Settings, do_runs
 
 PAPER: Final[Settings] = {
     "n_ctx": 1024,
     "block_len": 256,
     "learning_rate": 7e-4,
-    "measure_after": False,
 }
 """The paper's rule at the scale of the bundled model, whose learning rate is a larger one."""
 LEAD: Final[Settings] = {
@@ -90,82 +73,13 @@ EXPERIMENTS: Final[dict[str, dict[str, Settings]]] = {
 """Experiment -> variant -> what differs from `PAPER`."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """One line of the results."""
-
-    experiment: str
-    variant: str
-    book: Path
-    model: Path
-    tokens: int
-    seed: int
-
-    @property
-    def key(self) -> dict[str, Any]:
-        """What makes it the same run."""
-        return {
-            "experiment": self.experiment,
-            "variant": self.variant,
-            "book": self.book.name,
-            "model": self.model.name,
-            "tokens": self.tokens,
-            "seed": self.seed,
-        }
-
-    def measure(self) -> dict[str, Any]:
-        """Score the book by the base and with Temp-LoRA."""
-        settings = PAPER | EXPERIMENTS[self.experiment][self.variant] | {"seed": self.seed}
-        text = Text(self.book.name, self.book.read_text(encoding="utf-8"))
-        run = PerplexityRun(
-            PerplexityJob((text,), self.model, settings, max_tokens=self.tokens, n_buckets=4)
-        )
-        for step in run:
-            print(f"\r{step.done} of {step.total} ", end="", file=sys.stderr, flush=True)
-        print(file=sys.stderr)
-        result = run.result()
-        names = BlockOptions.__dataclass_fields__, LoraOptions.__dataclass_fields__
-        used = [{k: v for k, v in result["settings"].items() if k in fields} for fields in names]
-        base = GgufBase(self.model)
-        flops = count(base, BlockOptions(**used[0]), LoraOptions(**used[1]), self.tokens)
-        return {"result": result, "curve": run.curve(), "flops": flops}
-
-
-def wanted(arguments: argparse.Namespace) -> Iterator[Run]:
-    """Every run that was asked for."""
-    for experiment in arguments.experiments:
-        for variant in EXPERIMENTS[experiment]:
-            for book in arguments.books:
-                yield Run(
-                    experiment, variant, book, arguments.model, arguments.tokens, arguments.seed
-                )
-
-
 def main() -> None:
-    """Parse arguments and do the runs that are missing."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("results", type=Path)
-    parser.add_argument("experiments", nargs="+", choices=EXPERIMENTS)
-    parser.add_argument("--books", type=Path, nargs="+", required=True)
-    parser.add_argument("-m", dest="model", type=Path, default=BUNDLED_MODEL)
-    parser.add_argument("--tokens", type=int, default=60_000)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    done = []
-    if arguments.results.exists():
-        done = [json.loads(line)["run"] for line in arguments.results.read_text().splitlines()]
-    machine = {
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "versions": {name: version(name) for name in ("torch", "llama-cpp-python", "peft")},
+    """Do the runs that are missing."""
+    with_paper = {
+        name: {variant: PAPER | settings for variant, settings in variants.items()}
+        for name, variants in EXPERIMENTS.items()
     }
-    for run in wanted(arguments):
-        if run.key in done:
-            continue
-        print(run.key, file=sys.stderr, flush=True)
-        line = json.dumps({"run": run.key} | run.measure() | {"machine": machine})
-        with arguments.results.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+    do_runs((__doc__ or "").splitlines()[0], with_paper, tokens=60_000)
 
 
 if __name__ == "__main__":

@@ -59,16 +59,18 @@ class Recipe:
     """What is trained, and how. Lengths are in tokens."""
 
     vocab_size: int = 8192
-    layers: int = 6
+    layers: int = 5
     width: int = 256
     heads: int = 4
     kv_heads: int = 2
     ffn: int = 768
     context: int = 2048
     short_context: int = 512
-    tokens: int = 24_000_000
-    batch: int = 16_384
-    learning_rate: float = 4e-3
+    tokens: int = 16_384_000
+    batch: int = 8192
+    learning_rate: float = 5e-3
+    warmup: int = 48
+    """Steps over which the learning rate rises."""
     weight_decay: float = 0.1
     seed: int = 1
 
@@ -83,8 +85,7 @@ class Recipe:
 
     def rate(self, step: int) -> float:
         """Learning rate of ``step``, as a share of the highest."""
-        warmup = min(1.0, (step + 1) / (0.02 * self.steps))
-        return warmup * min(1.0, 2 * (self.steps - step) / self.steps)
+        return min(1.0, (step + 1) / self.warmup) * min(1.0, 2 * (self.steps - step) / self.steps)
 
 
 def train_tokenizer(files: list[Path], path: Path, vocab_size: int) -> None:
@@ -290,16 +291,22 @@ def train(run: Run, tokens: Tokens, heldout: Tokens, bytes_per_token: float, log
             saved = time.monotonic()
 
 
-def export(run: Run, out: Path, name: str) -> Path:
-    """Write hf/ and both GGUF files; the Q8_0 one's path."""
+def save_hf(model: LlamaForCausalLM, out: Path) -> Path:
+    """Write ``model`` and the tokenizer in ``out`` as a Hugging Face checkpoint, hf/."""
     hf_dir = out / "hf"
-    run.model.save_pretrained(hf_dir)
+    model.save_pretrained(hf_dir)
     tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_file=str(out / "tokenizer.json"), bos_token=END, eos_token=END
     )
     tokenizer.save_pretrained(hf_dir)
     config = json.loads((hf_dir / "tokenizer_config.json").read_text())
     (hf_dir / "tokenizer_config.json").write_text(json.dumps(config | {"add_bos_token": True}))
+    return hf_dir
+
+
+def export(run: Run, out: Path, name: str) -> Path:
+    """Write hf/ and both GGUF files; the Q8_0 one's path."""
+    hf_dir = save_hf(run.model, out)
     for kind in ("f16", "q8_0"):
         convert(hf_dir, out / f"{name}-{kind}.gguf", kind)
     return out / f"{name}-q8_0.gguf"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from templora_edge.config import KvPolicy, SamplingOptions
 from templora_edge.errors import TemploraError
+from templora_edge.positions import RopeOptions, SelfExtendOptions
 
 if TYPE_CHECKING:
     from templora_edge.loop import BlockReport
@@ -18,8 +19,10 @@ __all__ = [
     "BlockReport",
     "KvPolicy",
     "Piece",
+    "RopeOptions",
     "SamplingOptions",
     "Score",
+    "SelfExtendOptions",
     "TempLora",
     "TemploraError",
 ]

@@ -4,11 +4,12 @@ Names are llama.cpp's for generation and PEFT's for the adapter; the paper's let
 2401.11504) stand beside the fields that have one.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
 from templora_edge.errors import OptionError
+from templora_edge.positions import RopeOptions, SelfExtendOptions
 
 DEFAULT_MAX_CTX: Final = 4096
 """Context chosen for models trained on more, in tokens: a short window is the point."""
@@ -42,6 +43,44 @@ class ScoringProtocol(StrEnum):
     """As llama.cpp's tool: the second halves of consecutive windows of n_ctx tokens."""
 
 
+class PasskeyMode(StrEnum):
+    """What reads the text of a passkey test."""
+
+    BASE = "base"
+    SELF_EXTEND = "self-extend"
+    TEMPLORA = "templora"
+    BOTH = "both"
+
+    @property
+    def learns(self) -> bool:
+        """Whether the text is trained on."""
+        return self in (PasskeyMode.TEMPLORA, PasskeyMode.BOTH)
+
+    @property
+    def extends(self) -> bool:
+        """Whether SelfExtend makes room for the text."""
+        return self in (PasskeyMode.SELF_EXTEND, PasskeyMode.BOTH)
+
+
+class KvType(StrEnum):
+    """Data type of cached keys or values, by llama.cpp's names."""
+
+    F32 = "f32"
+    F16 = "f16"
+    BF16 = "bf16"
+    Q8_0 = "q8_0"
+    Q5_1 = "q5_1"
+    Q5_0 = "q5_0"
+    Q4_1 = "q4_1"
+    Q4_0 = "q4_0"
+    IQ4_NL = "iq4_nl"
+
+    @property
+    def quantized(self) -> bool:
+        """Whether values are stored in blocks of integers."""
+        return self not in (KvType.F32, KvType.F16, KvType.BF16)
+
+
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
     """How llama.cpp runs. ``n_ctx`` 0 means the trained context, at most 4,096 tokens."""
@@ -49,17 +88,30 @@ class EngineOptions:
     n_ctx: int = 0
     n_batch: int = 512
     n_threads: int = 0
-    kv_type: str = "f16"
-    """Data type of the KV cache, a ggml type name: f32, f16, bf16, q8_0."""
+    type_k: KvType = KvType.F16
+    """Of cached keys."""
+    type_v: KvType = KvType.F16
+    """Of cached values; quantized ones need flash attention, which is then on."""
     flash_attn: bool | None = None
     """Flash attention on, off, or as llama.cpp chooses."""
-    swa_full: bool = False
-    """Give sliding-window layers a full-size cache, which shifting needs."""
+    rope: RopeOptions = field(default_factory=RopeOptions)
+    self_extend: SelfExtendOptions | None = None
+    shift: bool = False
+    """Whether the cache will be shifted."""
+
+    @property
+    def k_shift(self) -> bool:
+        """Whether cached keys will be moved to other positions."""
+        return self.shift or self.self_extend is not None
 
     def __post_init__(self) -> None:
         _require(self.n_ctx >= 0, f"n_ctx is {self.n_ctx}; expected 0 or more tokens")
         _require(self.n_batch >= 1, f"n_batch is {self.n_batch}; expected at least 1 token")
         _require(self.n_threads >= 0, f"n_threads is {self.n_threads}; expected 0 or more")
+        _require(
+            not (self.type_v.quantized and self.flash_attn is False),
+            f"-ctv {self.type_v}: quantized values need flash attention, which is off",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,28 +190,35 @@ class BlockOptions:
         cls,
         n_ctx: int,
         *,
+        n_trained: int | None = None,
         block_len: int | None = None,
         prefix_len: int | None = None,
         train_prefix_len: int | None = None,
         train_prefix_share: float = 1.0,
         kv_policy: KvPolicy = KvPolicy.REUSE,
+        n_keep: int | None = None,
     ) -> "BlockOptions":
-        """Defaults: block W / 4, prefix W - Δ, train prefix a share of Δ.
+        """Defaults: block W / 4, prefix W - Δ, train prefix a share of Δ, 4 tokens kept.
+
+        Args:
+            n_trained: trained context; a block is a quarter of it at most, for an update has to
+                fit it, also where the engine goes past it.
 
         Raises:
             OptionError: the lengths do not fit the context.
         """
-        block = max(1, n_ctx // 4) if block_len is None else block_len
-        prefix = max(1, n_ctx - block) if prefix_len is None else prefix_len
+        if block_len is None:
+            block_len = max(1, min(n_ctx, n_trained or n_ctx) // 4)
+        prefix = max(1, n_ctx - block_len) if prefix_len is None else prefix_len
         return cls(
             n_ctx=n_ctx,
-            block_len=block,
+            block_len=block_len,
             prefix_len=prefix,
-            train_prefix_len=round(train_prefix_share * block)
+            train_prefix_len=round(train_prefix_share * block_len)
             if train_prefix_len is None
             else train_prefix_len,
             kv_policy=kv_policy,
-            n_keep=max(0, min(4, prefix - 1)),
+            n_keep=max(0, min(4, prefix - 1)) if n_keep is None else n_keep,
         )
 
 
@@ -236,6 +295,7 @@ class TrainerOptions:
     dtype: TrainDtype = TrainDtype.AUTO
     memory_bytes: int | None = None
     """Private memory it may use; None is what is available when it starts."""
+    rope: RopeOptions = field(default_factory=RopeOptions)
     measure_after: bool = True
     """Whether a block's loss is measured again after its update, which costs a forward pass."""
 

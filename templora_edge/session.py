@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from converters.families import family_of
 from templora_edge import memory, windows
@@ -17,6 +17,7 @@ from templora_edge.config import (
     BlockOptions,
     EngineOptions,
     KvPolicy,
+    KvType,
     LoraOptions,
     SamplingOptions,
     Targets,
@@ -30,7 +31,9 @@ from templora_edge.files import replacing
 from templora_edge.gguf_base import GgufBase
 from templora_edge.loop import BlockReport, ScoredBlock, TempLoraLoop
 from templora_edge.metrics import Score
+from templora_edge.positions import RopeOptions, SelfExtendOptions
 from templora_edge.presets import Preset, rule
+from templora_edge.rope import Scaling
 from templora_edge.sidecar.process import SidecarTrainer
 from templora_edge.workspace import Workspace
 
@@ -69,6 +72,11 @@ class TempLora:
         train_prefix_len: tokens before a block its update conditions on (L_T); default block_len,
             or the preset's share of it.
         kv_policy: what happens to the KV cache at a swap and when it is full.
+        n_keep: tokens that kv_policy shift never drops; default 4.
+        type_k, type_v: data types of cached keys and values, by llama.cpp's names.
+        rope: what differs from the model's own RoPE scaling; training follows it.
+        self_extend: group the positions of far tokens (SelfExtend, arXiv 2401.01325), to go past
+            the trained context; auto chooses the groups for n_ctx.
         templora: False generates without an adapter.
         preset: the update rule, from which the arguments below it differ: default, fast or best.
         given: the text is given rather than written by the model: small bases learn it faster.
@@ -100,6 +108,11 @@ class TempLora:
         prefix_len: int | None = None,
         train_prefix_len: int | None = None,
         kv_policy: KvPolicy | str = KvPolicy.REUSE,
+        n_keep: int | None = None,
+        type_k: KvType | str = KvType.F16,
+        type_v: KvType | str = KvType.F16,
+        rope: RopeOptions | None = None,
+        self_extend: SelfExtendOptions | Literal["auto"] | None = None,
         templora: bool = True,
         preset: Preset | str = Preset.DEFAULT,
         given: bool = False,
@@ -119,23 +132,30 @@ class TempLora:
         seed: int = 0,
     ) -> None:
         policy = KvPolicy(kv_policy)
+        rope = rope or RopeOptions()
         threads = n_threads or default_threads()
         self.base = GgufBase(BUNDLED_MODEL if model is None else Path(model))
         trained_ctx = int(self.base.get("{arch}.context_length", DEFAULT_MAX_CTX))
         chosen = rule(Preset(preset), self.base.n_params, given=given)
         self.block_options = BlockOptions.for_context(
             n_ctx or min(trained_ctx, DEFAULT_MAX_CTX),
+            n_trained=trained_ctx,
             block_len=block_len,
             prefix_len=prefix_len,
             train_prefix_len=train_prefix_len,
             train_prefix_share=chosen.train_prefix_share,
             kv_policy=policy,
+            n_keep=n_keep,
         )
         self.engine_options = EngineOptions(
             n_ctx=self.block_options.n_ctx,
             n_batch=n_batch,
             n_threads=threads,
-            swa_full=policy is KvPolicy.SHIFT,
+            type_k=KvType(type_k),
+            type_v=KvType(type_v),
+            rope=rope,
+            self_extend=_self_extend(self_extend, self.base, rope, self.block_options.n_ctx),
+            shift=policy is KvPolicy.SHIFT,
         )
         self.lora_options: LoraOptions | None = None
         if templora:
@@ -162,6 +182,7 @@ class TempLora:
                     ),
                     dtype=TrainDtype(train_dtype),
                     memory_bytes=train_memory_bytes,
+                    rope=self.engine_options.rope,
                     measure_after=measure_after,
                 )
                 self._trainer = stack.enter_context(
@@ -329,3 +350,21 @@ class TempLora:
                 yield Absorbed(0, len(tokens), None)
             done += report.tokens
             yield Absorbed(done, len(tokens), report)
+
+
+def _self_extend(
+    wanted: SelfExtendOptions | Literal["auto"] | None,
+    base: GgufBase,
+    rope: RopeOptions,
+    n_ctx: int,
+) -> SelfExtendOptions | None:
+    if wanted != "auto":
+        return wanted
+    n_trained = Scaling.of(base, rope).n_trained
+    chosen = SelfExtendOptions.for_length(n_ctx, n_trained)
+    if chosen is None:
+        raise OptionError(
+            f"--self-extend auto: -c {n_ctx} is within the {n_trained} tokens that the model "
+            "knows; raise -c to the length of the text, or leave SelfExtend out"
+        )
+    return chosen

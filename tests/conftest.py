@@ -17,13 +17,15 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from converters import hf_to_gguf
 from templora_edge.assets import BUNDLED_MODEL
-from templora_edge.config import EngineOptions, LoraOptions, TrainDtype, TrainerOptions
+from templora_edge.config import EngineOptions, KvType, LoraOptions, TrainDtype, TrainerOptions
 from templora_edge.engine import LlamaEngine
 from templora_edge.gguf_base import GgufBase
 from templora_edge.sidecar.trainer import LoraTrainer
 
 ROOT = Path(__file__).parent.parent
-EXACT = EngineOptions(n_ctx=512, kv_type="f32", flash_attn=False, n_threads=1)
+EXACT = EngineOptions(
+    n_ctx=512, type_k=KvType.F32, type_v=KvType.F32, flash_attn=False, n_threads=1
+)
 """llama.cpp at its most exact, for parity."""
 
 TRAIN = TrainerOptions(n_threads=2, n_ctx=512, n_tokens=512, dtype=TrainDtype.FP32)

@@ -283,7 +283,7 @@ def test_info(tmp_path: Path) -> None:
     assert described["templora"] is described["k_shift"] is described["self_extend"] is True
     assert described["kv_cache_bytes"] == 1024 * 6 * 2 * (64 + 64) * 2
     with LlamaEngine(BUNDLED_MODEL) as engine:
-        assert described["kv_cache_bytes"] == engine.model.kv_bytes(1024, 2.0)
+        assert described["kv_cache_bytes"] == engine.model.kv_bytes(1024, 2.0, 2.0)
         assert described["trained_context"] == engine.model.n_ctx_train
     ranks = [row["rank"] for row in described["training"]]
     assert ranks == sorted(ranks)

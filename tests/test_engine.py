@@ -63,7 +63,7 @@ def test_shift_is_exact_where_only_positions_matter(tmp_path: Path) -> None:
     torch.manual_seed(1)
     LlamaForCausalLM(config).save_pretrained(tmp_path)
     hf_to_gguf.convert(tmp_path, tmp_path / "one.gguf", "f32")
-    with LlamaEngine(tmp_path / "one.gguf", EXACT) as engine:
+    with LlamaEngine(tmp_path / "one.gguf", replace(EXACT, shift=True)) as engine:
         engine.decode(range(1, 101))
         engine.shift(keep=4, discard=40)
         assert engine.n_past == 60
@@ -163,14 +163,13 @@ def test_limits_are_checked_before_llama_cpp_tries() -> None:
         LlamaEngine(BUNDLED_MODEL, EngineOptions(n_ctx=2**30))
     with pytest.raises(OptionError, match="largest context"):
         LlamaEngine(BUNDLED_MODEL, EngineOptions(n_ctx=2**31))
-    with pytest.raises(OptionError, match="q9_9"):
-        LlamaEngine(BUNDLED_MODEL, EngineOptions(n_ctx=64, kv_type="q9_9"))
 
 
 def test_kv_bytes_is_what_llama_cpp_allocates(tiny_gguf: Callable[[str], Path]) -> None:
     with Model(tiny_gguf("f32")) as model:
         # 3 layers x 2 key-value heads x (32 + 32) values x 2 bytes
-        assert model.kv_bytes(1000, 2.0) == 1000 * 3 * 2 * 64 * 2
+        assert model.kv_bytes(1000, 2.0, 2.0) == 1000 * 3 * 2 * 64 * 2
+        assert model.kv_bytes(1000, 2.0, 0.5) == 1000 * 3 * 2 * 32 * 2.5
 
 
 @pytest.mark.parametrize("policy", list(KvPolicy))

@@ -5,6 +5,7 @@ import typer
 from templora_edge.cli.convert import convert_app
 from templora_edge.cli.generate import generate
 from templora_edge.cli.info import info
+from templora_edge.cli.passkey import passkey
 from templora_edge.cli.perplexity import perplexity
 
 app = typer.Typer(
@@ -17,6 +18,7 @@ app = typer.Typer(
 )
 app.command()(generate)
 app.command()(perplexity)
+app.command()(passkey)
 app.command()(info)
 app.add_typer(convert_app, name="convert")
 

@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from templora_edge.cli import options
+from templora_edge.cli.options import SessionFlags, takes_session_flags
 from templora_edge.cli.output import write
 from templora_edge.cli.prompt import read_prompt
-from templora_edge.config import MAX_SEED, KvPolicy, SamplingOptions, TrainDtype
+from templora_edge.config import MAX_SEED, SamplingOptions
 from templora_edge.errors import OptionError
-from templora_edge.presets import Preset
 
 EXAMPLES = """Examples:
 
@@ -24,8 +23,9 @@ EXAMPLES = """Examples:
 """
 
 
+@takes_session_flags
 def generate(
-    model: options.Model = None,
+    flags: SessionFlags,
     prompt: Annotated[
         str | None, typer.Option("-p", "--prompt", metavar="TEXT", help="Text to continue.")
     ] = None,
@@ -39,10 +39,6 @@ def generate(
             "-n", "--n-predict", min=-1, metavar="N", help="Tokens to write; -1: until it ends."
         ),
     ] = -1,
-    ctx_size: options.CtxSize = 0,
-    threads: options.Threads = 0,
-    threads_train: options.ThreadsTrain = 0,
-    batch_size: options.BatchSize = 512,
     seed: Annotated[
         int,
         typer.Option("-s", "--seed", min=-1, max=MAX_SEED, metavar="N", help="-1: a random one."),
@@ -64,22 +60,6 @@ def generate(
     ignore_eos: Annotated[
         bool, typer.Option("--ignore-eos", help="Never let the model end the text.")
     ] = False,
-    block: options.Block = None,
-    prefix: options.Prefix = None,
-    train_prefix: options.TrainPrefix = None,
-    preset: options.UpdateRule = Preset.DEFAULT,
-    prefix_gradient: options.PrefixGradient = None,
-    rank: options.Rank = None,
-    alpha: options.Alpha = None,
-    learning_rate: options.LearningRate = None,
-    epochs: options.Epochs = None,
-    targets: options.TargetModules = None,
-    train_dtype: options.TrainPrecision = TrainDtype.AUTO,
-    train_memory: options.TrainMemory = None,
-    kv_policy: options.Policy = KvPolicy.REUSE,
-    no_templora: Annotated[
-        bool, typer.Option("--no-templora", help="Generate without an adapter, on any model.")
-    ] = False,
     adapter_out: Annotated[
         Path | None,
         typer.Option("--adapter-out", metavar="FILE", help="Keep the last adapter as a GGUF."),
@@ -95,7 +75,7 @@ def generate(
     """Write a long text; a temporary LoRA learns each finished block."""
     if prompt is not None and file is not None:
         raise typer.BadParameter("give -p or -f, not both")
-    if no_templora and adapter_out is not None:
+    if flags.no_templora and adapter_out is not None:
         raise OptionError("--adapter-out: --no-templora trains no adapter; drop one of the two")
     chosen_seed = secrets.randbelow(MAX_SEED + 1) if seed == -1 else seed
     sampling = SamplingOptions(
@@ -114,27 +94,11 @@ def generate(
     job.check_outputs()
     with (
         TempLora(
-            model,
-            n_ctx=ctx_size,
-            block_len=block,
-            prefix_len=prefix,
-            train_prefix_len=train_prefix,
-            kv_policy=kv_policy,
-            templora=not no_templora,
-            preset=preset,
-            rank=rank,
-            alpha=alpha,
-            learning_rate=learning_rate,
-            epochs=epochs,
-            targets=targets,
-            prefix_gradient=prefix_gradient,
-            n_batch=batch_size,
-            n_threads=threads,
-            n_threads_train=threads_train,
-            train_dtype=train_dtype,
-            train_memory_bytes=options.memory_bytes(train_memory),
+            flags.model,
+            templora=not flags.no_templora,
             measure_after=report is not None,
             seed=chosen_seed,
+            **flags.settings(),
         ) as text,
         GenerateProgress(limit, text.block_options.block_len) as progress,
     ):

@@ -1,105 +1,281 @@
 """Flags that commands share: one name, one meaning, one help text."""
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
-from templora_edge.config import KvPolicy, Targets, TrainDtype
+from templora_edge.config import KvPolicy, KvType, Targets, TrainDtype
+from templora_edge.positions import RopeOptions, RopeScaling, SelfExtendOptions
 from templora_edge.presets import Preset
 
-Model = Annotated[
-    Path | None,
-    typer.Option("-m", "--model", metavar="FILE", help="GGUF model; default: the bundled one."),
-]
-CtxSize = Annotated[
-    int,
-    typer.Option(
-        "-c",
-        "--ctx-size",
-        min=0,
-        metavar="N",
-        help="Context in tokens (W); 0: the trained one, at most 4096.",
-    ),
-]
-Threads = Annotated[
-    int, typer.Option("-t", "--threads", min=0, metavar="N", help="Cores; 0: all physical.")
-]
-ThreadsTrain = Annotated[
-    int,
-    typer.Option("--threads-train", min=0, metavar="N", help="Cores for training; 0: as -t."),
-]
-BatchSize = Annotated[
-    int, typer.Option("-b", "--batch-size", min=1, metavar="N", help="Tokens decoded at a time.")
-]
-Block = Annotated[
-    int | None,
-    typer.Option(
-        "--block", min=1, metavar="N", help="Tokens between two updates (Δ); default: c / 4."
-    ),
-]
-Prefix = Annotated[
-    int | None,
-    typer.Option(
-        "--prefix",
-        min=1,
-        metavar="N",
-        help="Tokens kept when the context is full (L_X); default: c - block.",
-    ),
-]
-TrainPrefix = Annotated[
-    int | None,
-    typer.Option(
-        "--train-prefix",
-        min=0,
-        metavar="N",
-        help="Tokens before a block that its update sees (L_T) (preset).",
-    ),
-]
-PrefixGradient = Annotated[
-    bool | None,
-    typer.Option(
-        "--prefix-gradient/--no-prefix-gradient",
-        help="Train through the train prefix, or only read it: faster (preset).",
-    ),
-]
-UpdateRule = Annotated[
-    Preset,
-    typer.Option("--preset", help="The update rule; the flags named (preset) change parts of it."),
-]
-Rank = Annotated[
-    int | None, typer.Option("--rank", min=1, metavar="N", help="Of the adapter (preset).")
-]
-Alpha = Annotated[
-    float | None,
-    typer.Option("--alpha", metavar="X", help="Adapter scale is alpha / rank (preset)."),
-]
-LearningRate = Annotated[
-    float | None,
-    typer.Option(
-        "--learning-rate", metavar="X", help="Too much, and a text repeats itself (preset)."
-    ),
-]
-Epochs = Annotated[
-    int | None,
-    typer.Option("--epochs", min=1, metavar="N", help="Training steps a block (preset)."),
-]
-TargetModules = Annotated[
-    Targets | None,
-    typer.Option("--targets", help="Linear layers that carry the adapter (preset)."),
-]
-TrainPrecision = Annotated[
-    TrainDtype, typer.Option("--train-dtype", help="Of training's products; auto: as measured.")
-]
-TrainMemory = Annotated[
-    float | None,
-    typer.Option("--train-memory", metavar="GIB", help="Training may use; default: what is free."),
-]
-Policy = Annotated[
-    KvPolicy, typer.Option("--kv-policy", help="The KV cache at a swap and when it is full.")
-]
+DEFAULT_NEIGHBOURS: Final = 512
+"""Of -gaw, as in llama.cpp."""
 
 
-def memory_bytes(gibibytes: float | None) -> int | None:
-    """The value of `TrainMemory` in bytes."""
-    return None if gibibytes is None else int(gibibytes * 2**30)
+class SelfExtendMode(StrEnum):
+    """Values of --self-extend."""
+
+    AUTO = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionFlags:
+    """What describes a `TempLora` session."""
+
+    model: Annotated[
+        Path | None,
+        typer.Option("-m", "--model", metavar="FILE", help="GGUF model; default: the bundled one."),
+    ] = None
+    ctx_size: Annotated[
+        int,
+        typer.Option(
+            "-c",
+            "--ctx-size",
+            min=0,
+            metavar="N",
+            help="Context in tokens (W); 0: the trained one, at most 4096.",
+        ),
+    ] = 0
+    threads: Annotated[
+        int, typer.Option("-t", "--threads", min=0, metavar="N", help="Cores; 0: all physical.")
+    ] = 0
+    threads_train: Annotated[
+        int,
+        typer.Option("--threads-train", min=0, metavar="N", help="Cores for training; 0: as -t."),
+    ] = 0
+    batch_size: Annotated[
+        int,
+        typer.Option("-b", "--batch-size", min=1, metavar="N", help="Tokens decoded at a time."),
+    ] = 512
+    block: Annotated[
+        int | None,
+        typer.Option(
+            "--block",
+            min=1,
+            metavar="N",
+            help="Tokens between two updates (Δ); default: c / 4, or a quarter of the trained "
+            "context where that is less.",
+        ),
+    ] = None
+    prefix: Annotated[
+        int | None,
+        typer.Option(
+            "--prefix",
+            min=1,
+            metavar="N",
+            help="Tokens kept when the context is full (L_X); default: c - block.",
+        ),
+    ] = None
+    train_prefix: Annotated[
+        int | None,
+        typer.Option(
+            "--train-prefix",
+            min=0,
+            metavar="N",
+            help="Tokens before a block that its update sees (L_T) (preset).",
+        ),
+    ] = None
+    preset: Annotated[
+        Preset,
+        typer.Option(
+            "--preset", help="The update rule; the flags named (preset) change parts of it."
+        ),
+    ] = Preset.DEFAULT
+    prefix_gradient: Annotated[
+        bool | None,
+        typer.Option(
+            "--prefix-gradient/--no-prefix-gradient",
+            help="Train through the train prefix, or only read it: faster (preset).",
+        ),
+    ] = None
+    rank: Annotated[
+        int | None, typer.Option("--rank", min=1, metavar="N", help="Of the adapter (preset).")
+    ] = None
+    alpha: Annotated[
+        float | None,
+        typer.Option("--alpha", metavar="X", help="Adapter scale is alpha / rank (preset)."),
+    ] = None
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            "--learning-rate", metavar="X", help="Too much, and a text repeats itself (preset)."
+        ),
+    ] = None
+    epochs: Annotated[
+        int | None,
+        typer.Option("--epochs", min=1, metavar="N", help="Training steps a block (preset)."),
+    ] = None
+    targets: Annotated[
+        Targets | None,
+        typer.Option("--targets", help="Linear layers that carry the adapter (preset)."),
+    ] = None
+    train_dtype: Annotated[
+        TrainDtype, typer.Option("--train-dtype", help="Of training's products; auto: as measured.")
+    ] = TrainDtype.AUTO
+    train_memory: Annotated[
+        float | None,
+        typer.Option(
+            "--train-memory", metavar="GIB", help="Training may use; default: what is free."
+        ),
+    ] = None
+    no_templora: Annotated[
+        bool, typer.Option("--no-templora", help="Without an adapter, on any model.")
+    ] = False
+    kv_policy: Annotated[
+        KvPolicy, typer.Option("--kv-policy", help="The KV cache at a swap and when it is full.")
+    ] = KvPolicy.REUSE
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            "--keep",
+            min=0,
+            metavar="N",
+            help="Tokens that --kv-policy shift never drops, as attention sinks; default: 4.",
+        ),
+    ] = None
+    cache_type_k: Annotated[
+        KvType, typer.Option("-ctk", "--cache-type-k", help="Of cached keys.")
+    ] = KvType.F16
+    cache_type_v: Annotated[
+        KvType, typer.Option("-ctv", "--cache-type-v", help="Of cached values.")
+    ] = KvType.F16
+    self_extend: Annotated[
+        SelfExtendMode | None,
+        typer.Option(
+            "--self-extend",
+            help="Go past the trained context (SelfExtend), -gan and -gaw chosen for -c.",
+        ),
+    ] = None
+    grp_attn_n: Annotated[
+        int,
+        typer.Option(
+            "-gan",
+            "--grp-attn-n",
+            min=1,
+            metavar="G",
+            help="SelfExtend: far tokens that share a position; 1: off.",
+        ),
+    ] = 1
+    grp_attn_w: Annotated[
+        int,
+        typer.Option(
+            "-gaw",
+            "--grp-attn-w",
+            min=1,
+            metavar="N",
+            help="SelfExtend: last tokens that keep their own positions.",
+        ),
+    ] = DEFAULT_NEIGHBOURS
+    rope_scaling: Annotated[
+        RopeScaling | None,
+        typer.Option("--rope-scaling", help="Of positions; default: the model's own."),
+    ] = None
+    rope_freq_base: Annotated[
+        float | None,
+        typer.Option("--rope-freq-base", metavar="X", help="Default: the model's own."),
+    ] = None
+    rope_freq_scale: Annotated[
+        float | None,
+        typer.Option(
+            "--rope-freq-scale", metavar="X", help="0.25 fits four times the trained context."
+        ),
+    ] = None
+    yarn_orig_ctx: Annotated[
+        int | None,
+        typer.Option("--yarn-orig-ctx", metavar="N", help="Context before any scaling."),
+    ] = None
+    yarn_ext_factor: Annotated[
+        float | None,
+        typer.Option("--yarn-ext-factor", metavar="X", help="0: interpolation alone."),
+    ] = None
+    yarn_attn_factor: Annotated[
+        float | None,
+        typer.Option(
+            "--yarn-attn-factor", metavar="X", help="Scale of attention, where ext-factor is 0."
+        ),
+    ] = None
+    yarn_beta_slow: Annotated[float | None, typer.Option("--yarn-beta-slow", metavar="X")] = None
+    yarn_beta_fast: Annotated[float | None, typer.Option("--yarn-beta-fast", metavar="X")] = None
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments of `TempLora` but the model, which comes first.
+
+        Raises:
+            OptionError: a value is out of its range.
+        """
+        return {
+            "n_ctx": self.ctx_size,
+            "block_len": self.block,
+            "prefix_len": self.prefix,
+            "train_prefix_len": self.train_prefix,
+            "kv_policy": self.kv_policy,
+            "n_keep": self.keep,
+            "type_k": self.cache_type_k,
+            "type_v": self.cache_type_v,
+            "rope": RopeOptions(
+                scaling=self.rope_scaling,
+                freq_base=self.rope_freq_base,
+                freq_scale=self.rope_freq_scale,
+                yarn_orig_ctx=self.yarn_orig_ctx,
+                yarn_ext_factor=self.yarn_ext_factor,
+                yarn_attn_factor=self.yarn_attn_factor,
+                yarn_beta_slow=self.yarn_beta_slow,
+                yarn_beta_fast=self.yarn_beta_fast,
+            ),
+            "self_extend": self._self_extend(),
+            "preset": self.preset,
+            "rank": self.rank,
+            "alpha": self.alpha,
+            "learning_rate": self.learning_rate,
+            "epochs": self.epochs,
+            "targets": self.targets,
+            "prefix_gradient": self.prefix_gradient,
+            "n_batch": self.batch_size,
+            "n_threads": self.threads,
+            "n_threads_train": self.threads_train,
+            "train_dtype": self.train_dtype,
+            "train_memory_bytes": None
+            if self.train_memory is None
+            else int(self.train_memory * 2**30),
+        }
+
+    def _self_extend(self) -> SelfExtendOptions | Literal["auto"] | None:
+        if self.self_extend is not None:
+            if self.grp_attn_n != 1:
+                raise typer.BadParameter("give --self-extend auto or -gan, not both")
+            return "auto"
+        if self.grp_attn_n == 1:
+            return None
+        return SelfExtendOptions(self.grp_attn_n, self.grp_attn_w)
+
+
+def takes_session_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Spread the parameter ``flags`` of ``command``, `SessionFlags`, into flags of its own."""
+    own = inspect.signature(command)
+    shared = [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type
+        )
+        for field in fields(SessionFlags)
+    ]
+    others = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in own.parameters.values()
+        if parameter.name != "flags"
+    ]
+
+    @wraps(command)
+    def spread(**given: Any) -> None:
+        flags = SessionFlags(**{parameter.name: given.pop(parameter.name) for parameter in shared})
+        command(flags=flags, **given)
+
+    signature = own.replace(parameters=[*others, *shared])
+    spread.__signature__ = signature  # type: ignore[attr-defined]
+    spread.__annotations__ = {name: p.annotation for name, p in signature.parameters.items()}
+    return spread

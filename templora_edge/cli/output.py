@@ -1,9 +1,15 @@
-"""Standard output, which carries the product alone."""
+"""Where results go: standard output, which carries the product alone, and pictures."""
 
+import importlib.util
 import os
 import sys
+from pathlib import Path
+from typing import Final
 
-from templora_edge.errors import OutputError
+from templora_edge.errors import OptionError, OutputError
+
+EXIT_INTERRUPTED: Final = 130
+PLOT_SUFFIXES: Final = (".png", ".svg")
 
 
 def write(text: str) -> None:
@@ -21,6 +27,22 @@ def write(text: str) -> None:
     except OSError as error:
         _drop_stdout()
         raise OutputError(f"stdout: cannot be written ({error.strerror}); stopped") from error
+
+
+def check_plot(path: Path) -> None:
+    """Refuse a --plot that could not be drawn, before any work.
+
+    Raises:
+        OptionError: another suffix, or matplotlib is missing.
+        OutputError: ``path`` cannot be written.
+    """
+    from templora_edge.files import check_writable
+
+    if path.suffix not in PLOT_SUFFIXES:
+        raise OptionError(f"--plot {path}: expected a name that ends in .png or .svg")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise OptionError("--plot needs matplotlib: pip install 'templora-edge[plot]'")
+    check_writable(path, "--plot")
 
 
 def _drop_stdout() -> None:

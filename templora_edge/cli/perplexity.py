@@ -1,21 +1,16 @@
 """`templora perplexity`."""
 
-import importlib.util
 import json
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
-from templora_edge.cli import options
-from templora_edge.cli.output import write
+from templora_edge.cli.options import SessionFlags, takes_session_flags
+from templora_edge.cli.output import EXIT_INTERRUPTED, check_plot, write
 from templora_edge.cli.prompt import read_text
-from templora_edge.config import KvPolicy, ScoringProtocol, TrainDtype
-from templora_edge.errors import OptionError
-from templora_edge.presets import Preset
+from templora_edge.config import ScoringProtocol
 
-PLOT_SUFFIXES: Final = (".png", ".svg")
-EXIT_INTERRUPTED: Final = 130
 EXAMPLES = """Examples:
 
   templora perplexity novel.txt
@@ -26,15 +21,12 @@ EXAMPLES = """Examples:
 """
 
 
+@takes_session_flags
 def perplexity(
     files: Annotated[
         list[str], typer.Argument(metavar="FILE...", help="Texts in UTF-8; - is stdin.")
     ],
-    model: options.Model = None,
-    ctx_size: options.CtxSize = 0,
-    threads: options.Threads = 0,
-    threads_train: options.ThreadsTrain = 0,
-    batch_size: options.BatchSize = 512,
+    flags: SessionFlags,
     seed: Annotated[
         int, typer.Option("-s", "--seed", min=0, metavar="N", help="Of the adapter.")
     ] = 0,
@@ -50,22 +42,6 @@ def perplexity(
             "--protocol", help="llama-perplexity: windows and scoring of llama.cpp's own tool."
         ),
     ] = ScoringProtocol.STREAM,
-    block: options.Block = None,
-    prefix: options.Prefix = None,
-    train_prefix: options.TrainPrefix = None,
-    preset: options.UpdateRule = Preset.DEFAULT,
-    prefix_gradient: options.PrefixGradient = None,
-    rank: options.Rank = None,
-    alpha: options.Alpha = None,
-    learning_rate: options.LearningRate = None,
-    epochs: options.Epochs = None,
-    targets: options.TargetModules = None,
-    train_dtype: options.TrainPrecision = TrainDtype.AUTO,
-    train_memory: options.TrainMemory = None,
-    kv_policy: options.Policy = KvPolicy.REUSE,
-    no_templora: Annotated[
-        bool, typer.Option("--no-templora", help="Score with the base alone, any model.")
-    ] = False,
     plot: Annotated[
         Path | None,
         typer.Option("--plot", metavar="FILE", help="Draw both curves; .png or .svg."),
@@ -74,38 +50,17 @@ def perplexity(
 ) -> None:
     """Score texts, each block before it is learned: the base alone, and with Temp-LoRA."""
     if plot is not None:
-        _check_plot(plot)
+        check_plot(plot)
     texts = [(name, read_text(name, "stdin" if name == "-" else name)) for name in files]
 
-    from templora_edge.cli.progress import TokenProgress
+    from templora_edge.cli.progress import CountProgress
     from templora_edge.tasks.perplexity import PerplexityJob, PerplexityRun, Text
 
     job = PerplexityJob(
         tuple(Text(name, text) for name, text in texts),
-        model,
-        {
-            "n_ctx": ctx_size,
-            "block_len": block,
-            "prefix_len": prefix,
-            "train_prefix_len": train_prefix,
-            "kv_policy": kv_policy,
-            "preset": preset,
-            "given": True,
-            "rank": rank,
-            "alpha": alpha,
-            "learning_rate": learning_rate,
-            "epochs": epochs,
-            "targets": targets,
-            "prefix_gradient": prefix_gradient,
-            "n_batch": batch_size,
-            "n_threads": threads,
-            "n_threads_train": threads_train,
-            "train_dtype": train_dtype,
-            "train_memory_bytes": options.memory_bytes(train_memory),
-            "measure_after": False,
-            "seed": seed,
-        },
-        templora=not no_templora,
+        flags.model,
+        flags.settings() | {"given": True, "measure_after": False, "seed": seed},
+        templora=not flags.no_templora,
         max_tokens=max_tokens,
         n_buckets=buckets,
         protocol=protocol,
@@ -113,7 +68,7 @@ def perplexity(
     run = PerplexityRun(job)
     interrupted = False
     try:
-        with TokenProgress("scored") as progress:
+        with CountProgress("tokens scored", "tok/s") as progress:
             for step in run:
                 progress.update(step.done, step.total)
     except KeyboardInterrupt:
@@ -127,16 +82,6 @@ def perplexity(
             plot_perplexity(run.curve(), plot)
     if interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
-
-
-def _check_plot(path: Path) -> None:
-    from templora_edge.files import check_writable
-
-    if path.suffix not in PLOT_SUFFIXES:
-        raise OptionError(f"--plot {path}: expected a name that ends in .png or .svg")
-    if importlib.util.find_spec("matplotlib") is None:
-        raise OptionError("--plot needs matplotlib: pip install 'templora-edge[plot]'")
-    check_writable(path, "--plot")
 
 
 def _table(result: dict[str, Any]) -> str:

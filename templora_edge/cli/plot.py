@@ -38,3 +38,36 @@ def plot_perplexity(curve: list[dict[str, Any]], path: Path) -> None:
     with replacing(path, "--plot") as temporary:
         figure.savefig(temporary, format=path.suffix.removeprefix("."))
     pyplot.close(figure)
+
+
+def plot_passkey(result: dict[str, Any], path: Path) -> None:
+    """Draw a grid a mode: green where the key was found, as .png or .svg.
+
+    Raises:
+        OutputError: ``path`` cannot be written.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import patches, pyplot
+
+    cells = result["cells"]
+    modes = list(result["found"])
+    lengths = sorted({cell["length"] for cell in cells})
+    depths = sorted({cell["depth"] for cell in cells})
+    figure, axes = pyplot.subplots(
+        1, len(modes), sharey=True, squeeze=False, figsize=(3 * len(modes), 3), layout="constrained"
+    )
+    for mode, axis in zip(modes, axes[0], strict=True):
+        for cell in (cell for cell in cells if cell["mode"] == mode):
+            corner = lengths.index(cell["length"]), depths.index(cell["depth"])
+            colour = "tab:green" if cell["found"] else "tab:red"
+            axis.add_patch(patches.Rectangle(corner, 1, 1, color=colour, alpha=0.7))
+        axis.set(title=mode, xlabel="length, tokens", xlim=(0, len(lengths)))
+        axis.set_xticks([index + 0.5 for index in range(len(lengths))], map(str, lengths))
+        axis.set_yticks([index + 0.5 for index in range(len(depths))], [f"{d:.0%}" for d in depths])
+        axis.set_ylim(len(depths), 0)
+    axes[0][0].set_ylabel("depth of the key")
+    with replacing(path, "--plot") as temporary:
+        figure.savefig(temporary, format=path.suffix.removeprefix("."))
+    pyplot.close(figure)

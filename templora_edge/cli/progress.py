@@ -51,15 +51,16 @@ class _Line:
             self._manager.stop()
 
 
-class TokenProgress:
-    """Follows work that is counted in tokens.
+class CountProgress:
+    """Follows work that is counted.
 
     Args:
-        verb: what has been done to them.
+        what: is counted, with what has been done to it.
+        unit: of the rate.
     """
 
-    def __init__(self, verb: str) -> None:
-        self._verb = verb
+    def __init__(self, what: str, unit: str) -> None:
+        self._what, self._unit = what, unit
         self._line = _Line()
         self._begun = self._printed = time.perf_counter()
 
@@ -73,7 +74,7 @@ class TokenProgress:
         eta = _duration((total - done) / rate if rate else None)
         share = f"{100 * done / total:.0f} %"
         self._line.show(
-            f"{done:,} of {total:,} tokens {self._verb} ({share}), {rate:.0f} tok/s, ETA {eta}"
+            f"{done:,} of {total:,} {self._what} ({share}), {rate:.3g} {self._unit}, ETA {eta}"
         )
 
     def __enter__(self) -> Self:

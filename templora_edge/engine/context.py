@@ -1,23 +1,25 @@
 """A context of llama.cpp: the KV cache and the logits of the last decode."""
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
 import llama_cpp
 import numpy as np
 import numpy.typing as npt
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
 from templora_edge import memory
-from templora_edge.config import EngineOptions
+from templora_edge.config import EngineOptions, KvType
 from templora_edge.engine import backend
 from templora_edge.engine.adapter import Adapter
+from templora_edge.engine.k_shift import check_k_shift, check_length
 from templora_edge.engine.model import Model
-from templora_edge.errors import EngineError, InsufficientMemoryError, OptionError
-
-KV_TYPES: Final = {"f32": (0, 4.0), "f16": (1, 2.0), "bf16": (30, 2.0), "q8_0": (8, 34 / 32)}
-"""KV cache type -> (ggml_type, bytes a value)."""
+from templora_edge.errors import EngineError, InsufficientMemoryError
+from templora_edge.gguf_base import GgufBase
+from templora_edge.positions import Move, Positions, RopeOptions
+from templora_edge.rope import Scaling
 
 _DECODE_ERRORS: Final = {
     1: "no room in the KV cache",
@@ -28,21 +30,21 @@ _DECODE_ERRORS: Final = {
 _SEQUENCE: Final = 0
 
 
+_ROPE_SCALING_TYPES: Final = {"none": 0, "linear": 1, "yarn": 2}
+"""llama.h, llama_rope_scaling_type."""
+
+
 class Context:
     """Owns a `llama_context` of one sequence, whose positions run from 0 without gaps.
 
     Raises:
         InsufficientMemoryError: the KV cache does not fit the memory there is.
+        OptionError: SelfExtend or shifting, which the model cannot do.
         EngineError: llama.cpp cannot make the context.
     """
 
     def __init__(self, model: Model, options: EngineOptions, n_ctx: int, n_threads: int) -> None:
-        if options.kv_type not in KV_TYPES:
-            raise OptionError(
-                f"KV cache type {options.kv_type!r}; expected one of {', '.join(KV_TYPES)}"
-            )
-        kv_type, value_bytes = KV_TYPES[options.kv_type]
-        _check_memory(model, n_ctx, value_bytes)
+        _check_memory(model, n_ctx, options)
         self.model = model
         self.n_ctx = n_ctx
         self.n_batch = min(options.n_batch, n_ctx)
@@ -51,10 +53,14 @@ class Context:
         params.n_batch = self.n_batch
         params.n_ubatch = min(params.n_ubatch, self.n_batch)
         params.n_threads = params.n_threads_batch = n_threads
-        params.type_k = params.type_v = kv_type
-        params.swa_full = options.swa_full
-        if options.flash_attn is not None:
+        params.type_k = GGMLQuantizationType[options.type_k.name]
+        params.type_v = GGMLQuantizationType[options.type_v.name]
+        params.swa_full = options.k_shift  # caches of one size can be shifted
+        if options.type_v.quantized:
+            params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED
+        elif options.flash_attn is not None:
             params.flash_attn_type = int(options.flash_attn)
+        _set_rope(params, options.rope)
         backend.clear_errors()
         pointer = llama_cpp.llama_init_from_model(model.pointer, params)
         if not pointer:
@@ -68,10 +74,21 @@ class Context:
         for index in range(self.n_batch):
             self._batch.n_seq_id[index] = 1
             self._batch.seq_id[index][0] = _SEQUENCE
+        self._k_shift = options.k_shift
+        try:
+            self._positions = self._plan_positions(options)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def n_past(self) -> int:
-        """Tokens in the KV cache; also the position of the next one."""
+        """Tokens in the KV cache."""
+        return self._positions.n_tokens(self._n_positions)
+
+    @property
+    def _n_positions(self) -> int:
+        """Positions in use; also the position of the next token."""
         return int(llama_cpp.llama_memory_seq_pos_max(self._memory, _SEQUENCE)) + 1
 
     def decode(self, tokens: Sequence[int]) -> None:
@@ -80,15 +97,13 @@ class Context:
         Raises:
             EngineError: they do not fit, or llama.cpp fails.
         """
-        for begin in range(0, len(tokens), self.n_batch):
-            chunk = tokens[begin : begin + self.n_batch]
+        for chunk in self._chunks(tokens):
             self._decode_chunk(chunk, every_logit=False)
 
     def decode_all(self, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
         """As `decode`, and return the logits after every token, (len(tokens), n_vocab)."""
         rows = []
-        for begin in range(0, len(tokens), self.n_batch):
-            chunk = tokens[begin : begin + self.n_batch]
+        for chunk in self._chunks(tokens):
             self._decode_chunk(chunk, every_logit=True)
             flat = np.ctypeslib.as_array(
                 llama_cpp.llama_get_logits(self.pointer),
@@ -105,20 +120,22 @@ class Context:
     def clear(self) -> None:
         """Empty the KV cache."""
         llama_cpp.llama_memory_clear(self._memory, False)
+        self._positions.clear()
 
     def shift(self, keep: int, discard: int) -> None:
         """Drop ``discard`` tokens after the first ``keep``; later ones move down by as much.
 
+        Some more are dropped where SelfExtend has grouped them with those.
+
         Raises:
-            EngineError: this model's cache cannot be shifted.
+            EngineError: the context was made without `EngineOptions.shift`.
         """
-        if not llama_cpp.llama_memory_can_shift(self._memory):
-            raise EngineError(
-                f"{self.model.path}: its KV cache cannot be shifted; use --kv-policy reuse"
-            )
-        end = self.n_past
-        llama_cpp.llama_memory_seq_rm(self._memory, _SEQUENCE, keep, keep + discard)
-        llama_cpp.llama_memory_seq_add(self._memory, _SEQUENCE, keep + discard, end, -discard)
+        if not self._k_shift:
+            raise EngineError("a context that was made without EngineOptions.shift cannot shift")
+        n_positions = self._n_positions
+        begin, end = self._positions.cut(keep, discard, n_positions)
+        llama_cpp.llama_memory_seq_rm(self._memory, _SEQUENCE, begin, end)
+        self._move(Move(end, n_positions, begin - end))
 
     def set_adapter(self, adapter: Adapter | None) -> None:
         """Use ``adapter`` from the next decode on; the cache stays as it is.
@@ -151,12 +168,40 @@ class Context:
     ) -> None:
         self.close()
 
+    def _plan_positions(self, options: EngineOptions) -> Positions:
+        if not options.k_shift:
+            return Positions(None, self.n_ctx)
+        scaling = Scaling.of(GgufBase(self.model.path), options.rope)
+        check_k_shift(self.model, self._memory, scaling, options.type_k)
+        if options.self_extend is not None:
+            check_length(options.self_extend, self.n_ctx, scaling.n_trained)
+        return Positions(options.self_extend, scaling.n_trained)
+
+    def _chunks(self, tokens: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Pieces to decode one by one; SelfExtend makes room for each when its turn comes."""
+        begin = 0
+        while begin < len(tokens):
+            room = self._positions.room(self._n_positions)
+            if room == 0:
+                for move in self._positions.regroup(self._n_positions):
+                    self._move(move)
+                room = self._positions.room(self._n_positions)
+            chunk = tokens[begin : begin + min(self.n_batch, room or self.n_batch)]
+            yield chunk
+            begin += len(chunk)
+
+    def _move(self, move: Move) -> None:
+        """Rotate cached keys to other positions at the next decode.
+
+        `llama_memory_seq_div` would do for groups, but rotates keys the wrong way
+        (llama-kv-cells.h, pos_div).
+        """
+        llama_cpp.llama_memory_seq_add(self._memory, _SEQUENCE, move.begin, move.end, move.delta)
+
     def _decode_chunk(self, tokens: Sequence[int], *, every_logit: bool) -> None:
-        n, position = len(tokens), self.n_past
-        if position + n > self.n_ctx:
-            raise EngineError(
-                f"{n} tokens at position {position} overflow the context of {self.n_ctx}"
-            )
+        n, n_past, position = len(tokens), self.n_past, self._n_positions
+        if n_past + n > self.n_ctx:
+            raise EngineError(f"{n} tokens after {n_past} overflow the context of {self.n_ctx}")
         batch = self._batch
         batch.n_tokens = n
         for index, token in enumerate(tokens):
@@ -171,11 +216,34 @@ class Context:
             raise EngineError(f"llama_decode failed: {reason} ({backend.last_error()})")
 
 
-def _check_memory(model: Model, n_ctx: int, value_bytes: float) -> None:
-    needed = model.kv_bytes(n_ctx, value_bytes)
+def _check_memory(model: Model, n_ctx: int, options: EngineOptions) -> None:
+    needed = model.kv_bytes(n_ctx, _value_bytes(options.type_k), _value_bytes(options.type_v))
     available = memory.available()
     if needed > available:
         raise InsufficientMemoryError(
             f"-c {n_ctx}: its KV cache needs {needed / 2**30:.1f} GiB, "
             f"{available / 2**30:.1f} GiB are available; choose a smaller context"
         )
+
+
+def _value_bytes(kind: KvType) -> float:
+    n_values, n_bytes = GGML_QUANT_SIZES[GGMLQuantizationType[kind.name]]
+    return n_bytes / n_values
+
+
+def _set_rope(params: Any, rope: RopeOptions) -> None:
+    """Hand over what is given; llama.cpp takes the rest from the model."""
+    if rope.scaling is not None:
+        params.rope_scaling_type = _ROPE_SCALING_TYPES[rope.scaling]
+    for name in (
+        "rope_freq_base",
+        "rope_freq_scale",
+        "yarn_orig_ctx",
+        "yarn_ext_factor",
+        "yarn_attn_factor",
+        "yarn_beta_slow",
+        "yarn_beta_fast",
+    ):
+        value = getattr(rope, name.removeprefix("rope_"))
+        if value is not None:
+            setattr(params, name, value)

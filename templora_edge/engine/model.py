@@ -60,8 +60,8 @@ class Model:
         llama_cpp.llama_model_meta_val_str(self.pointer, key.encode(), buffer, size + 1)
         return buffer.value.decode("utf-8", "replace")
 
-    def kv_bytes(self, n_ctx: int, bytes_per_value: float) -> int:
-        """Memory that a KV cache of ``n_ctx`` tokens takes."""
+    def kv_bytes(self, n_ctx: int, key_bytes: float, value_bytes: float) -> int:
+        """Memory that a KV cache of ``n_ctx`` tokens takes, from bytes a number."""
         heads = int(llama_cpp.llama_model_n_head(self.pointer))
         head_dim = int(llama_cpp.llama_model_n_embd(self.pointer)) // max(1, heads)
         architecture = self.metadata("general.architecture")
@@ -69,7 +69,8 @@ class Model:
         value_length = int(self.metadata(f"{architecture}.attention.value_length") or head_dim)
         layers = int(llama_cpp.llama_model_n_layer(self.pointer))
         heads_kv = int(llama_cpp.llama_model_n_head_kv(self.pointer))
-        return int(layers * n_ctx * heads_kv * (key_length + value_length) * bytes_per_value)
+        token_bytes = heads_kv * (key_length * key_bytes + value_length * value_bytes)
+        return int(layers * n_ctx * token_bytes)
 
     def chat_prompt(self, message: str) -> str:
         """``message`` as a user's turn in the GGUF's own chat template, ready to be answered.

@@ -14,6 +14,8 @@ from converters.families import FUSED_QKV, Family, common_config, family_of, rop
 from templora_edge.errors import UnsupportedModelError
 from templora_edge.footprint import largest_layer
 from templora_edge.gguf_base import GgufBase
+from templora_edge.positions import RopeOptions
+from templora_edge.rope import frequencies
 from templora_edge.sidecar.mapped import (
     MappedEmbedding,
     MappedHead,
@@ -21,33 +23,38 @@ from templora_edge.sidecar.mapped import (
     MappedTensor,
     Scratch,
 )
-from templora_edge.sidecar.rope import Rope, frequencies
+from templora_edge.sidecar.rope import Rope
 
 _NOT_WEIGHTS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 
 
-def load_base(gguf: GgufBase, *, dtype: torch.dtype, n_threads: int, n_ctx: int) -> PreTrainedModel:
+def load_base(
+    gguf: GgufBase, *, dtype: torch.dtype, n_threads: int, n_ctx: int, rope: RopeOptions
+) -> PreTrainedModel:
     """A frozen model whose matrices stay in ``gguf``.
 
     Args:
         dtype: of matrix products, float32 or bfloat16.
         n_threads: for dequantization.
         n_ctx: llama.cpp's context, which chooses phi3's rotary factors.
+        rope: as llama.cpp has it.
 
     Raises:
         UnsupportedModelError: its architecture is not in the table, or it has tensors that the
             architecture does not explain.
         ModelFileError: metadata or tensors are missing.
     """
-    return _Builder(gguf, dtype, n_threads, n_ctx).build()
+    return _Builder(gguf, dtype, n_threads, n_ctx, rope).build()
 
 
 class _Builder:
-    def __init__(self, gguf: GgufBase, dtype: torch.dtype, n_threads: int, n_ctx: int) -> None:
+    def __init__(
+        self, gguf: GgufBase, dtype: torch.dtype, n_threads: int, n_ctx: int, rope: RopeOptions
+    ) -> None:
         self.gguf = gguf
         self.family: Family = family_of(gguf)
         self.settings = common_config(gguf) | self.family.config(gguf)
-        self.n_ctx = n_ctx
+        self.n_ctx, self.rope_options = n_ctx, rope
         self.scratch = Scratch(largest_layer(gguf), dtype, n_threads)
         self.used: set[str] = set()
 
@@ -111,9 +118,10 @@ class _Builder:
         return MappedHead(source, bias, self.gguf.get("{arch}.final_logit_softcapping"))
 
     def rope(self) -> Rope:
-        tables = {"full_attention": frequencies(self.gguf, self.n_ctx)}
+        given = self.gguf, self.n_ctx, self.rope_options
+        tables = {"full_attention": frequencies(*given)}
         if self.family.sliding_window_pattern > 1:
-            tables["sliding_attention"] = frequencies(self.gguf, self.n_ctx, sliding=True)
+            tables["sliding_attention"] = frequencies(*given, sliding=True)
         return Rope(tables)
 
     def vector(self, module: str, kind: str, shape: tuple[int, ...]) -> torch.Tensor:

@@ -42,7 +42,13 @@ class LoraTrainer:
             value_bytes=self.dtype.itemsize,
         )
         self.checkpointing = _must_checkpoint(footprint, options)
-        model = load_base(base, dtype=self.dtype, n_threads=options.n_threads, n_ctx=options.n_ctx)
+        model = load_base(
+            base,
+            dtype=self.dtype,
+            n_threads=options.n_threads,
+            n_ctx=options.n_ctx,
+            rope=options.rope,
+        )
         self.model = get_peft_model(
             model,
             LoraConfig(

@@ -1,5 +1,6 @@
 """What a GGUF is, and what Temp-LoRA can do with it. Reads the file only; loads no model."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from templora_edge.config import DEFAULT_MAX_CTX, BlockOptions
 from templora_edge.errors import UnsupportedModelError
 from templora_edge.footprint import adapter_parameters, estimate
 from templora_edge.gguf_base import GgufBase
+from templora_edge.positions import RopeOptions
+from templora_edge.rope import Scaling
 
 RANKS: Final = (8, 16, 32, 64, 128)
 RECURRENT_KEYS: Final = (
@@ -64,8 +67,6 @@ def info(path: Path) -> ModelInfo:
         ModelFileError: the file is not one.
     """
     base = GgufBase(path)
-    recurrent = any(base.get(key) for key in RECURRENT_KEYS)
-    multi_rope = base.get("{arch}.rope.dimension_sections") is not None
     try:
         family_of(base)
         reason = ""
@@ -76,8 +77,7 @@ def info(path: Path) -> ModelInfo:
     weights: Counter[str] = Counter()
     for tensor in base.tensors.values():
         weights[tensor.tensor_type.name] += int(tensor.n_elements)
-    # K-shift and SelfExtend re-rotate cached keys: they need a cache, and plain rotary positions
-    movable = not recurrent and not multi_rope
+    movable = _keys_can_move(base)
     return ModelInfo(
         path=str(path),
         name=str(base.get("general.name", path.stem)),
@@ -94,6 +94,18 @@ def info(path: Path) -> ModelInfo:
         kv_cache_bytes=_kv_cache_bytes(base, context),
         training=() if reason else tuple(_training(base, rank, context) for rank in RANKS),
     )
+
+
+def _keys_can_move(base: GgufBase) -> bool:
+    """K-shift and SelfExtend rotate cached keys again: see engine/k_shift.py, which asks llama.cpp."""
+    if any(base.get(key) for key in RECURRENT_KEYS):
+        return False
+    if base.get("{arch}.rope.dimension_sections") is not None:
+        return False
+    try:
+        return math.isclose(Scaling.of(base, RopeOptions()).magnitude, 1, abs_tol=1e-4)
+    except UnsupportedModelError:
+        return False
 
 
 def _training(base: GgufBase, rank: int, context: int) -> TrainingMemory:

@@ -1,0 +1,43 @@
+"""Ways past the trained context, each with and without Temp-LoRA.
+
+Usage: python scripts/long_context.py RESULTS.jsonl context... --books FILE... [-m MODEL.gguf]
+
+Books are scored with a context of 1, 2, 4 and 8 times the 2,048 tokens that the bundled model was
+trained on: by the base as it is, with SelfExtend, with linear and YaRN scaling of positions, and
+with a cache that is shifted. Every run adds a line of JSON to RESULTS.jsonl; those that are there
+already are skipped.
+"""
+
+from typing import Final
+
+from runs import Settings, do_runs
+
+from templora_edge.positions import RopeOptions, RopeScaling
+
+TRAINED: Final = 2048
+FACTORS: Final = (1, 2, 4, 8)
+
+
+def variants() -> dict[str, Settings]:
+    """Method and multiple of the trained context -> settings."""
+    found: dict[str, Settings] = {}
+    for factor in FACTORS:
+        n_ctx: Settings = {"n_ctx": factor * TRAINED, "block_len": 256}
+        found[f"base {factor}"] = n_ctx
+        found[f"shift {factor}"] = n_ctx | {"kv_policy": "shift"}
+        if factor == 1:  # nothing to extend or to scale
+            continue
+        found[f"SelfExtend {factor}"] = n_ctx | {"self_extend": "auto"}
+        for scaling in (RopeScaling.LINEAR, RopeScaling.YARN):
+            rope = RopeOptions(scaling, freq_scale=1 / factor)
+            found[f"{scaling} {factor}"] = n_ctx | {"rope": rope}
+    return found
+
+
+def main() -> None:
+    """Do the runs that are missing."""
+    do_runs((__doc__ or "").splitlines()[0], {"context": variants()}, tokens=16_000)
+
+
+if __name__ == "__main__":
+    main()

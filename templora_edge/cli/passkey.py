@@ -1,0 +1,110 @@
+"""`templora passkey`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from templora_edge.cli.options import SessionFlags, takes_session_flags
+from templora_edge.cli.output import EXIT_INTERRUPTED, check_plot, write
+from templora_edge.config import PasskeyMode
+
+if TYPE_CHECKING:
+    from templora_edge.tasks.passkey import PasskeyRun
+
+EXAMPLES = """Examples:
+
+  templora passkey
+
+  templora passkey -m model.gguf --length 4096 --length 16384 --mode base --mode self-extend
+
+  templora passkey --json --plot grid.png > grid.json
+"""
+
+
+@takes_session_flags
+def passkey(
+    flags: SessionFlags,
+    length: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--length",
+            min=1,
+            metavar="N",
+            help="Tokens of a text; may be repeated. Default: 1/2, 1, 2, 4 trained contexts.",
+        ),
+    ] = None,
+    depths: Annotated[
+        int, typer.Option("--depths", min=1, metavar="N", help="Places of the key in each text.")
+    ] = 5,
+    mode: Annotated[
+        list[PasskeyMode] | None,
+        typer.Option("--mode", help="What reads the text; may be repeated. Default: all."),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option("-s", "--seed", min=0, metavar="N", help="Of keys and adapters.")
+    ] = 0,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="Draw the grids; .png or .svg.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One document, for programs.")] = False,
+) -> None:
+    """Hide five digits in a long text and ask for them: by length, depth and method."""
+    if plot is not None:
+        check_plot(plot)
+    from templora_edge.cli.progress import CountProgress
+    from templora_edge.tasks.passkey import PasskeyJob, PasskeyRun
+
+    modes = tuple(mode or PasskeyMode)
+    if flags.no_templora:
+        modes = tuple(one for one in modes if not one.learns)
+    job = PasskeyJob(flags.model, tuple(length or ()), depths, modes, flags.settings(), seed)
+    run = PasskeyRun(job)
+    interrupted = False
+    try:
+        with CountProgress("tests done", "tests/s") as progress:
+            for _ in run:
+                progress.update(len(run.cells), run.n_cells)
+    except KeyboardInterrupt:
+        interrupted = True
+    if run.cells:
+        if as_json:
+            write(json.dumps(run.result(), indent=2) + "\n")
+        else:
+            _print(run)
+        if plot is not None:
+            from templora_edge.cli.plot import plot_passkey
+
+            plot_passkey(run.result(), plot)
+    if interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def _print(run: "PasskeyRun") -> None:
+    """A grid a mode: rows are depths, columns lengths."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(file=sys.stdout, highlight=False)
+    cells = {(cell.mode, cell.length, cell.depth): cell for cell in run.cells}
+    for mode in run.job.modes:
+        table = Table(title=mode.value, title_justify="left", box=None)
+        table.add_column("depth", justify="right")
+        for length in run.lengths:
+            table.add_column(f"{length:,}", justify="right")
+        for depth in run.depths:
+            row = [Text(f"{100 * depth:.0f} %")]
+            for length in run.lengths:
+                cell = cells.get((mode, length, depth))
+                if cell is None:
+                    row.append(Text("-"))
+                else:
+                    row.append(Text("found", "green") if cell.found else Text("lost", "red"))
+            table.add_row(*row)
+        console.print(table)
+
+
+passkey.__doc__ = f"{passkey.__doc__}\n\n\b\n{EXAMPLES}"

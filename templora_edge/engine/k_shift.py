@@ -1,0 +1,98 @@
+"""Which cached keys can be moved to other positions: llama.cpp's K-shift and its limits."""
+
+import os
+from typing import Any, Final
+
+import llama_cpp
+
+from templora_edge.config import KvType
+from templora_edge.engine.model import Model
+from templora_edge.errors import OptionError
+from templora_edge.gguf_base import GgufBase
+from templora_edge.positions import SelfExtendOptions
+from templora_edge.rope import Scaling, head_size, n_rotated
+
+_ROPE_TYPE_NONE: Final = -1
+_ROPE_TYPES_MULTI: Final = (8, 24, 40)
+"""M-RoPE, vision, interleaved M-RoPE (llama.h, llama_rope_type)."""
+_UNIT: Final = 1e-4
+"""Largest difference of a factor from one that is rounding."""
+_HADAMARD: Final = 64
+"""Head sizes that are multiples of it have their quantized keys rotated (llama-kv-cache.cpp)."""
+
+
+def check_k_shift(model: Model, memory: Any, scaling: Scaling, type_k: KvType) -> None:
+    """Refuse keys that cannot be moved, before any work.
+
+    Raises:
+        OptionError: it says why.
+    """
+    if reason := _model_reason(model, memory, scaling):
+        raise OptionError(
+            f"{model.path}: {reason}; --kv-policy shift and SelfExtend are not possible, use "
+            "--kv-policy reuse without -gan"
+        )
+    if reason := _type_reason(GgufBase(model.path), type_k):
+        raise OptionError(
+            f"-ctk {type_k}: {reason}; --kv-policy shift and SelfExtend need -ctk f16 here"
+        )
+
+
+def check_length(self_extend: SelfExtendOptions, n_ctx: int, n_trained: int) -> None:
+    """Refuse a context that does not fit the positions of the model.
+
+    Raises:
+        OptionError: it says which group would do.
+    """
+    group, window = self_extend.group, self_extend.window
+    needed = self_extend.n_positions(n_ctx) + group
+    if needed > n_trained:
+        fits = (n_trained - window - group) * group + window
+        raise OptionError(
+            f"-c {n_ctx} takes {needed} positions with -gan {group} -gaw {window}, the model knows "
+            f"{n_trained} (that is {max(0, fits)} tokens); raise -gan, lower -gaw or -c, or let "
+            "--self-extend auto choose"
+        )
+
+
+def _model_reason(model: Model, memory: Any, scaling: Scaling) -> str | None:
+    rope_type = llama_cpp.llama_model_rope_type(model.pointer)
+    reasons = (
+        (
+            llama_cpp.llama_model_is_recurrent(model.pointer),
+            "its state is recurrent, there are no keys to move",
+        ),
+        (
+            llama_cpp.llama_model_is_hybrid(model.pointer),
+            "a part of its state is recurrent and cannot be moved",
+        ),
+        (rope_type == _ROPE_TYPE_NONE, "it has no rotary positions"),
+        (rope_type in _ROPE_TYPES_MULTI, "its positions have several dimensions (M-RoPE)"),
+        (
+            # build_rope_shift of llama-kv-cache.cpp applies the factor again at every K-shift
+            abs(scaling.magnitude - 1) > _UNIT,
+            f"its RoPE scaling multiplies keys by {scaling.magnitude:.3f}, which llama.cpp would "
+            "repeat whenever they are moved",
+        ),
+        (
+            not llama_cpp.llama_memory_can_shift(memory),
+            "llama.cpp cannot move keys in the caches of this architecture",
+        ),
+    )
+    return next((reason for applies, reason in reasons if applies), None)
+
+
+def _type_reason(base: GgufBase, type_k: KvType) -> str | None:
+    """llama.cpp ends the process, or mixes up dimensions, where this finds a reason."""
+    if type_k is KvType.BF16:
+        return "llama.cpp cannot rotate BF16"
+    if not type_k.quantized:
+        return None
+    if int(os.environ.get("LLAMA_ATTN_ROT_DISABLE", "0") or 0):
+        return "quantized keys cannot be moved with LLAMA_ATTN_ROT_DISABLE in the environment"
+    if head_size(base) % _HADAMARD or n_rotated(base) != head_size(base):
+        return (
+            f"llama.cpp moves quantized keys only where heads are multiples of {_HADAMARD} and "
+            f"wholly rotary; here {n_rotated(base)} of {head_size(base)} dimensions are"
+        )
+    return None
