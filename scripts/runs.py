@@ -1,4 +1,4 @@
-"""Runs of `templora perplexity`, one line of JSON each, for the scripts that make tables of them."""
+"""Runs of `templora perplexity`, a line of JSON each, for the scripts that make tables of them."""
 
 import argparse
 import json

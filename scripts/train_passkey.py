@@ -72,7 +72,8 @@ def main() -> None:
             logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
         ).view(len(ids), -1)
         # the digits of the answer count as much as all the rest
-        (loss.mean() + loss[:, -n_answer:].mean()).backward()
+        total = loss.mean() + loss[:, -n_answer:].mean()
+        total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()

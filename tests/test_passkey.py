@@ -76,8 +76,9 @@ def test_every_mode_reads_the_same_text(tiny_gguf: Callable[[str], Path]) -> Non
     assert result["trained_context"] == 512
     # at a length within the trained context there is nothing to extend
     answers = {(cell.mode, cell.length, cell.depth): cell.answer for cell in cells}
-    assert answers["base", 400, 0.0] == answers["self-extend", 400, 0.0]
-    assert answers["base", 800, 0.0] != answers["self-extend", 800, 0.0]
+    base, extended = PasskeyMode.BASE, PasskeyMode.SELF_EXTEND
+    assert answers[base, 400, 0.0] == answers[extended, 400, 0.0]
+    assert answers[base, 800, 0.0] != answers[extended, 800, 0.0]
 
 
 def test_the_command(tiny_gguf: Callable[[str], Path], tmp_path: Path) -> None:

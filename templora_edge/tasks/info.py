@@ -97,7 +97,7 @@ def info(path: Path) -> ModelInfo:
 
 
 def _keys_can_move(base: GgufBase) -> bool:
-    """K-shift and SelfExtend rotate cached keys again: see engine/k_shift.py, which asks llama.cpp."""
+    """Whether K-shift and SelfExtend apply, as engine/k_shift.py finds with the model loaded."""
     if any(base.get(key) for key in RECURRENT_KEYS):
         return False
     if base.get("{arch}.rope.dimension_sections") is not None:
