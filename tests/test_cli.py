@@ -273,7 +273,7 @@ def test_outputs_through_links(tmp_path: Path) -> None:
 def test_info(tmp_path: Path) -> None:
     table = run("info")
     assert table.returncode == 0
-    for words in ("llama", "Q8_0", "1,024 tokens", "Temp-LoRA", "rank"):
+    for words in ("llama", "Q8_0", "2,048 tokens", "Temp-LoRA", "rank"):
         assert words in table.stdout
     described = json.loads(run("info", "--json", BUNDLED_MODEL).stdout)
     base = GgufBase(BUNDLED_MODEL)
@@ -281,9 +281,9 @@ def test_info(tmp_path: Path) -> None:
     assert described["architecture"] == "llama"
     assert sum(described["quantization"].values()) == pytest.approx(1)
     assert described["templora"] is described["k_shift"] is described["self_extend"] is True
-    assert described["kv_cache_bytes"] == 1024 * 6 * 2 * (64 + 64) * 2
+    assert described["kv_cache_bytes"] == 2048 * 5 * 2 * (64 + 64) * 2
     with LlamaEngine(BUNDLED_MODEL) as engine:
-        assert described["kv_cache_bytes"] == engine.model.kv_bytes(1024, 2.0, 2.0)
+        assert described["kv_cache_bytes"] == engine.model.kv_bytes(2048, 2.0, 2.0)
         assert described["trained_context"] == engine.model.n_ctx_train
     ranks = [row["rank"] for row in described["training"]]
     assert ranks == sorted(ranks)
