@@ -16,7 +16,7 @@ from templora_edge.errors import AdapterError, UnsupportedModelError
 from templora_edge.files import replacing
 from templora_edge.gguf_base import GgufBase
 
-_PEFT_NAME: Final = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<half>[AB])\.weight$")
+PEFT_NAME: Final = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<half>[AB])\.weight$")
 _ARCHITECTURES: Final = {
     "mistral": "llama", "ministral3": "mistral3", "gemma3_text": "gemma3", "phi": "phi2",
 }  # fmt: skip
@@ -89,7 +89,7 @@ def gguf_tensors(weights: Mapping[str, Floats], target: AdapterTarget) -> dict[s
     pairs: dict[str, dict[str, Floats]] = {}
     problems: list[str] = []
     for name, value in weights.items():
-        match = _PEFT_NAME.match(name)
+        match = PEFT_NAME.match(name)
         base_name = target.family.gguf_name(match["module"]) if match else None
         if match is None or base_name is None:
             problems.append(f"{name}: not a LoRA matrix of a {target.family.architecture} layer")

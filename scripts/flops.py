@@ -74,10 +74,13 @@ def count(base: GgufBase, options: BlockOptions, lora: LoraOptions, tokens: int)
     """FLOPs of scoring ``tokens`` with the base alone, with the adapter, and of its training.
 
     Training follows the algorithm: forward, and backward with respect to activations (as much
-    again) for the frozen matrices, twice that for the adapter's own, which also have gradients.
+    again) for the frozen matrices of the layers that carry the adapter, twice that for the
+    adapter's own, which also have gradients.
     """
+    n_layers = int(base.require("{arch}.block_count"))
+    learning = min(1.0, (lora.layers or n_layers) / n_layers)
     shape = Shape.of(base)
-    adapter = adapter_parameters(base, lora.rank, Targets(lora.targets))
+    adapter = adapter_parameters(base, lora.rank, Targets(lora.targets), lora.layers)
     passes = list(decoded(options, tokens))
     training = 0
     for block in windows.cut(0, tokens, options.block_len):
@@ -87,8 +90,8 @@ def count(base: GgufBase, options: BlockOptions, lora: LoraOptions, tokens: int)
             n, read = len(block), prefix
         reading = shape.forward(read, 0, heads=0, extra=adapter)
         forward = shape.forward(n, read, heads=len(block), extra=adapter)
-        step = reading + 2 * forward + 2 * n * adapter
-        training += lora.epochs * step
+        step = reading + (1 + learning) * forward + 2 * n * adapter
+        training += round(lora.epochs * step)
     return {
         "base": sum(shape.forward(n, past, heads=n) for n, past in passes),
         "templora": sum(shape.forward(n, past, heads=n, extra=adapter) for n, past in passes),

@@ -6,6 +6,7 @@ Names are llama.cpp's for generation and PEFT's for the adapter; the paper's let
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Final
 
 from templora_edge.errors import OptionError
@@ -246,6 +247,8 @@ class LoraOptions:
     epochs: int = 2
     max_grad_norm: float = 1.0
     targets: Targets = Targets.ALL
+    layers: int | None = None
+    """Decoder layers that carry the adapter, counted from the last; None is all of them."""
     prefix_gradient: bool = True
     """Whether gradients flow through the keys and values of the train prefix; without, its backward
     pass is saved, and its activations."""
@@ -256,6 +259,9 @@ class LoraOptions:
         _require(self.alpha > 0, f"alpha is {self.alpha}; expected above 0")
         _require(0 <= self.dropout < 1, f"dropout is {self.dropout}; expected 0 to below 1")
         _require(self.learning_rate > 0, f"learning rate is {self.learning_rate}; expected above 0")
+        _require(
+            self.layers is None or self.layers >= 1, f"layers is {self.layers}; expected 1 or more"
+        )
         _require(self.epochs >= 1, f"epochs is {self.epochs}; expected at least 1")
         _require(
             self.warmup_blocks >= 0, f"warm-up is {self.warmup_blocks} blocks; expected 0 or more"
@@ -296,6 +302,8 @@ class TrainerOptions:
     memory_bytes: int | None = None
     """Private memory it may use; None is what is available when it starts."""
     rope: RopeOptions = field(default_factory=RopeOptions)
+    adapter: Path | None = None
+    """A GGUF adapter to go on from; None is a fresh one."""
     measure_after: bool = True
     """Whether a block's loss is measured again after its update, which costs a forward pass."""
 

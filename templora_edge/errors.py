@@ -3,6 +3,7 @@
     TemploraError
     ├── OptionError                  options that contradict each other or the model
     ├── PromptError                  a prompt that cannot be used
+    ├── DocumentError                a document that cannot be translated
     ├── ModelFileError               a path that is not a readable GGUF model
     │   └── UnsupportedModelError    a GGUF that Temp-LoRA does not know how to train
     ├── EngineError                  llama.cpp refused, or ran into an error
@@ -10,6 +11,7 @@
     ├── CheckpointError              a checkpoint directory that cannot be converted
     ├── InsufficientMemoryError      a request that does not fit the memory there is
     ├── SidecarError                 the training process failed or died
+    ├── JobError                     durable state that cannot be used
     └── OutputError                  a result that could not be written
 
 A message names the file or flag, what was found, what was expected and what to do. The command
@@ -27,6 +29,10 @@ class OptionError(TemploraError):
 
 class PromptError(TemploraError):
     """A prompt is empty, unreadable or not UTF-8."""
+
+
+class DocumentError(TemploraError):
+    """A document is unreadable, damaged, protected, empty, or of an unknown format."""
 
 
 class ModelFileError(TemploraError):
@@ -55,6 +61,10 @@ class InsufficientMemoryError(TemploraError):
 
 class SidecarError(TemploraError):
     """The training process failed or died."""
+
+
+class JobError(TemploraError):
+    """The durable state of a job is in use, damaged, of other settings, or cannot be written."""
 
 
 class OutputError(TemploraError):

@@ -44,19 +44,31 @@ def largest_layer(base: GgufBase) -> int:
     return max(int(t.n_elements) for t in base.tensors.values() if t.name.startswith("blk."))
 
 
-def adapter_parameters(base: GgufBase, rank: int, targets: Targets = Targets.ALL) -> int:
-    """Weights of an adapter of ``rank`` on the linear layers among ``targets``."""
+def adapter_parameters(
+    base: GgufBase, rank: int, targets: Targets = Targets.ALL, layers: int | None = None
+) -> int:
+    """Weights of an adapter of ``rank`` on the linear layers among ``targets``.
+
+    Args:
+        layers: that carry it, the last ones; None is all.
+    """
+    first = 0 if layers is None else _n_layers(base) - layers
     part = {Targets.ALL: "", Targets.MLP: ".ffn_", Targets.ATTENTION: ".attn_"}[targets]
     matrices = (
         t
         for t in base.tensors.values()
         if t.name.startswith("blk.") and len(t.shape) == 2 and part in t.name
+        if int(t.name.split(".")[1]) >= first
     )
     fused = 3 if "blk.0.attn_qkv.weight" in base.tensors and _splits_qkv(base) else 1
     return sum(
         rank * (int(t.shape[1]) + int(t.shape[0]) * (fused if "attn_qkv" in t.name else 1))
         for t in matrices
     )
+
+
+def _n_layers(base: GgufBase) -> int:
+    return int(base.require("{arch}.block_count"))
 
 
 def _splits_qkv(base: GgufBase) -> bool:
@@ -70,11 +82,13 @@ def estimate(
     n_tokens: int,
     value_bytes: int,
     targets: Targets = Targets.ALL,
+    layers: int | None = None,
 ) -> Footprint:
     """Footprint of updates of ``n_tokens`` (train prefix and block) with values of that size."""
     settings = common_config(base)
     width, feed_forward = settings["hidden_size"], settings["intermediate_size"]
-    heads, layers = settings["num_attention_heads"], settings["num_hidden_layers"]
+    heads = settings["num_attention_heads"]
+    kept = min(layers or _n_layers(base), _n_layers(base))  # nothing of those below is needed again
     queries = heads * settings["head_dim"]
     keys = settings["num_key_value_heads"] * settings["head_dim"]
     linear = len(family_of(base).targets(targets))
@@ -94,8 +108,8 @@ def estimate(
     slice_rows = min(settings["vocab_size"], max(1, largest // width))
     head = n_tokens * (4 * 4 * slice_rows + 8 * width)
     return Footprint(
-        adapter_parameters=adapter_parameters(base, rank, targets),
+        adapter_parameters=adapter_parameters(base, rank, targets, layers),
         scratch=2 * largest * value_bytes + head,
-        activations=layers * layer,
-        activations_checkpointed=layer + layers * n_tokens * 4 * width,
+        activations=kept * layer,
+        activations_checkpointed=layer + kept * n_tokens * 4 * width,
     )

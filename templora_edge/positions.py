@@ -146,6 +146,10 @@ class Positions:
         self.n_grouped -= min(end, self.n_grouped) - min(begin, self.n_grouped)
         return range_of_positions
 
+    def position_of(self, index: int) -> int | None:
+        """Of the token ``index``; None if it is grouped."""
+        return self._position(index) if index >= self.n_grouped else None
+
     def clear(self) -> None:
         """Nothing is cached any more."""
         self.n_grouped = 0

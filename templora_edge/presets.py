@@ -34,6 +34,12 @@ class Rule:
     lora: LoraOptions
     train_prefix_share: float = 1.0
     """L_T as a share of Δ."""
+    layer_share: float = 1.0
+    """Share of the layers that carry the adapter, counted from the last."""
+
+    def layers(self, n_layers: int) -> int | None:
+        """As `LoraOptions.layers`, for a base of ``n_layers``."""
+        return None if self.layer_share == 1 else max(1, round(self.layer_share * n_layers))
 
 
 _PAPER: Final = Rule(LoraOptions())

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from converters.families import family_of
+from converters.gguf_to_peft import KeptAdapter
 from templora_edge import memory, windows
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.config import (
@@ -62,7 +63,8 @@ class TempLora:
     """One long text whose past is learned, block by block, by a temporary LoRA.
 
     `generate`, `absorb` and `score` continue the same text, in any order. The adapter and its
-    traces are gone when the context manager exits; `save_adapter` keeps a copy.
+    traces are gone when the context manager exits; `save_adapter` keeps a copy. `engine` and
+    `trainer` are for tasks that drive them in a loop of their own.
 
     Args:
         model: path of a GGUF; None is the bundled model.
@@ -78,11 +80,14 @@ class TempLora:
         self_extend: group the positions of far tokens (SelfExtend, arXiv 2401.01325), to go past
             the trained context; auto chooses the groups for n_ctx.
         templora: False generates without an adapter.
+        adapter: a GGUF adapter to go on from, as `save_adapter` writes; rank, alpha, targets and
+            layers are its own.
         preset: the update rule, from which the arguments below it differ: default, fast or best.
         given: the text is given rather than written by the model: small bases learn it faster.
         rank, alpha: of the adapter. With a rank of its own, alpha keeps the preset's ratio to it.
         learning_rate, epochs, dropout: of the updates.
         targets: layers that carry the adapter: all, mlp or attention.
+        layers: that carry the adapter, counted from the last.
         prefix_gradient: False computes the train prefix's keys and values without gradient: faster.
         n_batch: tokens llama.cpp decodes at a time.
         n_threads: cores for llama.cpp; 0 is all physical ones.
@@ -114,6 +119,7 @@ class TempLora:
         rope: RopeOptions | None = None,
         self_extend: SelfExtendOptions | Literal["auto"] | None = None,
         templora: bool = True,
+        adapter: str | Path | None = None,
         preset: Preset | str = Preset.DEFAULT,
         given: bool = False,
         rank: int | None = None,
@@ -122,6 +128,7 @@ class TempLora:
         epochs: int | None = None,
         dropout: float | None = None,
         targets: Targets | str | None = None,
+        layers: int | None = None,
         prefix_gradient: bool | None = None,
         n_batch: int = 512,
         n_threads: int = 0,
@@ -158,8 +165,14 @@ class TempLora:
             shift=policy is KvPolicy.SHIFT,
         )
         self.lora_options: LoraOptions | None = None
+        if adapter is not None and not templora:
+            raise OptionError("an adapter to go on from, without Temp-LoRA; drop one of the two")
         if templora:
             family_of(self.base)
+            if adapter is not None:
+                kept = KeptAdapter.read(Path(adapter))
+                rank, alpha = kept.rank, kept.alpha
+                targets, layers = kept.targets, kept.layers
             self.lora_options = chosen.lora.changed(
                 rank=rank,
                 alpha=alpha,
@@ -167,11 +180,12 @@ class TempLora:
                 epochs=epochs,
                 dropout=dropout,
                 targets=None if targets is None else Targets(targets),
+                layers=layers or chosen.layers(int(self.base.require("{arch}.block_count"))),
                 prefix_gradient=prefix_gradient,
                 seed=seed,
             )
         with ExitStack() as stack:  # undoes what was opened if a later step fails
-            self._trainer: SidecarTrainer | None = None
+            self.trainer: SidecarTrainer | None = None
             if self.lora_options is not None:
                 workspace = stack.enter_context(Workspace())
                 trainer_options = TrainerOptions(
@@ -183,17 +197,20 @@ class TempLora:
                     dtype=TrainDtype(train_dtype),
                     memory_bytes=train_memory_bytes,
                     rope=self.engine_options.rope,
+                    adapter=None if adapter is None else Path(adapter).resolve(),
                     measure_after=measure_after,
                 )
-                self._trainer = stack.enter_context(
+                self.trainer = stack.enter_context(
                     SidecarTrainer(
                         self.base.path, self.lora_options, trainer_options, workspace.path
                     )
                 )
-            self._engine = stack.enter_context(LlamaEngine(self.base.path, self.engine_options))
-            if self._trainer is not None:
-                self._trainer.wait_ready()
-            self._loop = TempLoraLoop(self._engine, self._trainer, self.block_options)
+            self.engine = stack.enter_context(LlamaEngine(self.base.path, self.engine_options))
+            if self.trainer is not None:
+                self.trainer.wait_ready()
+            if adapter is not None:
+                self.engine.swap(Path(adapter))
+            self._loop = TempLoraLoop(self.engine, self.trainer, self.block_options)
             self._stack = stack.pop_all()
 
     @property
@@ -215,7 +232,7 @@ class TempLora:
     @property
     def peak_rss_bytes(self) -> int:
         """Highest resident memory of both processes, pages they share counted twice."""
-        both = memory.peak_resident() + (self._trainer.peak_rss_bytes if self._trainer else 0)
+        both = memory.peak_resident() + (self.trainer.peak_rss_bytes if self.trainer else 0)
         # the kernel's peaks lag a little behind what was read at a block's end
         return max(both, *(block.rss_bytes for block in self._loop.blocks), 0)
 
@@ -254,7 +271,7 @@ class TempLora:
             EngineError, SidecarError: llama.cpp or the training process failed.
         """
         yield from self._append_prompt(prompt, chat)
-        self._engine.use_sampling(
+        self.engine.use_sampling(
             sampling or SamplingOptions(), self._loop.text[-self.block_options.n_ctx :]
         )
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -264,7 +281,7 @@ class TempLora:
                 yield event
             else:
                 block = event.block
-                text = decoder.decode(self._engine.model.vocab.piece(event.id))
+                text = decoder.decode(self.engine.model.vocab.piece(event.id))
                 yield Piece(text, event.id, block)
         if rest := decoder.decode(b"", final=True):
             yield Piece(rest, None, block)
@@ -289,7 +306,7 @@ class TempLora:
         where the model uses it; a rest that fills no window is left out. With Temp-LoRA a window is
         trained on before the next one.
         """
-        vocab, n_ctx = self._engine.model.vocab, self.block_options.n_ctx
+        vocab, n_ctx = self.engine.model.vocab, self.block_options.n_ctx
         half = n_ctx // 2
         for window in windows.cut(0, len(tokens) - len(tokens) % n_ctx, n_ctx):
             chunk = list(tokens[window.start : window.stop])
@@ -301,7 +318,7 @@ class TempLora:
         """Tokens of ``text`` as it would be appended: with BOS only where the text begins."""
         if not text:
             return []  # not even BOS
-        return self._engine.model.vocab.tokenize(
+        return self.engine.model.vocab.tokenize(
             text, add_special=not self._loop.text, parse_special=parse_special
         )
 
@@ -312,11 +329,11 @@ class TempLora:
             OptionError: there is no adapter.
             OutputError: ``path`` cannot be written.
         """
-        if self._trainer is None:
+        if self.trainer is None:
             raise OptionError("there is no adapter to save without Temp-LoRA")
         self._loop.settle()
         with replacing(Path(path), "adapter") as temporary:
-            adapter = self._trainer.export()
+            adapter = self.trainer.export()
             try:
                 shutil.copyfile(adapter, temporary)
             finally:
@@ -338,9 +355,8 @@ class TempLora:
         self.close()
 
     def _append_prompt(self, prompt: str, chat: bool) -> Iterator[Absorbed]:
-        vocab = self._engine.model.vocab
         if chat:
-            prompt = self._engine.model.chat_prompt(prompt).removeprefix(vocab.text(vocab.bos))
+            prompt = self.engine.model.chat_prompt([{"role": "user", "content": prompt}])
         tokens = self.tokenize(prompt, parse_special=True)
         if not tokens and not self._loop.text:
             raise PromptError("the prompt is empty; expected some text to continue")

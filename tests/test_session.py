@@ -120,7 +120,7 @@ def test_pieces_are_whole_characters() -> None:
         sampling = SamplingOptions(temperature=50, top_k=0, top_p=1, min_p=0, seed=1)
         pieces = list(text.generate(prompt, n_predict=200, sampling=sampling))
         tokens = [piece.token for piece in pieces if piece.token is not None]
-        whole = text._engine.model.vocab.detokenize(tokens)
+        whole = text.engine.model.vocab.detokenize(tokens)
     assert "".join(piece.text for piece in pieces) == whole
     assert "\N{REPLACEMENT CHARACTER}" in whole, "no broken character occurred: an empty test"
 

@@ -7,6 +7,7 @@ from templora_edge.cli.generate import generate
 from templora_edge.cli.info import info
 from templora_edge.cli.passkey import passkey
 from templora_edge.cli.perplexity import perplexity
+from templora_edge.cli.translate import status, translate
 
 app = typer.Typer(
     name="templora",
@@ -17,6 +18,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(generate)
+app.command()(translate)
+app.command()(status)
 app.command()(perplexity)
 app.command()(passkey)
 app.command()(info)

@@ -115,6 +115,12 @@ class SessionFlags:
         Targets | None,
         typer.Option("--targets", help="Linear layers that carry the adapter (preset)."),
     ] = None
+    layers: Annotated[
+        int | None,
+        typer.Option(
+            "--layers", min=1, metavar="N", help="The last N layers carry the adapter (preset)."
+        ),
+    ] = None
     train_dtype: Annotated[
         TrainDtype, typer.Option("--train-dtype", help="Of training's products; auto: as measured.")
     ] = TrainDtype.AUTO
@@ -122,6 +128,12 @@ class SessionFlags:
         float | None,
         typer.Option(
             "--train-memory", metavar="GIB", help="Training may use; default: what is free."
+        ),
+    ] = None
+    adapter_in: Annotated[
+        Path | None,
+        typer.Option(
+            "--adapter-in", metavar="FILE", help="Go on from an adapter kept with --adapter-out."
         ),
     ] = None
     no_templora: Annotated[
@@ -229,12 +241,14 @@ class SessionFlags:
                 yarn_beta_fast=self.yarn_beta_fast,
             ),
             "self_extend": self._self_extend(),
+            "adapter": self.adapter_in,
             "preset": self.preset,
             "rank": self.rank,
             "alpha": self.alpha,
             "learning_rate": self.learning_rate,
             "epochs": self.epochs,
             "targets": self.targets,
+            "layers": self.layers,
             "prefix_gradient": self.prefix_gradient,
             "n_batch": self.batch_size,
             "n_threads": self.threads,

@@ -15,7 +15,8 @@ LINE_SECONDS = 10.0
 """Between two lines where nothing can be redrawn."""
 
 
-def _duration(seconds: float | None) -> str:
+def duration(seconds: float | None) -> str:
+    """Hours, minutes and seconds; ? for None."""
     if seconds is None:
         return "?"
     minutes, rest = divmod(round(seconds), 60)
@@ -71,17 +72,21 @@ class CountProgress:
             return
         self._printed = now
         rate = done / (now - self._begun)
-        eta = _duration((total - done) / rate if rate else None)
+        eta = duration((total - done) / rate if rate else None)
         share = f"{100 * done / total:.0f} %"
         self._line.show(
             f"{done:,} of {total:,} {self._what} ({share}), {rate:.3g} {self._unit}, ETA {eta}"
         )
 
+    def close(self) -> None:
+        """Give the terminal's last line back."""
+        self._line.close()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._line.close()
+        self.close()
 
 
 class GenerateProgress:
@@ -112,7 +117,7 @@ class GenerateProgress:
         if event.report is not None:
             self._add(event.report)
             line += self._loss_text()
-        self._bar.show(f"{line}, ETA {_duration(eta)}", force=True)
+        self._bar.show(f"{line}, ETA {duration(eta)}", force=True)
         if event.done == event.total:
             self._begun = time.perf_counter()
 
@@ -163,7 +168,7 @@ class GenerateProgress:
         return (
             f"block {self._block + 1} of {total}, {rate:.0f} tok/s{self._loss_text()}, "
             f"generate {self._generate_s:.1f} s, train {self._train_s:.1f} s, "
-            f"swap {self._swap_s:.1f} s, ETA {_duration(eta)}"
+            f"swap {self._swap_s:.1f} s, ETA {duration(eta)}"
         )
 
     def _loss_text(self) -> str:

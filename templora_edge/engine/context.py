@@ -122,6 +122,21 @@ class Context:
         llama_cpp.llama_memory_clear(self._memory, False)
         self._positions.clear()
 
+    def truncate(self, n_tokens: int) -> None:
+        """Forget all but the first ``n_tokens``.
+
+        The whole cache is emptied where a part of it cannot be forgotten: in a group of
+        SelfExtend, and in recurrent state.
+        """
+        n_positions = self._n_positions
+        if n_tokens >= self._positions.n_tokens(n_positions):
+            return
+        position = self._positions.position_of(n_tokens)
+        if position is None or not llama_cpp.llama_memory_seq_rm(
+            self._memory, _SEQUENCE, position, -1
+        ):
+            self.clear()
+
     def shift(self, keep: int, discard: int) -> None:
         """Drop ``discard`` tokens after the first ``keep``; later ones move down by as much.
 

@@ -101,6 +101,10 @@ class LlamaEngine:
         """Empty the KV cache."""
         self.context.clear()
 
+    def truncate(self, n_tokens: int) -> None:
+        """Forget all but the first ``n_tokens``, or more than that; `n_past` says what is left."""
+        self.context.truncate(n_tokens)
+
     def shift(self, keep: int, discard: int) -> None:
         """Drop ``discard`` tokens after the first ``keep`` and move the later ones down.
 

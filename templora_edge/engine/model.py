@@ -1,9 +1,10 @@
 """A model loaded by llama.cpp."""
 
 import ctypes
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import llama_cpp
 
@@ -72,8 +73,10 @@ class Model:
         token_bytes = heads_kv * (key_length * key_bytes + value_length * value_bytes)
         return int(layers * n_ctx * token_bytes)
 
-    def chat_prompt(self, message: str) -> str:
-        """``message`` as a user's turn in the GGUF's own chat template, ready to be answered.
+    def chat_prompt(self, messages: Sequence[dict[str, str]]) -> str:
+        """Turns (role, content) in the GGUF's own chat template, ready for the model's next one.
+
+        BOS is left out: tokenizing adds it.
 
         Raises:
             EngineError: the GGUF has no chat template, or it fails.
@@ -90,9 +93,10 @@ class Model:
             formatter = Jinja2ChatFormatter(
                 template, eos_token=self.vocab.text(self.vocab.eos), bos_token=""
             )
-            return formatter(messages=[{"role": "user", "content": message}]).prompt
+            prompt: str = formatter(messages=cast(Any, messages)).prompt
         except Exception as error:  # a template is foreign code; jinja2 has many error types
             raise EngineError(f"{self.path}: its chat template fails ({error})") from error
+        return prompt.removeprefix(self.vocab.text(self.vocab.bos))
 
     def close(self) -> None:
         """Free the model. Contexts and adapters made from it must be gone."""

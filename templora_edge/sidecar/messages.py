@@ -33,6 +33,20 @@ class Export:
 
 
 @dataclass(frozen=True, slots=True)
+class Save:
+    """Write adapter, optimizer and random numbers to this file. Answered by `Ready`."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Go on from what `Save` wrote. Answered by `Ready`."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """Done. Carries the sidecar's highest resident memory so far, in bytes."""
 

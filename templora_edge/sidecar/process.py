@@ -14,7 +14,17 @@ from typing import Any, Self, TypeVar
 from templora_edge.config import LoraOptions, TrainerOptions
 from templora_edge.errors import SidecarError
 from templora_edge.protocols import Update
-from templora_edge.sidecar.messages import Export, Failed, Ready, Start, Train, receive, send
+from templora_edge.sidecar.messages import (
+    Export,
+    Failed,
+    Load,
+    Ready,
+    Save,
+    Start,
+    Train,
+    receive,
+    send,
+)
 
 _EXIT_SECONDS = 5.0
 
@@ -93,6 +103,28 @@ class SidecarTrainer:
         self._send(Export(path))
         self._note(self._receive(Ready))
         return path
+
+    def save(self, path: Path) -> None:
+        """Write adapter, optimizer and random numbers to ``path``.
+
+        Raises:
+            OutputError: there is no room.
+            SidecarError: the child died.
+        """
+        self.wait_ready()
+        self._send(Save(path))
+        self._note(self._receive(Ready))
+
+    def load(self, path: Path) -> None:
+        """Go on from what `save` wrote, as if training had never stopped.
+
+        Raises:
+            JobError: the file is missing, damaged, or of other options.
+            SidecarError: the child died.
+        """
+        self.wait_ready()
+        self._send(Load(path))
+        self._note(self._receive(Ready))
 
     def close(self) -> None:
         """End the child, in the middle of training if need be."""

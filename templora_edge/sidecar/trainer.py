@@ -1,18 +1,25 @@
 """Training the adapter on one block: the paper's update rule (arXiv 2401.11504, section 3)."""
 
+import pickle
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+from peft import (
+    LoraConfig,
+    get_peft_model,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
 from transformers import PreTrainedModel
 
 from converters.families import family_of
+from converters.gguf_to_peft import KeptAdapter
 from converters.peft_to_gguf import AdapterTarget, write_adapter
 from templora_edge import memory
 from templora_edge.config import LoraOptions, Targets, TrainDtype, TrainerOptions
-from templora_edge.errors import InsufficientMemoryError
+from templora_edge.errors import InsufficientMemoryError, JobError
 from templora_edge.footprint import Footprint, estimate
 from templora_edge.gguf_base import GgufBase
 from templora_edge.protocols import Update
@@ -38,6 +45,7 @@ class LoraTrainer:
             base,
             rank=lora.rank,
             targets=lora.targets,
+            layers=lora.layers,
             n_tokens=options.n_tokens,
             value_bytes=self.dtype.itemsize,
         )
@@ -56,10 +64,13 @@ class LoraTrainer:
                 lora_alpha=lora.alpha,  # type: ignore[arg-type]  # a float works, and is allowed
                 lora_dropout=lora.dropout,
                 target_modules=_target_modules(base, lora.targets),
+                layers_to_transform=_layers(model.config.num_hidden_layers, lora.layers),
                 task_type="CAUSAL_LM",
             ),
         )
         self._network: PreTrainedModel = model
+        if options.adapter is not None:
+            self._take(KeptAdapter.read(options.adapter))
         if self.checkpointing:
             memory.return_freed_blocks()
             self.checkpoint()
@@ -73,6 +84,15 @@ class LoraTrainer:
             fused=True,
         )
         self._n_blocks = 0
+
+    def _take(self, adapter: KeptAdapter) -> None:
+        """Begin with weights that were trained before; the optimizer begins anew."""
+        fresh = get_peft_model_state_dict(self.model)
+        shapes = {name: tuple(value.shape) for name, value in fresh.items()}
+        weights = adapter.weights(shapes, self._target)
+        set_peft_model_state_dict(
+            self.model, {name: torch.from_numpy(value) for name, value in weights.items()}
+        )
 
     def checkpoint(self) -> None:
         """Recompute layers in backward instead of keeping their activations."""
@@ -118,6 +138,34 @@ class LoraTrainer:
         loss: torch.Tensor = self._network.lm_head.cross_entropy(hidden, tokens[0, -n_scored:])
         return loss
 
+    def save(self, path: Path) -> None:
+        """Write all that training depends on to ``path``."""
+        state = {
+            "adapter": get_peft_model_state_dict(self.model),
+            "optimizer": self._optimizer.state_dict(),
+            "n_blocks": self._n_blocks,
+            "random": torch.get_rng_state(),
+        }
+        torch.save(state, path)
+
+    def load(self, path: Path) -> None:
+        """Go on from what `save` wrote.
+
+        Raises:
+            JobError: the file is missing, damaged, or of other options.
+        """
+        try:
+            state = torch.load(path, weights_only=True)
+            set_peft_model_state_dict(self.model, state["adapter"])
+            self._optimizer.load_state_dict(state["optimizer"])
+            self._n_blocks = state["n_blocks"]
+            torch.set_rng_state(state["random"])
+        except (OSError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
+            raise JobError(
+                f"{path}: not the state of this training, or damaged ({error}); "
+                "start with --restart"
+            ) from error
+
     def write(self, path: Path) -> None:
         """Write the adapter as it is now as the GGUF ``path``."""
         weights = {
@@ -125,6 +173,11 @@ class LoraTrainer:
             for name, value in get_peft_model_state_dict(self.model).items()
         }
         write_adapter(path, weights, self._lora.alpha, self._target)
+
+
+def _layers(n_layers: int, wanted: int | None) -> list[int] | None:
+    """The last ``wanted`` layers' numbers, in peft's form."""
+    return None if wanted is None else list(range(max(0, n_layers - wanted), n_layers))
 
 
 def _target_modules(base: GgufBase, targets: Targets) -> list[str]:

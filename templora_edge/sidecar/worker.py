@@ -10,7 +10,17 @@ from typing import IO, Any
 
 from templora_edge import memory
 from templora_edge.errors import InsufficientMemoryError, OutputError, TemploraError
-from templora_edge.sidecar.messages import Export, Failed, Ready, Start, Train, receive, send
+from templora_edge.sidecar.messages import (
+    Export,
+    Failed,
+    Load,
+    Ready,
+    Save,
+    Start,
+    Train,
+    receive,
+    send,
+)
 
 
 def main() -> None:
@@ -58,12 +68,15 @@ def _serve(requests: "queue.Queue[Any]", answers: IO[bytes]) -> None:
             case Train(prefix, block):
                 update = trainer.train(prefix, block)
                 send(answers, replace(update, rss_bytes=memory.resident()))
-            case Export(path):
+            case Load(path):
+                trainer.load(path)
+                send(answers, Ready(memory.peak_resident()))
+            case Export(path) | Save(path) as request:
                 try:
-                    trainer.write(path)
-                except OSError as error:
+                    trainer.write(path) if isinstance(request, Export) else trainer.save(path)
+                except (OSError, RuntimeError) as error:  # torch's writer raises the latter
                     raise OutputError(
-                        f"{path.parent}: no adapter can be written there ({error.strerror}); "
-                        "free some temporary storage or lower --rank"
+                        f"{path.parent}: no adapter can be written there ({error}); "
+                        "free some storage or lower --rank"
                     ) from error
                 send(answers, Ready(memory.peak_resident()))

@@ -1,0 +1,72 @@
+"""What SelfExtend's re-positioning costs, in prefill and in generation.
+
+Usage: python scripts/self_extend_cost.py MODEL.gguf [-c 16384] [--generate 2048]
+
+Two contexts decode the same random tokens in turn, one with SelfExtend (`auto`), one without; the
+difference of their times is the cost. First half of the context by batches of 512, then --generate
+tokens one by one, then the rest by batches. Prints a line of JSON.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from templora_edge.config import EngineOptions
+from templora_edge.engine import LlamaEngine
+from templora_edge.gguf_base import GgufBase
+from templora_edge.positions import RopeOptions, SelfExtendOptions
+from templora_edge.rope import Scaling
+
+
+def batches(n_ctx: int, n_generate: int) -> Iterator[tuple[str, int, int]]:
+    """(phase, begin, end) of every decode."""
+    middle = n_ctx // 2 // 512 * 512
+    for begin in range(0, middle, 512):
+        yield "prefill", begin, begin + 512
+    for begin in range(middle, middle + n_generate):
+        yield "generation", begin, begin + 1
+    for begin in range(middle + n_generate, n_ctx, 512):
+        yield "prefill", begin, min(begin + 512, n_ctx)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("-c", dest="n_ctx", type=int, default=16_384)
+    parser.add_argument("--generate", type=int, default=2048)
+    arguments = parser.parse_args()
+    n_ctx: int = arguments.n_ctx
+    trained = Scaling.of(GgufBase(arguments.model), RopeOptions()).n_trained
+    chosen = SelfExtendOptions.for_length(n_ctx, trained)
+    if chosen is None:
+        raise SystemExit(f"-c {n_ctx} is within the {trained} tokens that the model knows")
+    tokens = [int(token) for token in np.random.default_rng(0).integers(10, 1000, n_ctx)]
+    seconds = {"prefill": [0.0, 0.0], "generation": [0.0, 0.0]}
+    with (
+        LlamaEngine(arguments.model, EngineOptions(n_ctx=n_ctx)) as plain,
+        LlamaEngine(arguments.model, EngineOptions(n_ctx=n_ctx, self_extend=chosen)) as extended,
+    ):
+        for phase, begin, end in batches(n_ctx, arguments.generate):
+            for index, engine in enumerate((plain, extended)):
+                started = time.perf_counter()
+                engine.decode(tokens[begin:end])
+                seconds[phase][index] += time.perf_counter() - started
+    costs = {phase: 100 * (after / before - 1) for phase, (before, after) in seconds.items()}
+    result = {
+        "model": arguments.model.name,
+        "n_ctx": n_ctx,
+        "group": chosen.group,
+        "window": chosen.window,
+        "seconds": seconds,
+        "cost_percent": costs,
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""`templora translate` and `templora status`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from templora_edge.cli.options import SessionFlags, takes_session_flags
+from templora_edge.cli.output import write
+from templora_edge.config import MAX_SEED, SamplingOptions
+from templora_edge.errors import OptionError
+
+if TYPE_CHECKING:
+    from templora_edge.tasks.translate import Translator
+
+EXAMPLES = """Examples:
+
+  templora translate novel.epub -o roman.epub -sl en -tl fr -m model.gguf
+
+  templora translate notes.md -o notes.en.md -sl fr -tl en --glossary terms.csv
+
+  templora translate subs.srt -o subs.de.srt -sl en -tl de --test 5
+"""
+
+
+@takes_session_flags
+def translate(
+    source: Annotated[
+        Path, typer.Argument(metavar="IN", help="A .txt, .md, .epub, .docx or .srt file.")
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="OUT", help="Of the same format as IN.")
+    ],
+    source_language: Annotated[
+        str, typer.Option("-sl", "--source-language", metavar="CODE", help="Such as fr or zh.")
+    ],
+    target_language: Annotated[
+        str, typer.Option("-tl", "--target-language", metavar="CODE", help="Such as en or pt-BR.")
+    ],
+    flags: SessionFlags,
+    prompt_template: Annotated[
+        Path | None,
+        typer.Option(
+            "--prompt-template",
+            metavar="FILE",
+            help="Jinja, with source, pairs, terms, source_language and target_language; default: "
+            "the model's own chat template.",
+        ),
+    ] = None,
+    references: Annotated[
+        Path | None,
+        typer.Option("--references", metavar="FILE", help="Pairs to learn first; .jsonl or .tsv."),
+    ] = None,
+    glossary: Annotated[
+        Path | None,
+        typer.Option("--glossary", metavar="FILE", help="Terms to use; .csv or .tbx."),
+    ] = None,
+    bilingual: Annotated[
+        Path | None,
+        typer.Option("--bilingual", metavar="FILE", help="Write source and translation here too."),
+    ] = None,
+    adapter_out: Annotated[
+        Path | None,
+        typer.Option("--adapter-out", metavar="FILE", help="Keep the last adapter as a GGUF."),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report", metavar="FILE", help="Write a JSON report: flagged segments, terms."
+        ),
+    ] = None,
+    review: Annotated[
+        bool,
+        typer.Option("--review", help="Open each block in $EDITOR; learn what you leave there."),
+    ] = False,
+    test: Annotated[
+        int | None,
+        typer.Option("--test", min=1, metavar="N", help="Do the first N segments, and show them."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count segments, tokens and time; do nothing.")
+    ] = False,
+    retry_flagged: Annotated[
+        bool, typer.Option("--retry-flagged", help="Translate the flagged segments of OUT again.")
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Throw away what an earlier run did.")
+    ] = False,
+    temp: Annotated[
+        float, typer.Option("--temp", metavar="T", help="Temperature; 0: greedy.")
+    ] = 0.0,
+    repeat_penalty: Annotated[
+        float, typer.Option("--repeat-penalty", metavar="X", help="Over the last 64 tokens.")
+    ] = 1.1,
+    seed: Annotated[
+        int, typer.Option("-s", "--seed", min=0, max=MAX_SEED, metavar="N", help="Of all chance.")
+    ] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="With --dry-run, for programs.")] = False,
+) -> None:
+    """Translate a document; a temporary LoRA learns each finished block.
+
+    Every finished segment is kept: the same command again goes on where it stopped.
+    """
+    if review and not sys.stdin.isatty():
+        raise OptionError("--review: expected a terminal; leave it out in scripts")
+    from templora_edge.cli.review import edit_block
+    from templora_edge.tasks.translate import TranslateJob, Translator
+    from templora_edge.translation.run import Languages
+
+    job = TranslateJob(
+        source,
+        out,
+        Languages(source_language, target_language),
+        flags.model,
+        flags.settings() | {"seed": seed, "measure_after": False},
+        templora=not flags.no_templora,
+        sampling=SamplingOptions(temperature=temp, repeat_penalty=repeat_penalty, seed=seed),
+        prompt_template=prompt_template,
+        references=references,
+        glossary=glossary,
+        bilingual=bilingual,
+        adapter_out=adapter_out,
+        report=report,
+        review=edit_block if review else None,
+        limit=test,
+        restart=restart,
+        retry_flagged=retry_flagged,
+    )
+    with Translator(job) as translator:
+        if dry_run:
+            _print_plan(translator, as_json=as_json)
+        else:
+            _work(translator, show=test is not None)
+
+
+def status(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="What is being translated to.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Say how far a translation is. Works while it runs.
+
+    Example: templora status roman.epub
+    """
+    from templora_edge.tasks.translate import status as status_of
+
+    found = status_of(out)
+    if as_json:
+        write(json.dumps(found, indent=2) + "\n")
+        return
+    flags = "".join(f", {count} {flag}" for flag, count in found["flags"].items())
+    state = "finished" if found["finished"] else "not finished"
+    write(
+        f"{found['done']} of {found['segments']} segments, {found['tokens']} tokens, "
+        f"{found['learned_blocks']} blocks learned, {found['seconds']:.0f} s, {state}\n"
+        f"{found['flagged']} flagged{flags}\n"
+    )
+
+
+def _work(translator: "Translator", *, show: bool) -> None:
+    from templora_edge.cli.progress import CountProgress
+
+    units = {"references": "pairs learned", "flagged segments": "flagged segments done"}
+    progress: dict[str, CountProgress] = {}
+    try:
+        for step in translator:
+            phase = "segments" if step.phase == "training" else step.phase
+            if phase not in progress:
+                for earlier in progress.values():
+                    earlier.close()
+                progress[phase] = CountProgress(units.get(phase, "source tokens translated"), "/s")
+            progress[phase].update(step.done, step.total)
+            if show and step.row is not None:
+                write(f"{step.row.source}\n{step.row.translation}\n\n")
+    finally:
+        for one in progress.values():
+            one.close()
+    _summarise(translator.report)
+
+
+def _summarise(report: dict[str, Any]) -> None:
+    lines = [f"{report['done']} of {report['segments']} segments in {report['seconds']:.0f} s"]
+    for row in report["flagged_segments"]:
+        lines.append(f"segment {row['id']}: {', '.join(row['flags'])}: {row['source'][:60]}")
+    for term, count in report["glossary_violations"].items():
+        lines.append(f"term not used: {term} ({count} times)")
+    print("\n".join(lines), file=sys.stderr)  # noqa: T201
+
+
+def _print_plan(translator: "Translator", *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from templora_edge.cli.progress import duration
+
+    plan = translator.plan()
+    if as_json:
+        write(json.dumps(asdict(plan), indent=2) + "\n")
+    else:
+        write(
+            f"{plan.segments:,} segments, {plan.tokens:,} tokens, {plan.updates} updates, about "
+            f"{duration(plan.seconds)}\n"
+        )
+
+
+translate.__doc__ = f"{translate.__doc__}\n\n\b\n{EXAMPLES}"

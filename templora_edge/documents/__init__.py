@@ -1,0 +1,68 @@
+"""Documents in and out: paragraphs to translate, structure to keep.
+
+`read_document` chooses the format by the name's end; each format is a module of its own.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from templora_edge.documents.document import Document
+from templora_edge.errors import DocumentError
+
+
+def _text(path: Path) -> Document:
+    from templora_edge.documents.text import TextDocument
+
+    return TextDocument(path)
+
+
+def _markdown(path: Path) -> Document:
+    from templora_edge.documents.markdown import MarkdownDocument
+
+    return MarkdownDocument(path)
+
+
+def _epub(path: Path) -> Document:
+    from templora_edge.documents.epub import EpubDocument
+
+    return EpubDocument(path)
+
+
+def _docx(path: Path) -> Document:
+    from templora_edge.documents.docx import DocxDocument
+
+    return DocxDocument(path)
+
+
+def _srt(path: Path) -> Document:
+    from templora_edge.documents.srt import SrtDocument
+
+    return SrtDocument(path)
+
+
+FORMATS: Final[dict[str, Callable[[Path], Document]]] = {
+    ".txt": _text,
+    ".md": _markdown,
+    ".epub": _epub,
+    ".docx": _docx,
+    ".srt": _srt,
+}
+"""Name's end -> reader; a format's libraries are loaded when it is used."""
+
+
+def read_document(path: Path) -> Document:
+    """Read ``path``.
+
+    Raises:
+        DocumentError: an unknown format, or a document that cannot be translated.
+    """
+    reader = FORMATS.get(path.suffix.lower())
+    if reader is None:
+        raise DocumentError(
+            f"{path}: unknown format {path.suffix or '(no suffix)'}; expected {', '.join(FORMATS)}"
+        )
+    if not path.is_file():
+        found = "a directory" if path.is_dir() else "no such file"
+        raise DocumentError(f"{path}: {found}; expected a document")
+    return reader(path)

@@ -1,0 +1,175 @@
+"""Word documents: the parts of the package that hold text, all else as it was."""
+
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import docx
+from docx.document import Document as Package
+from docx.opc.constants import CONTENT_TYPE as CT
+from docx.opc.part import PartFactory, XmlPart
+from docx.oxml.ns import qn
+from docx.oxml.parser import OxmlElement
+from lxml import etree
+
+from templora_edge.documents.document import has_words
+from templora_edge.documents.docx_paragraph import DocxParagraph, set_language
+from templora_edge.errors import DocumentError
+
+TEXT_PARTS: Final = (
+    CT.WML_DOCUMENT_MAIN,
+    CT.WML_FOOTNOTES,
+    CT.WML_ENDNOTES,
+    CT.WML_HEADER,
+    CT.WML_FOOTER,
+)
+"""Content types of parts with text, as they are read."""
+MAX_SIZE: Final = 1 << 30
+"""Bytes of a whole document, unpacked, which is held in memory."""
+MAX_RATIO: Final = 100
+"""Of unpacked to packed bytes; a bomb has a thousand, which is all that deflate can do."""
+SMALL: Final = 64 << 20
+"""Bytes that may be unpacked at any ratio, because they do no harm."""
+
+_OLE: Final = bytes.fromhex("d0cf11e0a1b11ae1")
+_ENCRYPTED: Final = "EncryptedPackage".encode("utf-16-le")
+_COMPATIBILITY: Final = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
+
+for _content_type in (CT.WML_FOOTNOTES, CT.WML_ENDNOTES):  # which python-docx leaves unparsed
+    PartFactory.part_type_for.setdefault(_content_type, XmlPart)
+
+
+class DocxDocument:
+    """A .docx file: its body, notes, headers and footers, with tables and text boxes in them.
+
+    Raises:
+        DocumentError: not a Word document, encrypted, damaged, dangerous to unpack, or empty.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._data = path.read_bytes()
+        except OSError as error:
+            raise DocumentError(f"{path}: cannot be read ({error.strerror})") from error
+        _check_package(path, self._data)
+        texts = {index: paragraph.text for index, paragraph in _paragraphs(self._open())}
+        if not texts:
+            raise DocumentError(f"{path}: empty; expected some text to translate")
+        self._texts = tuple(texts.values())
+
+    @property
+    def paragraphs(self) -> Sequence[str]:
+        """See `Document`."""
+        return self._texts
+
+    def write(
+        self, path: Path, translations: Sequence[str], *, language: str, bilingual: bool = False
+    ) -> None:
+        """See `Document`. Written twice, each language is marked where it stands."""
+        package = self._open()
+        for index, paragraph in list(_paragraphs(package)):
+            paragraph.write(translations[index], language=language, bilingual=bilingual)
+        if not bilingual:
+            _set_language(package, language)
+        package.save(str(path))
+
+    def _open(self) -> Package:
+        try:
+            package = docx.Document(io.BytesIO(self._data))
+        except Exception as error:  # of any class, where python-docx meets what it does not expect
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise DocumentError(
+                f"{self._path}: damaged ({reason}); open it in a word processor and save it again"
+            ) from error
+        for part in _xml_parts(package):
+            if part.element.getroottree().docinfo.internalDTD is not None:
+                raise DocumentError(
+                    f"{self._path}: {part.partname} has a DTD, whose entities can reach other "
+                    "files; expected none; save it again in a word processor"
+                )
+        return package
+
+
+def _check_package(path: Path, data: bytes) -> None:
+    """Refuse what is no package, or none that python-docx should unpack."""
+    if data.startswith(_OLE):
+        if _ENCRYPTED in data:
+            raise DocumentError(f"{path}: encrypted; remove its password in a word processor first")
+        raise DocumentError(f"{path}: an old Word document (.doc); save it as .docx first")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            _check_members(path, archive.infolist(), len(data))
+            relations = archive.read("_rels/.rels")
+    except (
+        *(zipfile.BadZipFile, zlib.error, EOFError),
+        *(KeyError, NotImplementedError, UnicodeDecodeError),
+    ) as error:
+        found = "not a Word document" if data else "empty"
+        raise DocumentError(f"{path}: {found}; expected a .docx file") from error
+    if b"http://purl.oclc.org/ooxml/" in relations:
+        raise DocumentError(f"{path}: Strict Open XML; save it as an ordinary Word document first")
+
+
+def _check_members(path: Path, members: Sequence[zipfile.ZipInfo], n_packed: int) -> None:
+    """Nothing is unpacked yet, and nothing unpacks to more than its size says."""
+    for member in members:
+        if member.flag_bits & 1:
+            raise DocumentError(f"{path}: encrypted; unpack it with its password first")
+        steps = member.filename.replace("\\", "/").split("/")
+        if ".." in steps or not steps[0]:
+            raise DocumentError(
+                f"{path}: {member.filename!r} leads out of the archive; expected names inside it"
+            )
+    n_bytes = sum(member.file_size for member in members)
+    if n_bytes > min(MAX_SIZE, max(SMALL, MAX_RATIO * n_packed)):
+        raise DocumentError(
+            f"{path}: a zip bomb: {n_packed} bytes become {n_bytes}; expected at most {MAX_RATIO} "
+            f"times as many, and {MAX_SIZE}"
+        )
+
+
+def _xml_parts(package: Package) -> list[XmlPart]:
+    return [part for part in package.part.package.parts if isinstance(part, XmlPart)]
+
+
+def _paragraphs(package: Package) -> Iterator[tuple[int, DocxParagraph]]:
+    """Paragraphs with words, each with the number of its text.
+
+    A text box can be there twice, for word processors old and new (ECMA-376, part 3, 7.6); the
+    text of its paragraphs counts once.
+    """
+    n_texts = 0
+    numbers: dict[tuple[etree._Element | str, ...], int] = {}
+    parts = [part for part in _xml_parts(package) if part.content_type in TEXT_PARTS]
+    for part in sorted(parts, key=lambda part: TEXT_PARTS.index(part.content_type)):
+        for element in part.element.iter(qn("w:p")):
+            paragraph = DocxParagraph(element)
+            if not has_words(paragraph.text):
+                continue
+            outer = [*element.iterancestors(f"{_COMPATIBILITY}AlternateContent")][-1:]
+            number = numbers.setdefault((*outer, paragraph.text), n_texts) if outer else n_texts
+            yield number, paragraph
+            n_texts += number == n_texts
+
+
+def _set_language(package: Package, language: str) -> None:
+    """Make the whole package say that it is in ``language``."""
+    for part in _xml_parts(package):
+        if part.content_type == CT.WML_STYLES:
+            defaults = part.element
+            for name in ("docDefaults", "rPrDefault", "rPr", "lang"):
+                child = defaults.find(qn(f"w:{name}"))
+                if child is None:
+                    child = OxmlElement(f"w:{name}")
+                    defaults.insert(0, child)
+                defaults = child
+        if part.content_type in (*TEXT_PARTS, CT.WML_STYLES):
+            for element in part.element.iter(qn("w:lang")):
+                set_language(element, language)
+        if part.content_type == CT.OPC_CORE_PROPERTIES:
+            for element in part.element.iter(qn("dc:language")):
+                element.text = language

@@ -1,0 +1,246 @@
+"""A w:p as text with placeholders, and back."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from docx.oxml.ns import qn
+from docx.oxml.parser import OxmlElement
+from lxml import etree
+
+from templora_edge.documents import markup
+from templora_edge.documents.docx_pieces import (
+    Container,
+    Field,
+    Piece,
+    Text,
+    Thing,
+    nodes_of,
+    pieces_of,
+)
+from templora_edge.documents.docx_run import Look, Node, empty, look_of, put, shell_of, text_nodes
+
+_EAST_ASIAN: Final = ("zh", "ja", "ko")
+_COMPLEX: Final = tuple(
+    "ar he fa ur ps sd ug yi ckb dv th lo km my hi bn ta te kn ml gu pa mr ne si bo".split()  # noqa: SIM905
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """The pieces of a paragraph, or of a container around all of its text."""
+
+    before: list[Piece]
+    core: list[Piece]
+    after: list[Piece]
+    around: Container | Field | None
+    """The only piece of the core, if the next level is inside it."""
+
+
+class DocxParagraph:
+    """A paragraph that was read, and can be written once.
+
+    The most frequent look of its text has no placeholder; nor has that of a link's text inside it.
+    """
+
+    def __init__(self, element: etree._Element) -> None:
+        self._element = element
+        self._levels = _levels(pieces_of(element))
+        self._core = self._levels[-1].core
+        self._runs: dict[int, etree._Element] = {}
+        self._containers: dict[int, tuple[Container | Field, etree._Element]] = {}
+        self._singles: dict[int, Sequence[Thing]] = {}
+        self._literals: dict[int, str] = {}
+        self._marked_runs: dict[etree._Element, etree._Element] = {}
+        text = markup.Paragraph()
+        base = _base(self._core)
+        if base is not None:
+            self._add(self._core, base, text)
+        self._base = base
+        self.text: Final = text.text
+        """As in `Document.paragraphs`, but perhaps without words."""
+
+    def write(self, translation: str, *, language: str, bilingual: bool) -> None:
+        """Put ``translation`` in the place of the text, or after it and marked as ``language``."""
+        tree = markup.parse(translation)
+        if tree is None or self._base is None:
+            raise ValueError(f"not a translation of {self.text!r}: {translation!r}")
+        run = self._base.run
+        # ends of ranges stay in order, whatever became of their placeholders
+        marks = iter([number for number in self._singles if self._is_mark(number)])
+        nodes = self._nodes(tree, run, marks, language if bilingual else None)
+        if bilingual:
+            nodes = [*nodes_of(self._core), (run, OxmlElement("w:br")), *nodes]
+        for level in reversed(self._levels):
+            if level.around is not None:
+                nodes = level.around.around(nodes)
+            nodes = [*nodes_of(level.before), *nodes, *nodes_of(level.after)]
+        empty(self._element)
+        put(nodes, self._element)
+
+    def _add(self, pieces: Sequence[Piece], base: Text, text: markup.Paragraph) -> None:
+        """Append ``pieces``, what looks like ``base`` as it is and the rest as spans."""
+        number, look = 0, base.look  # of the span that is open
+        things: list[Thing] = []
+        for piece in _joined(_with_spaces_settled(_joined(pieces), base)):
+            if isinstance(piece, Thing):
+                things.append(piece)
+                continue
+            if number and not (isinstance(piece, Text) and piece.look == look):
+                text.close_span(number)
+                number, look = 0, base.look
+            self._add_single(things, text)
+            things = []
+            if isinstance(piece, Text):
+                if piece.look != look:
+                    number, look = text.open_span(), piece.look
+                    self._runs[number] = piece.run
+                self._literals.update(text.add_text(piece.text))
+            elif (inner := _base(piece.pieces)) is not None:
+                opened = text.open_span()
+                self._containers[opened] = piece, inner.run
+                self._add(piece.pieces, inner, text)
+                text.close_span(opened)
+        if number:
+            text.close_span(number)
+        self._add_single(things, text)
+
+    def _add_single(self, things: Sequence[Thing], text: markup.Paragraph) -> None:
+        if things:
+            self._singles[text.add_single()] = things
+
+    def _is_mark(self, number: int) -> bool:
+        return any(thing.is_mark for thing in self._singles[number])
+
+    def _nodes(
+        self,
+        tree: Sequence[markup.Node],
+        run: etree._Element,
+        marks: Iterator[int],
+        language: str | None,
+    ) -> list[Node]:
+        """A translation as XML, its text formatted as ``run``.
+
+        Args:
+            language: to mark it as, where the source stays before it; None if it does not.
+        """
+        nodes: list[Node] = []
+        for node in tree:
+            if isinstance(node, str):
+                nodes += text_nodes(node, self._marked(run, language))
+            elif node.number in self._literals:
+                nodes += text_nodes(self._literals[node.number], self._marked(run, language))
+            elif isinstance(node, markup.Single):
+                number = next(marks) if self._is_mark(node.number) else node.number
+                for thing in self._singles[number]:
+                    nodes += thing.nodes() if language is None else thing.again()
+            elif node.number in self._runs:
+                nodes += self._nodes(node.children, self._runs[node.number], marks, language)
+            else:
+                container, inside = self._containers[node.number]
+                inner = self._nodes(node.children, inside, marks, language)
+                nodes += container.around(inner) if language is None else container.again(inner)
+        return nodes
+
+    def _marked(self, run: etree._Element, language: str | None) -> etree._Element:
+        """A run like ``run``, of text in ``language``."""
+        if language is None:
+            return run
+        if run not in self._marked_runs:
+            marked = shell_of(run)
+            properties = marked.find(qn("w:rPr"))
+            if properties is None:
+                properties = OxmlElement("w:rPr")
+                marked.insert(0, properties)
+            for child in properties.findall(qn("w:rPrChange")):
+                properties.remove(child)
+            tag = properties.find(qn("w:lang"))
+            if tag is None:
+                tag = etree.SubElement(properties, qn("w:lang"))
+            set_language(tag, language)
+            self._marked_runs[run] = marked
+        return self._marked_runs[run]
+
+
+def set_language(element: etree._Element, language: str) -> None:
+    """Make a w:lang say ``language``, in the attribute of its script too (17.3.2.20)."""
+    element.set(qn("w:val"), language)
+    primary = language.partition("-")[0].lower()
+    if primary in _EAST_ASIAN:
+        element.set(qn("w:eastAsia"), language)
+    elif primary in _COMPLEX:
+        element.set(qn("w:bidi"), language)
+
+
+def _levels(pieces: Sequence[Piece]) -> list[_Level]:
+    """From the whole paragraph to its text, without what stands around all of it."""
+    begin, end = 0, len(pieces)
+    while begin < end and _is_outside(pieces[begin]):
+        begin += 1
+    while begin < end and _is_outside(pieces[end - 1]):
+        end -= 1
+    before, core, after = list(pieces[:begin]), list(pieces[begin:end]), list(pieces[end:])
+    if len(core) == 1 and isinstance(only := core[0], Container | Field):
+        return [_Level(before, core, after, only), *_levels(only.pieces)]
+    if core and isinstance(first := core[0], Text):
+        text = first.text.lstrip()
+        core[0] = replace(first, text=text)
+        before.append(replace(first, text=first.text[: -len(text)]))
+    if core and isinstance(last := core[-1], Text):
+        text = last.text.rstrip()
+        core[-1] = replace(last, text=text)
+        after.insert(0, replace(last, text=last.text[len(text) :]))
+    return [_Level(before, core, after, None)]
+
+
+def _is_outside(piece: Piece) -> bool:
+    return isinstance(piece, Thing) or (isinstance(piece, Text) and piece.is_blank)
+
+
+def _base(pieces: Sequence[Piece]) -> Text | None:
+    """Of texts of the most frequent look, the first; if there are none, that inside others."""
+    frequencies: Counter[Look] = Counter()
+    for piece in pieces:
+        if isinstance(piece, Text) and not piece.is_blank:
+            frequencies[piece.look] += len(piece.text)
+    if frequencies:
+        look = frequencies.most_common(1)[0][0]
+        texts = (piece for piece in pieces if isinstance(piece, Text))
+        return next(text for text in texts if text.look == look and not text.is_blank)
+    inside = (_base(piece.pieces) for piece in pieces if isinstance(piece, Container | Field))
+    return next((text for text in inside if text is not None), None)
+
+
+def _joined(pieces: Sequence[Piece]) -> list[Piece]:
+    """``pieces`` with neighbouring texts that look the same as one."""
+    joined: list[Piece] = []
+    for piece in pieces:
+        last = joined[-1] if joined else None
+        if isinstance(piece, Text) and isinstance(last, Text) and piece.look == last.look:
+            joined[-1] = replace(last, text=last.text + piece.text)
+        else:
+            joined.append(piece)
+    return joined
+
+
+def _with_spaces_settled(pieces: Sequence[Piece], base: Text) -> list[Piece]:
+    """``pieces`` with space in the look of a text around it, if it cannot be seen; else a thing."""
+    settled: list[Piece] = []
+    for i, piece in enumerate(pieces):
+        if isinstance(piece, Text) and piece.is_blank:
+            neighbours = (*pieces[max(0, i - 1) : i], *pieces[i + 1 : i + 2])
+            around = [each for each in neighbours if isinstance(each, Text) and not each.is_blank]
+            is_inside = len(around) == 2 and around[0].look == around[1].look
+            look = look_of(piece.run, on_space=True)
+            texts = [*around, base] if is_inside else [base, *around]
+            alike = (text for text in texts if look_of(text.run, on_space=True) == look)
+            text = next(alike, None)
+            settled.append(
+                Thing(tuple(piece.nodes()))
+                if text is None
+                else replace(piece, run=text.run, look=text.look)
+            )
+        else:
+            settled.append(piece)
+    return settled

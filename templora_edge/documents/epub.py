@@ -1,0 +1,225 @@
+"""EPUB 2 and 3: the archive, and which of its files have text."""
+
+import posixpath
+import re
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote
+
+from templora_edge.documents.xhtml import NCX, XHTML, Kind, TextFile
+from templora_edge.documents.xml_file import XmlFile
+from templora_edge.errors import DocumentError
+
+MAX_SIZE: Final = 2 << 30
+"""Bytes of a whole book, unpacked: art books with sound and film stay below."""
+MAX_RATIO: Final = 100
+"""Of unpacked to packed bytes. Prose shrinks to a third, dull markup to a twentieth, and a bomb to
+a thousandth, which is all that deflate can do."""
+SMALL: Final = 64 << 20
+"""Bytes that may be unpacked at any ratio, because they do no harm."""
+MAX_TEXT: Final = 32 << 20
+"""Bytes of one XML file, as its tree takes ten times as many. The Bible has 5 MB."""
+
+_TYPE: Final = b"application/epub+zip"
+_CONTAINER: Final = "META-INF/container.xml"
+_ENCRYPTION: Final = "META-INF/encryption.xml"
+_OPF: Final = "application/oebps-package+xml"
+_KINDS: Final = {
+    "application/xhtml+xml": XHTML,
+    "text/html": XHTML,
+    "text/x-oeb1-document": XHTML,
+    "application/x-dtbncx+xml": NCX,
+}
+_OBFUSCATIONS: Final = frozenset(
+    ["http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC"]
+)
+"""Of fonts alone (EPUB 3.3, font obfuscation, and Adobe's forerunner of it)."""
+_DRM: Final = {
+    "META-INF/rights.xml": "as Adobe's",
+    "META-INF/sinf.xml": "as Apple's",
+    "META-INF/license.lcpl": "as Readium's LCP",
+}
+_ARCHIVE_ERRORS: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
+
+
+class EpubDocument:
+    """An .epub file, which stays open.
+
+    Raises:
+        DocumentError: it is no EPUB, damaged, encrypted, unsafe, or without text.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._archive = zipfile.ZipFile(path, metadata_encoding="utf-8")
+        except OSError as error:
+            raise self._error(f"cannot be read ({error.strerror})") from error
+        except UnicodeDecodeError as error:
+            raise self._error("names of its files are not UTF-8; zip it again") from error
+        except _ARCHIVE_ERRORS as error:
+            raise self._error(f"not a zip archive ({error}); expected an EPUB") from error
+        self._names = frozenset(self._archive.namelist())
+        self._check_names()
+        self._check_sizes()
+        self._check_type()
+        self._check_drm()
+        self._packages = self._find_packages()
+        self._kinds = dict(self._find_texts())
+        self._counts: dict[str, int] = {}
+        self._paragraphs: list[str] = []
+        for name in self._kinds:
+            found = self._text_file(name).paragraphs
+            self._counts[name] = len(found)
+            self._paragraphs += found
+        if not self._paragraphs:
+            raise self._error("nothing to translate; expected chapters with text")
+
+    @property
+    def paragraphs(self) -> Sequence[str]:
+        """See `Document`. What comes first in the spine comes first, tables of contents after."""
+        return self._paragraphs
+
+    def write(
+        self, path: Path, translations: Sequence[str], *, language: str, bilingual: bool = False
+    ) -> None:
+        """See `Document`. Raises `OSError` where it cannot be written."""
+        left = iter(translations)
+        changed = {
+            name: self._text_file(name).translated(
+                list(islice(left, count)), language=language, bilingual=bilingual
+            )
+            for name, count in self._counts.items()
+        }
+        changed |= {name: self._package_in(name, language) for name in self._packages}
+        members = sorted(self._archive.infolist(), key=lambda member: member.filename != "mimetype")
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.comment = self._archive.comment
+            for member in members:
+                copy = zipfile.ZipInfo(member.filename, member.date_time)
+                copy.compress_type = member.compress_type
+                if member.filename == "mimetype":
+                    copy.compress_type = zipfile.ZIP_STORED
+                copy.external_attr = member.external_attr
+                copy.comment = member.comment
+                if member.filename in changed:
+                    archive.writestr(copy, changed[member.filename])
+                    continue
+                copy.file_size = member.file_size  # whether zip64 is needed
+                with self._archive.open(member) as source, archive.open(copy, "w") as target:
+                    shutil.copyfileobj(source, target)
+
+    def _check_names(self) -> None:
+        for name in self._names:
+            parts = name.replace("\\", "/").split("/")
+            if ".." in parts or not parts[0] or re.match("[A-Za-z]:", name):
+                raise self._error(f"{name!r} leads out of the archive; expected a safe EPUB")
+        if len(self._names) < len(self._archive.infolist()):
+            raise self._error("two files of one name; zip it again")
+
+    def _check_sizes(self) -> None:
+        """Unpack all of it once: a damaged member is found now, not after a night's work."""
+        packed = self._path.stat().st_size
+        limit = min(MAX_SIZE, max(SMALL, MAX_RATIO * packed))
+        unpacked = 0
+        for member in self._archive.infolist():
+            if member.flag_bits & 1:
+                raise self._error("encrypted with a password; expected an EPUB without")
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise self._error("not compressed with deflate, as EPUB asks; zip it again")
+            try:
+                with self._archive.open(member) as file:
+                    while piece := file.read(1 << 20):
+                        unpacked += len(piece)
+                        if unpacked > limit:
+                            raise self._error(
+                                f"a zip bomb: its {packed} bytes become more than {limit}; "
+                                "expected a book"
+                            )
+            except _ARCHIVE_ERRORS as error:
+                raise self._error(f"damaged ({error}); get it anew") from error
+
+    def _check_type(self) -> None:
+        if _CONTAINER not in self._names:
+            raise self._error(f"a zip archive without {_CONTAINER}; expected an EPUB")
+        found = self._read("mimetype").strip() if "mimetype" in self._names else b""
+        if found != _TYPE:
+            raise self._error(
+                f"its mimetype is {found[:40].decode(errors='replace')!r}; expected an EPUB, "
+                f"{_TYPE.decode()!r}"
+            )
+
+    def _check_drm(self) -> None:
+        signs = (f"{name}, {whose}" for name, whose in _DRM.items() if name in self._names)
+        what = next(signs, None)
+        if what is None and _ENCRYPTION in self._names:
+            methods = self._xml(_ENCRYPTION).root.iter("{*}EncryptionMethod")
+            algorithms = {method.get("Algorithm") or "?" for method in methods} - _OBFUSCATIONS
+            if algorithms:
+                what = f"{_ENCRYPTION}, {min(algorithms)}"
+        if what is not None:
+            raise self._error(f"protected by DRM ({what}); expected an EPUB without")
+
+    def _find_packages(self) -> list[str]:
+        """The OPF files, one a rendition."""
+        names = [
+            unquote(root.get("full-path") or "")
+            for root in self._xml(_CONTAINER).root.iter("{*}rootfile")
+            if root.get("media-type") == _OPF
+        ]
+        found = [name for name in names if name in self._names]
+        if not found:
+            raise self._error(f"no package file (OPF) where {_CONTAINER} says; get it anew")
+        return found
+
+    def _find_texts(self) -> Iterator[tuple[str, Kind]]:
+        """Files with text, those of the spine first, then pop-ups and tables of contents."""
+        for package in self._packages:
+            root = self._xml(package).root
+            items = {item.get("id"): item for item in root.iterfind("{*}manifest/{*}item")}
+            spine = root.find("{*}spine")
+            if spine is None or not len(spine):
+                raise self._error(f"no spine in {package}; expected the order of its chapters")
+            order = [reference.get("idref") for reference in spine.iterfind("{*}itemref")]
+            for key in dict.fromkeys([*order, *items]):
+                if (item := items.get(key)) is None:
+                    continue
+                media_type = item.get("media-type") or ""
+                kind = NCX if key == spine.get("toc") else _KINDS.get(media_type)
+                name = self._find(package, item.get("href") or "")
+                if kind and name and self._read(name).strip():
+                    yield name, kind
+
+    def _find(self, package: str, href: str) -> str | None:
+        """The name of the file at a URL, which some books do not quote."""
+        folder = posixpath.dirname(package)
+        paths = (posixpath.join(folder, path) for path in (unquote(href), href))
+        return next((name for name in map(posixpath.normpath, paths) if name in self._names), None)
+
+    def _package_in(self, name: str, language: str) -> bytes:
+        """The OPF with another language; further ones, of words in the book, stay."""
+        package = self._xml(name)
+        found = next(package.root.iter("{http://purl.org/dc/elements/1.1/}language"), None)
+        if found is None or (found.text or "").strip() == language:
+            return self._read(name)
+        found.text = language
+        return package.to_bytes()
+
+    def _text_file(self, name: str) -> TextFile:
+        return TextFile(self._read(name), f"{self._path}, {name}", self._kinds[name])
+
+    def _xml(self, name: str) -> XmlFile:
+        return XmlFile(self._read(name), f"{self._path}, {name}")
+
+    def _read(self, name: str) -> bytes:
+        if self._archive.getinfo(name).file_size > MAX_TEXT:
+            raise self._error(f"{name} has more than {MAX_TEXT >> 20} MiB; split it")
+        return self._archive.read(name)
+
+    def _error(self, what: str) -> DocumentError:
+        return DocumentError(f"{self._path}: {what}")

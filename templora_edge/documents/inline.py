@@ -1,0 +1,153 @@
+"""The content of XML elements as a list of pieces, and what each piece is to a sentence."""
+
+from collections.abc import Iterable
+from copy import deepcopy
+from typing import Final
+
+from lxml.etree import _Element
+
+from templora_edge.documents.document import has_words
+
+Item = str | _Element
+"""A piece of content; the tail of a child is a piece of its own."""
+
+# HTML's elements that are shown as something else than running text
+_EMBEDDED: Final = frozenset((
+    "area", "audio", "br", "button", "canvas", "embed", "iframe", "img", "input", "map", "math",
+    "meter", "object", "param", "progress", "select", "source", "svg", "textarea", "track",
+    "video", "wbr",
+))  # fmt: skip
+_LEFT_ALONE: Final = frozenset(["code", "head", "pre", "script", "style", "template"])
+_MARKS: Final = frozenset(["a", "sub", "sup"])
+# values of epub:type and role
+_PAGE_NUMBERS: Final = frozenset(["doc-pagebreak", "doc-pagelist", "page-list", "pagebreak"])
+_ANNOTATIONS: Final = frozenset(["rp", "rt", "rtc"])
+
+
+def local_name(element: _Element) -> str:
+    """A tag without its namespace; of a comment or an instruction, nothing."""
+    return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
+
+
+def tag_beside(element: _Element, name: str) -> str:
+    """The tag of ``name`` in the namespace of ``element``."""
+    namespace, brace, _ = element.tag.rpartition("}")
+    return namespace + brace + name
+
+
+def contents(element: _Element) -> list[Item]:
+    """Text and children of ``element``, in order."""
+    items: list[Item] = [element.text or ""]
+    for child in element:
+        items += [child, child.tail or ""]
+    return [item for item in items if not isinstance(item, str) or item]
+
+
+def joined_contents(items: Iterable[Item]) -> list[Item]:
+    """Contents of the elements in ``items``, as if they were one."""
+    return [inner for item in items if not isinstance(item, str) for inner in contents(item)]
+
+
+def fill(element: _Element, items: Iterable[Item]) -> None:
+    """Replace the contents of ``element``."""
+    del element[:]
+    element.text = None
+    last = None
+    for item in items:
+        if not isinstance(item, str):
+            item.tail = None
+            element.append(item)
+            last = item
+        elif last is None:
+            element.text = (element.text or "") + item
+        else:
+            last.tail = (last.tail or "") + item
+
+
+def is_ruby(item: Item) -> bool:
+    """Whether it is text with its reading."""
+    return not isinstance(item, str) and local_name(item) == "ruby" and not is_single(item)
+
+
+def is_single(element: _Element) -> bool:
+    """Whether nothing in it is to be translated: in a paragraph, it is one placeholder."""
+    name = local_name(element)
+    if not name or name in _EMBEDDED or name in _LEFT_ALONE or element.get("translate") == "no":
+        return True
+    if _roles(element) & _PAGE_NUMBERS:
+        return True
+    if name == "ruby":  # of characters that are images
+        return not base_text([element]).strip() or _is_seen(element)
+    if name in _MARKS:  # of a note, or a footnote's way back
+        return not has_words(_string(element))
+    return all(
+        is_single(item) if not isinstance(item, str) else not item.strip()
+        for item in contents(element)
+    )
+
+
+def is_margin(item: Item) -> bool:
+    """Whether it says nothing in a sentence that it begins or ends."""
+    if isinstance(item, str):
+        return not item.strip()
+    stands_for_words = any(
+        local_name(inner) in ("code", "math") or inner.get("translate") == "no"
+        for inner in item.iter()
+    )
+    return is_single(item) and not stands_for_words
+
+
+def base_text(rubies: Iterable[Item]) -> str:
+    """Their text without the readings."""
+    return "".join(
+        item if isinstance(item, str) else base_text([item])
+        for item in joined_contents(rubies)
+        if isinstance(item, str) or local_name(item) not in ("", *_ANNOTATIONS)
+    )
+
+
+def anchors(items: Iterable[Item]) -> list[str]:
+    """Names that links may lead to."""
+    return [
+        name
+        for item in items
+        if not isinstance(item, str)
+        for element in item.iter("*")
+        if (name := element.get("id") or (local_name(element) == "a" and element.get("name")))
+    ]
+
+
+def second_copy(items: Iterable[Item]) -> list[Item]:
+    """Copies to stand beside the originals: no anchors, page breaks, or comments."""
+    copies: list[Item] = []
+    for item in items:
+        if isinstance(item, str):
+            copies.append(item)
+        elif not _is_invisible(item):
+            copied = deepcopy(item)
+            for element in copied.iter("*"):
+                element.attrib.pop("id", "")
+                if local_name(element) == "a":
+                    element.attrib.pop("name", "")
+            copies.append(copied)
+    return copies
+
+
+def _roles(element: _Element) -> set[str]:
+    """Its meanings, also where the prefix of `epub:type` is not declared."""
+    names = ("{http://www.idpf.org/2007/ops}type", "epub:type", "role")
+    return set(" ".join(element.get(name) or "" for name in names).split())
+
+
+def _string(element: _Element) -> str:
+    return str(element.xpath("string()")) if local_name(element) else ""
+
+
+def _is_seen(element: _Element) -> bool:
+    """Whether there is something else than text in it."""
+    return any(local_name(inner) in _EMBEDDED for inner in element.iter("*"))
+
+
+def _is_invisible(element: _Element) -> bool:
+    is_page_break = bool(_roles(element) & _PAGE_NUMBERS)
+    return is_page_break or not (_string(element).strip() or _is_seen(element))

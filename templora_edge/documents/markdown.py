@@ -1,0 +1,170 @@
+"""Markdown: the text of paragraphs is written anew, all else stays byte for byte."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count, pairwise, zip_longest
+from pathlib import Path
+from typing import Final
+
+from markdown_it.token import Token
+
+from templora_edge.documents.document import has_words
+from templora_edge.documents.markdown_markup import Content, Item, items, tidy
+from templora_edge.documents.markdown_paragraph import MarkdownParagraph
+from templora_edge.documents.markdown_parser import DEEPEST, MarkdownParser
+from templora_edge.documents.markdown_place import (
+    Place,
+    place_of_heading,
+    place_of_lines,
+    places_of_row,
+)
+from templora_edge.documents.markup import plain, without_spans
+from templora_edge.documents.plain_file import PlainFile
+
+_NO_SPANS: Final = 3
+_UNCHANGED: Final = 4
+"""Degrees of caution beyond those of `markdown_source`."""
+
+_Structure = list[list[Item] | tuple[str, ...]]
+"""What is found in texts, and the blocks around them, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Passage:
+    """A paragraph where it is."""
+
+    index: int
+    """Of its text in the structure."""
+    place: Place
+    paragraph: MarkdownParagraph
+
+    def content(self, translation: str, caution: int, *, bilingual: bool) -> Content | None:
+        """What to write; None if nothing is to change."""
+        source = self.paragraph.text
+        if caution == _UNCHANGED or (translation == source and not bilingual):
+            return None
+        texts = [source, translation] if bilingual else [translation]
+        if caution == _NO_SPANS:
+            texts = [without_spans(source, text) for text in texts]
+        return self.paragraph.content(texts, self.place.line_break)
+
+
+class MarkdownDocument:
+    """A .md file: CommonMark with tables, strikethrough, task lists, alerts and footnotes.
+
+    Raises:
+        DocumentError: not UTF-8, or empty.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = PlainFile.read(path)
+        self._parser = MarkdownParser()
+        tokens = self._parser.tokens(self._file.lines)
+        self._structure = _structure(tokens)
+        self._passages = list(_passages(tokens, self._file.lines))
+
+    @property
+    def paragraphs(self) -> Sequence[str]:
+        """See `Document`."""
+        return [passage.paragraph.text for passage in self._passages]
+
+    def write(
+        self, path: Path, translations: Sequence[str], *, language: str, bilingual: bool = False
+    ) -> None:
+        """See `Document`.
+
+        What is written is read again, and a paragraph that is not what was meant is written with
+        more caution: escaped, with emphasis as HTML, without its spans, and at last not at all.
+        """
+        del language  # Markdown does not say it
+        caution = [0] * len(self._passages)
+        mistaken: Sequence[int] = range(len(self._passages))
+        contents: list[Content | None] = [None] * len(self._passages)
+        lines: Sequence[str] = self._file.lines
+        while mistaken:
+            for k in mistaken:
+                contents[k] = self._passages[k].content(
+                    translations[k], caution[k], bilingual=bilingual
+                )
+            lines = self._lines(contents, caution)
+            mistaken = self._mistaken(contents, self._parser.tokens(lines))
+            for k in mistaken:
+                caution[k] += 1
+        self._file.write(path, lines)
+
+    def _lines(self, contents: Iterable[Content | None], caution: Iterable[int]) -> Sequence[str]:
+        """The file with those of ``contents`` that are to be written."""
+        begins = [0]  # of its lines in its text
+        for line in self._file.lines:
+            begins.append(begins[-1] + len(line) + 1)
+        text, end = "\n".join(self._file.lines), 0
+        parts = []
+        for passage, content, degree in zip(self._passages, contents, caution, strict=True):
+            if content is not None:
+                (first, column), (last, last_column) = passage.place.begin, passage.place.end
+                parts.append(text[end : begins[first] + column])
+                parts.append(passage.place.laid_out(content, degree))
+                end = begins[last] + last_column
+        return ("".join(parts) + text[end:]).split("\n")
+
+    def _mistaken(self, contents: Sequence[Content | None], tokens: Iterable[Token]) -> list[int]:
+        """Which of ``contents`` are to blame for ``tokens`` other than those meant."""
+        meant = list(self._structure)
+        written = {}
+        for k, (passage, content) in enumerate(zip(self._passages, contents, strict=True)):
+            if content is not None:
+                written[passage.index] = k
+                meant[passage.index] = tidy(
+                    item
+                    for piece in content
+                    for item in ([piece] if isinstance(piece, str) else piece.items)
+                )
+        wrong = []
+        for index, (one, other) in enumerate(zip_longest(meant, _structure(tokens))):
+            if one != other:
+                wrong.append(index)
+                if not (isinstance(one, list) and isinstance(other, list)):
+                    break  # from here on, nothing is where it was
+        texts = [written[index] for index in wrong if index in written]
+        if wrong and not texts:  # another text made this
+            texts = [k for index, k in written.items() if index >= wrong[0]][:1]
+            return texts or list(written.values())
+        return texts
+
+
+def _structure(tokens: Iterable[Token]) -> _Structure:
+    """What makes up ``tokens``, comparable."""
+    structure: _Structure = []
+    for token in tokens:
+        if token.type == "inline":
+            structure.append(tidy(items(token.children or ())))
+        else:
+            fields = (token.tag, token.markup, token.info, token.content, token.hidden, token.meta)
+            values = (*fields, *token.attrs.values())
+            structure.append((token.type, *map(str, values)))
+    return structure
+
+
+def _passages(tokens: Sequence[Token], lines: Sequence[str]) -> Iterator[_Passage]:
+    """The paragraphs of ``tokens`` with something to translate."""
+    cells: Iterator[Place] = iter(())
+    for index, (block, token) in enumerate(pairwise(tokens), 1):
+        if block.type == "tr_open" and block.map:
+            end = next(k for k in count(index) if tokens[k].type == "tr_close")
+            texts = [token.content for token in tokens[index:end] if token.type == "inline"]
+            cells = iter(places_of_row(lines[block.map[0]], block.map[0], texts))
+        # a row may lack cells at its end
+        cell = next(cells, None) if block.type in {"th_open", "td_open"} else None
+        if token.type != "inline" or not token.map:
+            continue
+        children = token.children or []
+        if any(child.level > DEEPEST for child in children):
+            continue
+        paragraph = MarkdownParagraph(children)
+        if not has_words(plain(paragraph.text)):
+            continue
+        if block.markup.startswith("#"):
+            place = place_of_heading(lines, token.map[0], token, block.markup)
+        else:
+            place = cell or place_of_lines(lines, token.map[0], token)
+        yield _Passage(index, place, paragraph)

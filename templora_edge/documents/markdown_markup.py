@@ -1,0 +1,114 @@
+"""Inline Markdown: what is written, and what a reader finds in it."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from markdown_it.token import Token
+
+Item = str | tuple[str, ...]
+"""Text, or anything else that a reader finds: its kind and what belongs to it."""
+WHITE: Final = re.compile(r"[ \t\n\r\v\f]+")
+"""White space that is not seen as more than one space."""
+BREAK: Final = "hardbreak"
+_EMPHASIS: Final = {
+    f"<{slash}{tag}>": f"{tag}_{end}"
+    for tag in ("em", "strong", "s")
+    for slash, end in (("", "open"), ("/", "close"))
+}
+"""What emphasis is written as where its delimiters would not be seen -> its kind."""
+_NEWLINE: Final = re.compile(r"[ \t]*\n[ \t]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Markup:
+    """What is not text."""
+
+    sources: tuple[str, str, str]
+    """By caution, see `markdown_source`."""
+    items: tuple[Item, ...]
+
+    @classmethod
+    def of(cls, *tokens: Token) -> "Markup":
+        """One token, or those that `markdown_parser` wrote a source to the last of."""
+        token = tokens[-1]
+        found = tuple(items(tokens))
+        if token.type == BREAK:
+            source = "\\\n" if "source" in token.meta else "  \n"
+            return cls((source, "\\\n", "\\\n"), found)
+        if token.type in _EMPHASIS.values():
+            tag = f"<{'/' if token.nesting < 0 else ''}{token.tag}>"
+            return cls((token.markup, token.markup.replace("_", "*"), tag), found)
+        source = "[" if token.type == "link_open" else token.meta.get("source", token.content)
+        source = _NEWLINE.sub(" ", source)
+        return cls((source, source, source), found)
+
+    @classmethod
+    def space(cls, text: str) -> "Markup":
+        """White space, of which what is seen is not taken for the end of a line or paragraph."""
+        source = "".join(c if c == " " else f"&#{ord(c)};" for c in text)
+        return cls((source, source, source), (text,))
+
+    @property
+    def kind(self) -> str:
+        """Of the first thing in it."""
+        first = self.items[0]
+        return "text" if isinstance(first, str) else first[0]
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether nobody sees it at the end of a paragraph; a hard break is none there."""
+        return self.kind == BREAK or self.sources[0] == " "
+
+    @property
+    def is_emphasis(self) -> bool:
+        """Whether it is part of a pair of delimiters."""
+        return self.kind in _EMPHASIS.values()
+
+    def __add__(self, other: "Markup") -> "Markup":
+        first, second, third = (a + b for a, b in zip(self.sources, other.sources, strict=True))
+        return Markup((first, second, third), self.items + other.items)
+
+
+Content = Sequence[str | Markup]
+"""Text, not escaped, and what is between."""
+
+
+def items(tokens: Iterable[Token]) -> Iterator[Item]:
+    """What is found in ``tokens``; `tidy` makes it comparable."""
+    for token in tokens:
+        if token.type == "text":
+            yield token.content
+        elif token.type == "softbreak":
+            yield " "
+        elif token.type == "html_inline" and token.content in _EMPHASIS:
+            yield (_EMPHASIS[token.content], "")
+        else:
+            values = (str(value) for value in (token.content, *token.attrs.values()))
+            yield (token.type, *(WHITE.sub(" ", value) for value in values))
+
+
+def tidy(found: Iterable[Item]) -> list[Item]:
+    """``found`` with its text in one piece and with the white space that is seen."""
+    tidied: list[Item] = []
+    for item in found:
+        last = tidied[-1] if tidied else ()
+        if isinstance(item, str) and isinstance(last, str):
+            tidied[-1] = last + item
+        else:
+            tidied.append(item)
+    for index, item in enumerate(tidied):
+        if isinstance(item, str):
+            text = WHITE.sub(" ", item)
+            if index == 0 or tidied[index - 1][0] == BREAK:
+                text = text.lstrip()
+            if index == len(tidied) - 1 or tidied[index + 1][0] == BREAK:
+                text = text.rstrip()
+            tidied[index] = text
+    return [item for item in tidied if item]
+
+
+HARD_BREAK: Final = Markup.of(Token(BREAK, "br", 0, meta={"source": "\\\n"}))
+BREAK_TAG: Final = Markup.of(Token("html_inline", "", 0, content="<br>"))
+"""Where a paragraph has no second line."""

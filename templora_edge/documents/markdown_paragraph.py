@@ -1,0 +1,123 @@
+"""Inline Markdown as a paragraph with placeholders, and translations in its place."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from markdown_it.token import Token
+
+from templora_edge.documents import markup
+from templora_edge.documents.markdown_markup import BREAK, WHITE, Content, Markup
+from templora_edge.documents.markdown_tree import Element, Node, pieces, tree
+
+
+class MarkdownParagraph:
+    """A paragraph that was read, and that translations can be put into."""
+
+    def __init__(self, tokens: Iterable[Token]) -> None:
+        self._marks: dict[int, str | Element] = {}
+        self._before: list[str | Markup] = []
+        self._after: list[str | Markup] = []
+        paragraph = markup.Paragraph()
+        self._add(self._core(tree(tokens)), paragraph)
+        self.text: Final = paragraph.text
+        """As in `Document.paragraphs`, but perhaps without words."""
+
+    def content(self, translations: Sequence[str], line_break: Markup) -> Content:
+        """All of the paragraph, with ``translations`` and breaks between them as its text."""
+        content = list(self._before)
+        for index, translation in enumerate(translations):
+            content += [line_break] if index else []
+            content += self._pieces(markup.parse(translation) or (), in_link=False)
+        content += self._after
+        while content and _is_blank(content[0]):
+            content.pop(0)
+        while content and _is_blank(content[-1]):
+            content.pop()
+        return content
+
+    def _core(self, nodes: Sequence[Node]) -> Sequence[Node]:
+        """``nodes`` without what is around their text."""
+        while nodes:
+            first, last = nodes[0], nodes[-1]
+            if isinstance(first, str) and first != (text := first.lstrip()):
+                self._before.append(Markup.space(first.removesuffix(text)))
+                nodes = [text, *nodes[1:]] if text else nodes[1:]
+            elif isinstance(last, str) and last != (text := last.rstrip()):
+                self._after.insert(0, Markup.space(last.removeprefix(text)))
+                nodes = [*nodes[:-1], text] if text else nodes[:-1]
+            elif _is_around(first):
+                self._before += pieces(nodes[:1])
+                nodes = nodes[1:]
+            elif _is_around(last):
+                self._after[:0] = pieces(nodes[-1:])
+                nodes = nodes[:-1]
+            elif len(nodes) == 1 and isinstance(first, Element) and first.closing:
+                self._before.append(first.opening)
+                self._after.insert(0, first.closing)
+                nodes = first.children
+            else:
+                break
+        return nodes
+
+    def _add(self, nodes: Iterable[Node], paragraph: markup.Paragraph) -> None:
+        for node in nodes:
+            if isinstance(node, str):
+                self._marks.update(paragraph.add_text(node))
+            elif node.closing:
+                number = paragraph.open_span()
+                self._marks[number] = node
+                self._add(node.children, paragraph)
+                paragraph.close_span(number)
+            else:
+                self._marks[paragraph.add_single()] = node
+                if node.opening.kind == BREAK:
+                    paragraph.add_text(" ")
+
+    def _pieces(self, nodes: Iterable[markup.Node], *, in_link: bool) -> Content:
+        content: list[str | Markup] = []
+        for node in nodes:
+            mark = "" if isinstance(node, str) else self._marks[node.number]
+            if isinstance(node, str):
+                content.append(WHITE.sub(" ", node.replace("\0", "\ufffd")))
+            elif isinstance(mark, str):
+                content.append(mark)
+            elif isinstance(node, markup.Single):
+                content += _apart(content, mark.opening)
+            else:
+                content += self._span(node, mark, in_link=in_link)
+        return content
+
+    def _span(self, span: markup.Span, mark: Element, *, in_link: bool) -> Content:
+        """A link in a link is none, nor is emphasis of nothing; spaces at its ends go outside."""
+        is_link = mark.opening.kind == "link_open"
+        inner = list(self._pieces(span.children, in_link=in_link or is_link))
+        if mark.closing is None or (is_link and in_link):
+            return inner
+        if not mark.opening.is_emphasis:
+            return [mark.opening, *inner, mark.closing]
+        before: Content = ()
+        after: Content = ()
+        if inner and isinstance(inner[0], str) and inner[0].startswith(" "):
+            before, inner[0] = " ", inner[0][1:]
+        if inner and isinstance(inner[-1], str) and inner[-1].endswith(" "):
+            after, inner[-1] = " ", inner[-1][:-1]
+        if any(inner):
+            inner = [mark.opening, *inner, mark.closing]
+        return [*before, *inner, *after]
+
+
+def _is_around(node: Node) -> bool:
+    """Whether it is no part of the sentence at whose end it is."""
+    return isinstance(node, Element) and not (node.closing or node.is_word)
+
+
+def _is_blank(piece: str | Markup) -> bool:
+    return piece.is_blank if isinstance(piece, Markup) else not piece.strip()
+
+
+def _apart(content: Content, code: Markup) -> Content:
+    """``code``, after a space if it would be one with the code before it."""
+    last = content[-1] if content else ""
+    if isinstance(last, Markup) and last.sources[0][-1] == "`" == code.sources[0][0]:
+        return [" ", code]
+    return [code]

@@ -1,0 +1,80 @@
+"""Source of inline Markdown: what has to be escaped, and where its lines may end."""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from templora_edge.documents.markdown_markup import BREAK, Content, Markup
+from templora_edge.documents.markdown_parser import FOOTNOTE
+
+SPACE: Final = "\0"
+"""A space in markup, where no line may end."""
+_SPECIAL: Final = (
+    re.compile(r"(?!)"),
+    re.compile(r"[\\`*\[\]~]|(?<!\w)_|_(?!\w)|<(?=[A-Za-z/!?]|$)|&(?=[#A-Za-z]|$)|!$|#+$"),
+)
+"""What can be markup wherever it is in a text, by caution."""
+_INTERRUPTS: Final = (
+    r"#{1,6}(?![^ ])|>|[-+*](?![^ ])|[0-9]{1,9}[.)](?![^ ])|`{3}|~{3}|<[A-Za-z/!?]|"
+    rf"{FOOTNOTE.pattern}:"
+)
+"""What begins a block, also where a paragraph would go on."""
+_RULE: Final = re.compile(r"\\?[-_*=:|]+ *")
+"""A word that could be all of a line that rules or underlines."""
+_WORD: Final = re.compile(rf"{_INTERRUPTS}|{_RULE.pattern}(?![^ ])")
+"""A word that must not begin a line."""
+_LINE: Final = re.compile(
+    rf"(?P<number>[0-9]{{1,9}})(?=[.)](?![^ ]))|{_INTERRUPTS}|"
+    r"(?P<rule>[-_*]) *(?:(?P=rule) *){2,}$|=+ *$|[-:|][-:| ]*$|"  # a break, heading or table
+    r"\[[^\]]*\]:|\[![A-Za-z]+\]|\[[ xX]\] "  # a definition, an alert, a task
+)
+"""Text that would begin a block."""
+
+
+def markdown(content: Content, caution: int, *, begins_line: bool) -> str:
+    """Source of ``content``, a line for each hard break.
+
+    Args:
+        caution: 0 hopes that text is text, 1 escapes it, 2 writes emphasis as HTML, too, and has
+            no pipe that could make a table.
+        begins_line: whether its begin could be taken for that of a block.
+    """
+    source = ""
+    for piece in content:
+        if isinstance(piece, Markup):
+            source += piece.sources[min(caution, 2)].replace(" ", SPACE)
+            begins_line = piece.kind == BREAK
+            continue
+        text = _SPECIAL[min(caution, 1)].sub(r"\\\g<0>", piece)
+        if caution > 1:
+            text = text.replace("|", "&#124;")
+        if begins_line and piece.strip(" "):
+            text = _as_text(text.lstrip(" "))
+            begins_line = False
+        source += text
+    return re.sub(rf" *((?:\\|{SPACE}+)\n) *", r"\1", source).strip(" ")
+
+
+def words(line: str) -> Sequence[str]:
+    """Words of ``line``, joined to what is before them where they must not begin a line.
+
+    What could underline or rule is not alone on one either.
+    """
+    joined: list[str] = []
+    before = ""
+    for word in re.findall(r"[^ ]+ *", line):
+        if joined and (_WORD.match(word) or _RULE.fullmatch(before)):
+            joined[-1] += word
+        else:
+            joined.append(word)
+        before = word
+    return joined
+
+
+def _as_text(text: str) -> str:
+    """``text``, escaped if it begins like a block."""
+    block = _LINE.match(text)
+    if not block:
+        return text
+    at = len(block["number"] or "")
+    return f"{text[:at]}\\{text[at:]}"

@@ -1,0 +1,121 @@
+"""Inline tokens as a tree."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import groupby
+from operator import add
+from typing import Final
+
+from markdown_it.token import Token
+
+from templora_edge.documents.markdown_markup import WHITE, Markup
+from templora_edge.documents.markdown_parser import DEEPEST
+
+_TAG: Final = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9-]*)(?:.*[^/])?>", re.DOTALL)
+"""Begins or ends an element of HTML."""
+_VOID: Final = frozenset(
+    "area base br col embed hr img input link meta source track wbr".split()  # noqa: SIM905
+)
+"""Elements that nothing ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """Markup around nodes, or, if nothing closes it, by itself."""
+
+    opening: Markup
+    closing: Markup | None = None
+    children: tuple["Node", ...] = ()
+    is_word: bool = False
+    """Whether it stands for a word, and so has a place in the sentence."""
+
+
+Node = str | Element
+
+
+def tree(tokens: Iterable[Token]) -> tuple[Node, ...]:
+    """``tokens`` as they are nested, and HTML where an end tag fits a start tag."""
+    opened: list[Token] = []
+    levels: list[list[Node]] = [[]]  # the tree, and what is in each of those that are open
+    left = iter(tokens)
+    for token in left:
+        if token.type == "text":
+            levels[-1].append(token.content)
+        elif token.type == "softbreak":
+            levels[-1].append(" ")
+        elif token.info == "auto":
+            levels[-1].append(Element(Markup.of(token, next(left), next(left)), is_word=True))
+        elif token.nesting == 1 or (_name(token, "") is not None and len(opened) < DEEPEST):
+            opened.append(token)
+            levels.append([])
+        elif (depth := _opener(opened, token)) is not None:
+            _unwind(opened, levels, depth + 1)
+            children = levels.pop()
+            levels[-1].append(_element(opened.pop(), token, children))
+        else:
+            levels[-1].append(Element(Markup.of(token), is_word=token.type == "code_inline"))
+    _unwind(opened, levels, 0)
+    return _merged(levels[0])
+
+
+def pieces(nodes: Iterable[Node]) -> Iterator[str | Markup]:
+    """``nodes`` without their nesting."""
+    for node in nodes:
+        if isinstance(node, str):
+            yield node
+        else:
+            yield node.opening
+            yield from pieces(node.children)
+            if node.closing:
+                yield node.closing
+
+
+def _name(token: Token, slash: str) -> str | None:
+    """Of the element of HTML that ``token`` begins, or ends with a ``slash``."""
+    tag = _TAG.fullmatch(token.content) if token.type == "html_inline" else None
+    name = tag[2].lower() if tag and tag[1] == slash else None
+    return None if name in _VOID else name
+
+
+def _opener(opened: Sequence[Token], token: Token) -> int | None:
+    """Index of what ``token`` closes."""
+    name = _name(token, "/")
+    for index, opening in reversed(list(enumerate(opened))):
+        if opening.nesting == 1:  # tags do not reach across it
+            return index if token.nesting == -1 else None
+        if name is not None and name == _name(opening, ""):
+            return index
+    return None
+
+
+def _unwind(opened: list[Token], levels: list[list[Node]], depth: int) -> None:
+    """Take tags beyond ``depth``, which nothing closed, as being by themselves."""
+    while len(opened) > depth:
+        nodes = levels.pop()
+        levels[-1] += [Element(Markup.of(opened.pop())), *nodes]
+
+
+def _element(opening: Token, closing: Token, nodes: Iterable[Node]) -> Element:
+    """What is between two tokens, in one piece if there is no text in it."""
+    element = Element(Markup.of(opening), Markup.of(closing), _merged(nodes))
+    whole = tuple(pieces([element]))
+    if any(isinstance(piece, str) and piece.strip() for piece in whole):
+        return element
+    is_word = any(isinstance(node, Element) and node.is_word for node in element.children)
+    return Element(
+        reduce(add, (Markup.space(p) if isinstance(p, str) else p for p in whole)), is_word=is_word
+    )
+
+
+def _merged(nodes: Iterable[Node]) -> tuple[Node, ...]:
+    """``nodes`` with text in one piece and on one line."""
+    merged: list[Node] = []
+    for is_text, run in groupby(nodes, key=lambda node: isinstance(node, str)):
+        if is_text:
+            text = "".join(node for node in run if isinstance(node, str))
+            merged += [WHITE.sub(" ", text)] if text else []
+        else:
+            merged += run
+    return tuple(merged)

@@ -1,0 +1,135 @@
+"""Inline markup as placeholders that a translation has to bring back.
+
+`<1>…</1>` stands for a span (emphasis, a link), `<2/>` for something without text (an image, a
+note's mark, a line break). Numbers count from 1 in each paragraph, in reading order. A document
+knows what each of its numbers stands for.
+"""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final
+
+PLACEHOLDER: Final = re.compile(r"<(/?)([1-9][0-9]{0,5})(/?)>")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """`<number>children</number>`."""
+
+    number: int
+    children: tuple["Node", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """`<number/>`."""
+
+    number: int
+
+
+Node = str | Span | Single
+
+
+class Paragraph:
+    """Builds the text of a paragraph from pieces of a document, numbering its placeholders."""
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._n = 0
+
+    def add_text(self, text: str) -> list[tuple[int, str]]:
+        """Append ``text``; what looks like a placeholder in it becomes a single one.
+
+        Returns:
+            The numbers given to such literal texts.
+        """
+        if self._pieces and not PLACEHOLDER.fullmatch(self._pieces[-1]):
+            text = self._pieces.pop() + text  # which may end what that one began
+        literals = []
+        end = 0
+        for match in PLACEHOLDER.finditer(text):
+            self._pieces.append(text[end : match.start()])
+            literals.append((self.add_single(), match.group()))
+            end = match.end()
+        self._pieces.append(text[end:])
+        return literals
+
+    def add_single(self) -> int:
+        """Append a placeholder without text; its number."""
+        self._n += 1
+        self._pieces.append(f"<{self._n}/>")
+        return self._n
+
+    def open_span(self) -> int:
+        """Begin a span; its number, for `close_span`."""
+        self._n += 1
+        self._pieces.append(f"<{self._n}>")
+        return self._n
+
+    def close_span(self, number: int) -> None:
+        """End the span ``number``."""
+        self._pieces.append(f"</{number}>")
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "".join(self._pieces)
+
+
+def parse(text: str) -> tuple[Node, ...] | None:
+    """``text`` as a tree; None if its spans are not properly nested."""
+    stack: list[tuple[int, list[Node]]] = [(0, [])]
+    end = 0
+    for match in PLACEHOLDER.finditer(text):
+        closing, number, single = match.group(1), int(match.group(2)), match.group(3)
+        if match.start() > end:
+            stack[-1][1].append(text[end : match.start()])
+        end = match.end()
+        if closing and single:
+            return None
+        if single:
+            stack[-1][1].append(Single(number))
+        elif not closing:
+            stack.append((number, []))
+        else:
+            opened, children = stack.pop()
+            if not stack or opened != number:
+                return None
+            stack[-1][1].append(Span(number, tuple(children)))
+    if len(stack) > 1:
+        return None
+    if end < len(text):
+        stack[0][1].append(text[end:])
+    return tuple(stack[0][1])
+
+
+def is_balanced(text: str) -> bool:
+    """Whether every span of ``text`` is closed, properly nested."""
+    return parse(text) is not None
+
+
+def plain(text: str) -> str:
+    """``text`` without its placeholders, and without what would become one by that."""
+    removed = 1
+    while removed:
+        text, removed = PLACEHOLDER.subn("", text)
+    return text
+
+
+def singles(text: str) -> list[int]:
+    """Numbers of the placeholders without text."""
+    return [int(match.group(2)) for match in PLACEHOLDER.finditer(text) if match.group(3)]
+
+
+def is_kept(source: str, translation: str) -> bool:
+    """Whether ``translation`` has every placeholder of ``source`` once, properly nested."""
+    found = [
+        Counter(m.group() for m in PLACEHOLDER.finditer(text)) for text in (source, translation)
+    ]
+    return found[0] == found[1] and is_balanced(translation)
+
+
+def without_spans(source: str, translation: str) -> str:
+    """``translation`` as plain text; what has no text of its own is kept, at the end."""
+    return plain(translation) + "".join(f"<{number}/>" for number in singles(source))

@@ -1,0 +1,258 @@
+"""The text of one subtitle: who speaks, what is markup, where its lines break."""
+
+import re
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from templora_edge.documents import markup
+from templora_edge.documents.document import has_words
+from templora_edge.documents.wrapping import chunks, columns, joined
+
+MOST_COLUMNS: Final = 42
+"""Of a line, as is usual for subtitles; a Chinese or Japanese character takes two."""
+
+_TAG: Final = r"</?[A-Za-z][^<>]*>|\{\\[^{}]*\}"
+"""Of HTML, as SubRip's own; of SubStation Alpha, as players also know it."""
+_TAGS: Final = re.compile(f"({_TAG})")
+_STAND_IN: Final = re.compile("\0")
+_SPACE: Final = re.compile("[ \\t\\r\\n]+")
+_DASH: Final = re.compile(r"\s*(?:[-‐‑](?![-\d])|[–—―])\s*")
+_SPEAKER: Final = re.compile(rf"(?:\s*(?:{_TAG}))*{_DASH.pattern}(?=\S)")
+_SPLIT_BY_LINES: Final = re.compile(r"</(\w+)>\s*\n\s*<\1\b", re.IGNORECASE)
+_PLACE: Final = re.compile(r"\{\\(?:an?\d+|pos\([^()]*\))\}")
+
+
+class SrtEvent:
+    """The lines of an event, without blank ones around them. A speaker's words are a paragraph."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self._lines = tuple(lines)
+        self._speeches: list[_Speech] = [_Speech(each) for each in _speakers(lines)]
+
+    @property
+    def paragraphs(self) -> Sequence[str]:
+        """As in `Document`; none if there are no words."""
+        return [speech.text for speech in self._speeches if speech.text]
+
+    def lines(self, translations: Sequence[str], *, bilingual: bool) -> list[str]:
+        """Its lines, with a translation a paragraph in the place of the source or after it."""
+        left = iter(translations)
+        lines: list[str] = []
+        for speech in self._speeches:
+            if speech.text:
+                lines += speech.translated(next(left))
+            elif not bilingual:
+                lines += speech.lines
+        if not bilingual:
+            return lines
+        return [*self._lines, *(_PLACE.sub("", line) for line in lines)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Single:
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    opening: str
+    closing: str
+    children: "list[_Node]"
+
+
+_Node = str | _Single | _Span
+
+
+class _Speech:
+    """Lines of one speaker."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self.lines: Final = tuple(lines)
+        nodes, self._prefix, self._suffix = _stripped(
+            _parsed(joined(line.strip() for line in lines))
+        )
+        self._tags: dict[int, tuple[str, str]] = {}
+        text = markup.Paragraph()
+        self._add(nodes, text)
+        self.text: Final = text.text if has_words(text.text) else ""
+
+    def translated(self, translation: str) -> list[str]:
+        """Its lines in another language; the old ones if nothing is new."""
+        if translation == self.text:
+            return list(self.lines)
+        tree = markup.parse(translation.replace("\0", "")) or ()
+        pieces = _pieces(self._rendered(tree)) or [""]
+        pieces[0] = self._prefix + pieces[0]
+        pieces[-1] += self._suffix
+        lines = _wrapped(pieces, len(self.lines))
+        if _SPLIT_BY_LINES.search("\n".join(self.lines)):
+            lines = _closed(lines)
+        return [line for line in lines if line.strip()]
+
+    def _add(self, nodes: Sequence[_Node], text: markup.Paragraph) -> None:
+        for node in nodes:
+            if isinstance(node, str):
+                self._tags |= {number: (each, "") for number, each in text.add_text(node)}
+            elif isinstance(node, _Single):
+                self._tags[text.add_single()] = node.tag, ""
+            else:
+                number = text.open_span()
+                self._tags[number] = node.opening, node.closing
+                self._add(node.children, text)
+                text.close_span(number)
+
+    def _rendered(self, nodes: Sequence[markup.Node]) -> str:
+        parts = []
+        for node in nodes:
+            if isinstance(node, str):
+                parts.append(node)
+            else:
+                children = node.children if isinstance(node, markup.Span) else ()
+                opening, closing = self._tags[node.number]
+                parts += [opening, self._rendered(children), closing]
+        return "".join(parts)
+
+
+def _speakers(lines: Sequence[str]) -> list[list[str]]:
+    """``lines``, cut before each that begins with a dash, and around blank ones."""
+    speakers: list[list[str]] = []
+    for line in lines:
+        if not speakers or not line.strip() or not speakers[-1][-1].strip() or _SPEAKER.match(line):
+            speakers.append([])
+        speakers[-1].append(line)
+    return speakers
+
+
+def _parsed(text: str) -> list[_Node]:
+    """``text`` as a tree; a tag without its counterpart is a single one."""
+    stack: list[tuple[str, list[_Node]]] = [("", [])]
+    for token in _TAGS.split(text):
+        opening, children = stack[-1]
+        if not _TAGS.fullmatch(token):
+            if token:
+                children.append(token)
+        elif token.startswith("</") and opening and _name(opening) == _name(token):
+            stack.pop()
+            stack[-1][1].append(_Span(opening, token, _merged(children)))
+        elif _opens(token):
+            stack.append((token, []))
+        else:
+            children.append(_Single(token))
+    while len(stack) > 1:
+        opening, children = stack.pop()
+        stack[-1][1].extend([_Single(opening), *children])
+    return _merged(stack[0][1])
+
+
+def _opens(tag: str) -> bool:
+    return not tag.startswith(("</", "{")) and not tag.endswith("/>") and _name(tag) != "br"
+
+
+def _name(tag: str) -> str:
+    return tag.strip("</>").split()[0].lower()
+
+
+def _merged(nodes: Sequence[_Node]) -> list[_Node]:
+    """``nodes`` with neighbouring spans of the same tag as one, where only space is between."""
+    merged: list[_Node] = []
+    for node in nodes:
+        space = merged[-1:] if merged and isinstance(merged[-1], str) else []
+        before = merged[-1 - len(space)] if len(merged) > len(space) else None
+        if (
+            isinstance(node, _Span)
+            and isinstance(before, _Span)
+            and node.opening == before.opening
+            and not any(str(each).strip() for each in space)
+        ):
+            children = _merged([*before.children, *space, *node.children])
+            merged[-1 - len(space) :] = [_Span(before.opening, node.closing, children)]
+        else:
+            merged.append(node)
+    return merged
+
+
+def _stripped(nodes: list[_Node]) -> tuple[list[_Node], str, str]:
+    """What is within all tags, space and the dash around it; and these, before and after it."""
+    prefix = suffix = ""
+    while nodes:
+        first, last = nodes[0], nodes[-1]
+        if isinstance(first, _Single):
+            prefix += first.tag
+            nodes = nodes[1:]
+        elif isinstance(last, _Single):
+            suffix = last.tag + suffix
+            nodes = nodes[:-1]
+        elif isinstance(first, str) and (match := _DASH.match(first) or re.match(r"\s+", first)):
+            prefix += match.group()
+            nodes = [first[match.end() :], *nodes[1:]]
+        elif isinstance(last, str) and last != last.rstrip():
+            suffix = last[len(last.rstrip()) :] + suffix
+            nodes = [*nodes[:-1], last.rstrip()]
+        elif not first:
+            nodes = nodes[1:]
+        elif not last:
+            nodes = nodes[:-1]
+        elif isinstance(first, _Span) and len(nodes) == 1:
+            prefix, suffix = prefix + first.opening, first.closing + suffix
+            nodes = first.children
+        else:
+            break
+    return nodes, prefix, suffix
+
+
+def _pieces(text: str) -> list[str]:
+    """``text`` cut where a line may end: never in a tag, nor between it and what it belongs to."""
+    tags = iter(_TAGS.findall(text))
+    pieces: list[str] = []
+    opening = ""
+    for chunk in chunks(_SPACE.sub(" ", _TAGS.sub("\0", text)).strip()):
+        piece = _STAND_IN.sub(lambda _: next(tags), chunk)
+        if chunk.strip("\0 "):
+            pieces.append(opening + piece)
+            opening = ""
+        elif pieces and piece.startswith("</"):
+            pieces[-1] += piece
+        else:
+            opening += piece
+    return [*pieces, opening] if opening else pieces
+
+
+def _wrapped(pieces: Sequence[str], n_lines: int) -> list[str]:
+    """Lines about equally long, as few as ``n_lines`` unless one would be too long."""
+    widths = [columns(_TAGS.sub("", piece)) for piece in pieces]
+
+    def begins(most: int) -> list[int]:
+        """Pieces that begin a line, if lines are filled up to ``most`` columns."""
+        found: list[int] = []
+        filled = 0
+        for i, width in enumerate(widths):
+            visible = width - (pieces[i].endswith(" "))
+            if not found or filled + visible > most:
+                found.append(i)
+                filled = 0
+            filled += width
+        return found
+
+    n_lines = max(n_lines, len(begins(MOST_COLUMNS)))
+    best = bisect_left(range(sum(widths)), x=True, key=lambda most: len(begins(most)) <= n_lines)
+    ends = [*begins(best)[1:], len(pieces)]
+    return ["".join(pieces[a:b]).strip() for a, b in pairwise([0, *ends])]
+
+
+def _closed(lines: Sequence[str]) -> list[str]:
+    """``lines``, each closing its tags, which the next one opens again."""
+    closed: list[str] = []
+    opened: list[str] = []
+    for line in lines:
+        again = "".join(opened)
+        for tag in _TAGS.findall(line):
+            if tag.startswith("</"):
+                if opened and _name(opened[-1]) == _name(tag):
+                    opened.pop()
+            elif _opens(tag):
+                opened.append(tag)
+        closed.append(again + line + "".join(f"</{_name(tag)}>" for tag in reversed(opened)))
+    return closed

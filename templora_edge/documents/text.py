@@ -1,0 +1,147 @@
+"""Plain text: paragraphs between blank lines, hard-wrapped or a line each; verse; lists."""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Final
+
+from templora_edge.documents.document import has_words
+from templora_edge.documents.markup import PLACEHOLDER, Paragraph
+from templora_edge.documents.plain_file import PlainFile
+from templora_edge.documents.wrapping import chunks, columns, filled, joined
+
+_WIDTHS: Final = range(45, 131)
+"""Columns at which text is broken by hand or by an editor."""
+_FULL: Final = 0.9
+"""Of the width, that a line with the next word would exceed; editors that balance lines leave
+the rest."""
+_ITEM: Final = re.compile(r"\s*(?:[-*+•·–]|\(?(?:\d{1,3}|[a-zA-Z])[.)])\s")
+"""How an item of a list begins."""
+_SPACE: Final = re.compile(r"[ \t\n\r\f\v]+")
+"""White space at which a line may end."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Passage:
+    """Lines of the file that are one paragraph, or none."""
+
+    lines: tuple[str, ...]
+    """Without their ends."""
+    text: str
+    """As a paragraph; empty if there is nothing to translate."""
+    literals: dict[int, str]
+
+
+class TextDocument:
+    """A .txt file. Hard-wrapped paragraphs are joined, and wrapped again at the file's width.
+
+    Raises:
+        DocumentError: not UTF-8, or empty.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = PlainFile.read(path)
+        blocks = [
+            tuple(lines)
+            for _, lines in groupby(self._file.lines, key=lambda line: bool(line.strip()))
+        ]
+        self._width = _width(blocks)
+        self._passages = [_passage(lines) for block in blocks for lines in _cut(block, self._width)]
+
+    @property
+    def paragraphs(self) -> Sequence[str]:
+        """See `Document`."""
+        return [passage.text for passage in self._passages if passage.text]
+
+    def write(
+        self, path: Path, translations: Sequence[str], *, language: str, bilingual: bool = False
+    ) -> None:
+        """See `Document`."""
+        del language  # plain text does not say it
+        left = iter(translations)
+        lines: list[str] = []
+        for passage in self._passages:
+            if not passage.text or bilingual:
+                lines += passage.lines
+            if passage.text:
+                lines += self._translated(passage, next(left))
+        self._file.write(path, lines)
+
+    def _translated(self, passage: _Passage, translation: str) -> list[str]:
+        """Lines of ``translation``, in the form of its passage."""
+        if translation == passage.text:
+            return list(passage.lines)
+        text = PLACEHOLDER.sub(lambda match: passage.literals[int(match[2])], translation)
+        first, *others = passage.lines
+        if others and self._width:
+            pieces = chunks(_SPACE.sub(" ", text).strip())
+            return filled(pieces, self._width, _indent(first), _indent(others[0]))
+        trailing = first[len(first.rstrip()) :]
+        return [_indent(first) + re.sub(r"\s*[\n\r]\s*", " ", text) + trailing]
+
+
+def _width(blocks: Sequence[Sequence[str]]) -> int | None:
+    """Columns at which the lines of ``blocks`` were broken; None if they end where sense does."""
+    pairs = [pair for block in blocks if block[0].strip() for pair in pairwise(block)]
+    widths = sorted(columns(line.rstrip()) for line, _ in pairs)
+    if not widths:
+        return None
+    width = widths[math.ceil(0.95 * len(widths)) - 1]  # some lines are too long to break
+    n_full = sum(_is_full(line, following, width) for line, following in pairs)
+    return width if width in _WIDTHS and 2 * n_full >= len(pairs) else None
+
+
+def _is_full(line: str, following: str, width: int) -> bool:
+    """Whether ``line`` has no room for the first word of the ``following`` one."""
+    word = chunks(following.strip())[0]
+    return columns(f"{line.rstrip()} {word.rstrip()}") > _FULL * width
+
+
+def _cut(block: Sequence[str], width: int | None) -> Iterator[tuple[str, ...]]:
+    """Lines of ``block`` that belong together."""
+    margin = min(len(_indent(line)) for line in block)
+    passage = [block[0]]
+    for line in block[1:]:
+        if width and not _is_verse(block) and _continues(passage, line, width, margin):
+            passage.append(line)
+        else:
+            yield tuple(passage)
+            passage = [line]
+    yield tuple(passage)
+
+
+def _is_verse(block: Sequence[str]) -> bool:
+    """Whether each of some lines begins with a capital, and goes on in small letters."""
+    words = [re.sub(r"[\W\d_]+", "", line) for line in block]
+    return len(words) > 2 and all(word[:1].isupper() and not word.isupper() for word in words)
+
+
+def _continues(passage: Sequence[str], line: str, width: int, margin: int) -> bool:
+    """Whether the last line of ``passage`` was broken because it was full, to go on in ``line``.
+
+    Continuations have one indent; two lines with the one that begins paragraphs are two of them.
+    """
+    first, *others = (len(_indent(line)) for line in (*passage, line))
+    return (
+        bool(line.strip())
+        and len(set(others)) == 1
+        and (others[0] != first or first == margin)
+        and not _ITEM.match(line)
+        and _is_full(passage[-1], line, width)
+    )
+
+
+def _passage(lines: tuple[str, ...]) -> _Passage:
+    text = lines[0].strip()
+    if len(lines) > 1:
+        text = joined(_SPACE.sub(" ", line.strip()) for line in lines)
+    paragraph = Paragraph()
+    literals = dict(paragraph.add_text(text))
+    return _Passage(lines, paragraph.text if has_words(text) else "", literals)
+
+
+def _indent(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]

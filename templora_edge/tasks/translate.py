@@ -1,0 +1,336 @@
+"""Offline translation of a document: what is opened, compared, written."""
+
+import hashlib
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from templora_edge.assets import BUNDLED_MODEL
+from templora_edge.config import DEFAULT_MAX_CTX, BlockOptions, SamplingOptions
+from templora_edge.documents import read_document
+from templora_edge.errors import DocumentError, JobError, OptionError
+from templora_edge.files import check_writable, replacing
+from templora_edge.gguf_base import GgufBase
+from templora_edge.jobs import Job, folder_of
+from templora_edge.session import TempLora
+from templora_edge.translation.bitext import read_bitext
+from templora_edge.translation.checks import other_language
+from templora_edge.translation.glossary import Glossary
+from templora_edge.translation.pairs import PairLoop, PairOptions
+from templora_edge.translation.prompt import ChatPrompt, Prompt, TemplatePrompt
+from templora_edge.translation.run import (
+    Languages,
+    Progress,
+    Review,
+    TranslationRun,
+    assemble,
+    segments_of,
+)
+
+GREEDY: Final = SamplingOptions(temperature=0, repeat_penalty=1.1)
+"""As the paper's scripts: greedy, with a penalty on repetition."""
+NOT_COMPARED: Final = ("n_threads", "n_batch")
+"""Settings of a job that may change between two runs of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TranslateJob:
+    """One document to translate. Args of `TempLora` are in ``settings``."""
+
+    source: Path
+    out: Path
+    languages: Languages
+    model: Path | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    templora: bool = True
+    sampling: SamplingOptions = GREEDY
+    prompt_template: Path | None = None
+    references: Path | None = None
+    glossary: Path | None = None
+    bilingual: Path | None = None
+    adapter_out: Path | None = None
+    report: Path | None = None
+    review: Review | None = None
+    limit: int | None = None
+    """Segments to do at most, without writing ``out``."""
+    restart: bool = False
+    """Throw away what an earlier run of this job did."""
+    retry_flagged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a job would take."""
+
+    segments: int
+    tokens: int
+    """Of the segments."""
+    updates: int
+    seconds: float
+    """Estimated from a few tokens on this machine, training included."""
+
+
+class Translator:
+    """An open `TranslateJob`: iterate to work, or ask for its plan.
+
+    Raises:
+        DocumentError: the source cannot be read, or is not in its language.
+        OutputError: a result could not be written.
+        TemploraError: see `TempLora`.
+    """
+
+    def __init__(self, job: TranslateJob) -> None:
+        self.job = job
+        self.report: dict[str, Any] = {}
+        self._check_outputs()
+        self.document = read_document(job.source)
+        self.paragraphs = list(self.document.paragraphs)
+        if not self.paragraphs:
+            raise DocumentError(f"{job.source}: nothing to translate; expected some words")
+        other = other_language(self.paragraphs, job.languages.source)
+        if other is not None:
+            raise DocumentError(
+                f"{job.source}: seems to be in another language ({other}) than -sl "
+                f"{job.languages.source}; expected its own, perhaps -sl {other}"
+            )
+        languages = job.languages.source, job.languages.target
+        self._glossary = Glossary.read(job.glossary, *languages) if job.glossary else Glossary(())
+        self._references = read_bitext(job.references, *languages) if job.references else []
+        with ExitStack() as stack:
+            session = stack.enter_context(self._open_session())
+            self._loop = PairLoop(
+                session.engine,
+                session.engine.model.vocab,
+                session.trainer,
+                self._prompt(session),
+                _pair_options(session.block_options),
+            )
+            self.session = session
+            self._stack = stack.pop_all()
+
+    def __iter__(self) -> Iterator[Progress]:
+        """Translate what is not translated yet, and write what was asked for.
+
+        Raises:
+            JobError: an earlier run of the job had other settings.
+            OutputError: a file could not be written; those that were there stay.
+            TemploraError: see `TranslationRun`.
+        """
+        job = self.job
+        folder = folder_of(job.out)
+        if job.restart and folder.is_dir():
+            with Job(folder):
+                pass  # no other process may be at it
+            shutil.rmtree(folder)
+        with Job(folder) as state:
+            self._begin(state)
+            run = TranslationRun(
+                state,
+                self._loop,
+                self.session.trainer,
+                job.languages,
+                job.sampling,
+                references=self._references,
+                glossary=self._glossary,
+                review=job.review,
+                limit=job.limit,
+            )
+            begun = time.perf_counter()
+            try:
+                if job.retry_flagged:
+                    yield from run.retry()
+                elif not state.finished:
+                    yield from run
+            finally:
+                spent = state.get("seconds", 0.0) + time.perf_counter() - begun
+                state.put("seconds", spent)
+            self.report = self._report(state)
+            if self.report["done"] == self.report["segments"]:
+                self._write(state, run)
+
+    def plan(self) -> Plan:
+        """What is left to do, with a guess at the time it takes; the job is not begun."""
+        folder = folder_of(self.job.out)
+        left = [source for _, source in segments_of(self.paragraphs, self._loop)]
+        if (folder / "job.sqlite").is_file() and not self.job.restart:
+            with Job(folder, read_only=True) as state:
+                left = [row.source for row in state.segments() if row.translation is None]
+        tokens = sum(self._loop.n_tokens(source) for source in left)
+        updates = tokens // self._loop.options.block_len if self.job.templora else 0
+        seconds = self._seconds_a_token(left) * tokens + self._seconds_an_update() * updates
+        return Plan(len(left), tokens, updates, seconds)
+
+    def _write(self, state: Job, run: TranslationRun) -> None:
+        """Write the document, and whatever else was asked for; the state of training goes."""
+        job, translations = self.job, assemble(self.paragraphs, state.segments())
+        if job.adapter_out is not None:
+            if state.finished:
+                raise JobError(
+                    f"--adapter-out {job.adapter_out}: the adapter of {job.out} was thrown away "
+                    "when it was done; translate again with --restart"
+                )
+            run.settle()
+            self.session.save_adapter(job.adapter_out)
+        with replacing(job.out, "-o") as path:
+            self.document.write(path, translations, language=job.languages.target)
+        if job.bilingual is not None:
+            with replacing(job.bilingual, "--bilingual") as path:
+                self.document.write(
+                    path, translations, language=job.languages.target, bilingual=True
+                )
+        if job.report is not None:
+            with replacing(job.report, "--report") as path:
+                path.write_text(json.dumps(self.report, indent=2) + "\n", encoding="utf-8")
+        state.finish()
+
+    def _report(self, state: Job) -> dict[str, Any]:
+        """What was done, and what is to be looked at, ready for JSON."""
+        rows = state.segments()
+        violated: Counter[str] = Counter()
+        for row in rows:
+            for term in self._glossary.violations(row.source, row.translation or ""):
+                violated[f"{term.source} = {term.translation}"] += 1
+        return state.status() | {
+            "settings": state.settings,
+            "flagged_segments": [asdict(row) for row in rows if row.flags],
+            "glossary_violations": dict(violated.most_common()),
+        }
+
+    def close(self) -> None:
+        """End training, close the job."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _check_outputs(self) -> None:
+        job = self.job
+        if job.out.resolve() == job.source.resolve():
+            raise OptionError(f"-o {job.out}: is the document itself; give another name")
+        if job.out.suffix.lower() != job.source.suffix.lower():
+            raise OptionError(
+                f"-o {job.out}: expected a {job.source.suffix} file, the format of {job.source}"
+            )
+        for flag, path in (
+            ("-o", job.out),
+            ("--bilingual", job.bilingual),
+            ("--adapter-out", job.adapter_out),
+            ("--report", job.report),
+        ):
+            if path is not None:
+                check_writable(path, flag)
+
+    def _open_session(self) -> TempLora:
+        settings = dict(self.job.settings)
+        base = GgufBase(self.job.model or BUNDLED_MODEL)
+        trained = int(base.get("{arch}.context_length", DEFAULT_MAX_CTX))
+        n_ctx = settings.get("n_ctx") or min(trained, DEFAULT_MAX_CTX)
+        block = settings.get("block_len")
+        block = block or BlockOptions.for_context(n_ctx, n_trained=trained).block_len
+        # sources take about as much room as translations, and some pairs before them
+        for name, length in (("prefix_len", n_ctx // 4), ("train_prefix_len", 2 * block)):
+            if settings.get(name) is None:
+                settings[name] = length
+        return TempLora(self.job.model, templora=self.job.templora, **settings)
+
+    def _prompt(self, session: TempLora) -> Prompt:
+        languages = self.job.languages.source, self.job.languages.target
+        if self.job.prompt_template is not None:
+            return TemplatePrompt(self.job.prompt_template, *languages)
+        return ChatPrompt(session.engine.model.chat_prompt, *languages)
+
+    def _begin(self, state: Job) -> None:
+        """Start the job, or see to it that it is the one that was started.
+
+        Raises:
+            JobError: names what differs.
+        """
+        job = self.job
+        settings = {
+            "source": _digest(job.source),
+            "model": GgufBase(job.model or BUNDLED_MODEL).sha256(),
+            "languages": asdict(job.languages),
+            "sampling": asdict(job.sampling),
+            "prompt_template": _digest(job.prompt_template),
+            "references": _digest(job.references),
+            "glossary": _digest(job.glossary),
+            "adapter": _digest(job.settings.get("adapter")),
+            "review": job.review is not None,
+            **{k: v for k, v in self.session.settings().items() if k not in NOT_COMPARED},
+        }
+        settings = json.loads(json.dumps(settings))
+        before = state.settings
+        if before is None:
+            state.begin(settings, segments_of(self.paragraphs, self._loop))
+            return
+        changed = [name for name in settings if settings[name] != before.get(name)]
+        if changed:
+            raise JobError(
+                f"{job.out}: was begun with another {', '.join(changed)}; go on as it was begun, "
+                "or throw its work away with --restart"
+            )
+
+    def _seconds_a_token(self, sources: list[str]) -> float:
+        """Of a source, its translation included, from the first segments."""
+        begun, n_tokens = time.perf_counter(), 0
+        self._loop.begin_block(())
+        for source in sources[:2]:
+            self._loop.ask(source, ())
+            n_source = self._loop.n_tokens(source)
+            self._loop.answer(self.job.sampling, n_source)
+            n_tokens += n_source
+        return (time.perf_counter() - begun) / max(1, n_tokens)
+
+    def _seconds_an_update(self) -> float:
+        """From one on some tokens of the text; the adapter is thrown away with the session."""
+        trainer, options = self.session.trainer, self._loop.options
+        if trainer is None:
+            return 0.0
+        text = " ".join(self.paragraphs[:50])
+        tokens = self.session.engine.model.vocab.tokenize(text)[:64]
+        half = len(tokens) // 2
+        begun = time.perf_counter()
+        trainer.train(tokens[:half], tokens[half:])
+        length = options.train_prefix_len + options.block_len
+        return (time.perf_counter() - begun) * length / max(1, len(tokens))
+
+
+def status(out: Path) -> dict[str, Any]:
+    """What is done of the job of ``out``, ready for JSON.
+
+    Raises:
+        JobError: there is none.
+    """
+    folder = folder_of(out)
+    if not (folder / "job.sqlite").is_file():
+        raise JobError(f"{out}: no job was begun for it; expected its folder {folder}")
+    with Job(folder, read_only=True) as job:
+        return job.status()
+
+
+def _pair_options(blocks: BlockOptions) -> PairOptions:
+    return PairOptions(
+        n_ctx=blocks.n_ctx,
+        block_len=blocks.block_len,
+        prefix_len=blocks.prefix_len,
+        train_prefix_len=blocks.train_prefix_len,
+    )
+
+
+def _digest(path: Path | None) -> str | None:
+    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,114 @@
+"""Terms that are to be translated in one way: CSV of two columns, or TBX."""
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from lxml import etree
+
+from templora_edge.errors import DocumentError
+from templora_edge.translation.prompt import Pair
+
+_XML_LANG: Final = "{http://www.w3.org/XML/1998/namespace}lang"
+
+
+@dataclass(frozen=True, slots=True)
+class Glossary:
+    """Pairs of terms."""
+
+    terms: tuple[Pair, ...]
+
+    def found_in(self, source: str) -> tuple[Pair, ...]:
+        """Terms that occur in ``source``, longest first."""
+        found = [term for term in self.terms if _occurs(term.source, source)]
+        return tuple(sorted(found, key=lambda term: -len(term.source)))
+
+    def violations(self, source: str, translation: str) -> list[Pair]:
+        """Terms of ``source`` whose translation is not in ``translation``."""
+        return [
+            term for term in self.found_in(source) if not _occurs(term.translation, translation)
+        ]
+
+    @classmethod
+    def read(cls, path: Path, source_language: str, target_language: str) -> "Glossary":
+        """Read a .csv or .tbx file.
+
+        Raises:
+            DocumentError: it cannot be read, or holds no terms for these languages.
+        """
+        try:
+            if path.suffix.lower() == ".tbx":
+                terms = _read_tbx(path, source_language, target_language)
+            else:
+                terms = _read_csv(path)
+        except (OSError, UnicodeDecodeError, csv.Error, etree.XMLSyntaxError) as error:
+            raise DocumentError(f"--glossary {path}: cannot be read ({error})") from error
+        if not terms:
+            raise DocumentError(
+                f"--glossary {path}: no terms from {source_language} to {target_language}; "
+                "expected lines of source,translation, or a TBX with both languages"
+            )
+        return cls(tuple(terms))
+
+
+def _occurs(term: str, text: str) -> bool:
+    """As whole words, in any case; anywhere in scripts without spaces."""
+    pattern = re.escape(term)
+    if term[:1].isascii() or term[:1].isalpha():
+        pattern = rf"(?<![^\W\d_]){pattern}(?![^\W\d_])" if _has_spaces(term) else pattern
+    return re.search(pattern, text, re.IGNORECASE) is not None
+
+
+def _has_spaces(term: str) -> bool:
+    return all(ord(character) < 0x2E80 for character in term)
+
+
+def _read_csv(path: Path) -> list[Pair]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(file)]
+    for number, row in enumerate(rows, 1):
+        if row and (len(row) < 2 or not row[0] or not row[1]):
+            raise DocumentError(
+                f"--glossary {path}: line {number} is {','.join(row)!r}; "
+                "expected source,translation"
+            )
+    return [Pair(row[0], row[1]) for row in rows if row]
+
+
+def _read_tbx(path: Path, source_language: str, target_language: str) -> list[Pair]:
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
+    root = etree.parse(str(path), parser).getroot()
+    terms = []
+    for entry in _named(root, ("termEntry", "conceptEntry")):
+        by_language: dict[str, list[str]] = {}
+        for section in _named(entry, ("langSet", "langSec")):
+            language = section.get(_XML_LANG, "").lower()
+            by_language[language] = [
+                "".join(str(text) for text in term.itertext()).strip()
+                for term in _named(section, ("term",))
+            ]
+        sources = _of_language(by_language, source_language)
+        targets = _of_language(by_language, target_language)
+        terms += [Pair(source, targets[0]) for source in sources if targets]
+    return terms
+
+
+def _named(element: etree._Element, names: Sequence[str]) -> list[etree._Element]:
+    return [
+        child
+        for child in element.iter()
+        if isinstance(child.tag, str) and etree.QName(child).localname in names
+    ]
+
+
+def _of_language(by_language: dict[str, list[str]], code: str) -> list[str]:
+    """Terms of ``code``, or of a variety of it."""
+    code = code.lower()
+    main = code.partition("-")[0]
+    for language, terms in sorted(by_language.items(), key=lambda item: item[0] != code):
+        if language == code or language.partition("-")[0] == main:
+            return terms
+    return []

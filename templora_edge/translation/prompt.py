@@ -1,0 +1,138 @@
+"""What the model is asked: by its own chat template, or one for models with a format of theirs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import jinja2
+from babel import Locale, UnknownLocaleError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from templora_edge.documents.markup import PLACEHOLDER
+from templora_edge.errors import OptionError
+
+INSTRUCTION: Final = "Translate this text from {source_language} into {target_language}."
+TAGS: Final = " Keep tags like <1> and </1>."
+TERMS: Final = " Use these terms: {terms}."
+ONLY: Final = " Answer with the translation only.\n\n"
+
+Message = dict[str, str]
+"""A turn: role and content."""
+Render = Callable[[Sequence[Message]], str]
+"""Turns -> a prompt that ends where the model's next turn begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A source and its translation."""
+
+    source: str
+    translation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A source to translate, and what the model is told with it."""
+
+    source: str
+    pairs: tuple[Pair, ...] = ()
+    """Those that precede it, oldest first."""
+    terms: tuple[Pair, ...] = ()
+    """Of the glossary, that occur in it."""
+
+
+class ChatPrompt:
+    """Each pair a turn of the model's own chat template, with the instruction in each."""
+
+    def __init__(self, render: Render, source_language: str, target_language: str) -> None:
+        self._render = render
+        self._instruction = INSTRUCTION.format(
+            source_language=language_name(source_language),
+            target_language=language_name(target_language),
+        )
+
+    def __call__(self, request: Request) -> str:
+        """The prompt."""
+        messages: list[Message] = []
+        for pair in request.pairs:
+            messages.append({"role": "user", "content": self._ask(pair.source, ())})
+            messages.append({"role": "assistant", "content": pair.translation})
+        messages.append({"role": "user", "content": self._ask(request.source, request.terms)})
+        return self._render(messages)
+
+    def _ask(self, source: str, terms: Sequence[Pair]) -> str:
+        question = self._instruction
+        if PLACEHOLDER.search(source):
+            question += TAGS
+        if terms:
+            listed = "; ".join(f"{term.source} = {term.translation}" for term in terms)
+            question += TERMS.format(terms=listed)
+        return question + ONLY + source
+
+
+class TemplatePrompt:
+    """A Jinja template of the user's, with `source`, `pairs`, `terms` and both languages' names.
+
+    Raises:
+        OptionError: the file cannot be read, or is not a template that works.
+    """
+
+    def __init__(self, path: Path, source_language: str, target_language: str) -> None:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise OptionError(f"--prompt-template {path}: cannot be read ({error})") from error
+        environment = ImmutableSandboxedEnvironment(
+            undefined=jinja2.StrictUndefined, keep_trailing_newline=False
+        )
+        self._languages = {
+            "source_language": language_name(source_language),
+            "target_language": language_name(target_language),
+        }
+        self._path = path
+        try:
+            self._template = environment.from_string(text)
+        except jinja2.TemplateError as error:
+            raise self._failed(error) from error
+        if "source" not in self(Request("source")):
+            raise OptionError(f"--prompt-template {path}: does not use {{{{ source }}}}")
+
+    def __call__(self, request: Request) -> str:
+        """The prompt.
+
+        Raises:
+            OptionError: the template fails.
+        """
+        try:
+            return self._template.render(
+                source=request.source,
+                pairs=request.pairs,
+                terms=request.terms,
+                **self._languages,
+            )
+        except jinja2.TemplateError as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: jinja2.TemplateError) -> OptionError:
+        return OptionError(
+            f"--prompt-template {self._path}: {error.message or type(error).__name__}"
+        )
+
+
+Prompt = ChatPrompt | TemplatePrompt
+
+
+def language_name(code: str) -> str:
+    """The English name of a language, as in instructions.
+
+    Raises:
+        OptionError: no such language.
+    """
+    try:
+        name = Locale.parse(code, sep="-").english_name
+    except (UnknownLocaleError, ValueError):
+        name = None
+    if name is None:
+        raise OptionError(f"language {code!r}; expected a code such as fr, en, zh or pt-BR")
+    return name

@@ -1,0 +1,108 @@
+"""Where a paragraph may be cut: at sentence ends, in Latin and CJK scripts."""
+
+import re
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Final
+
+from templora_edge.documents.markup import PLACEHOLDER, is_balanced
+
+_CLOSING: Final = r"(?:[\s\u00a0\u202f]*»|[\"'”’)\]\}])*"
+"""Quotes and brackets that stay with the sentence they close."""
+_CJK_CLOSING: Final = r"[」』”’）】》〉\"'\)]*"
+_TAGS: Final = rf"(?:{PLACEHOLDER.pattern.replace('(', '(?:')})*"
+_LATIN_END: Final = re.compile(
+    rf"(?P<word>[^\s.!?…]*)[.!?…]+{_CLOSING}{_TAGS}{_CLOSING}(?P<space>[\s\u00a0]+)"
+    r"(?=[\"'“”‘’«(\[<—–-]*\s*(?P<next>[\w¿¡]))"
+)
+_CJK_SCRIPTS: Final = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\u3000-\u303f"
+_CJK: Final = re.compile(f"[{_CJK_SCRIPTS}]")
+_CJK_END: Final = re.compile(rf"(?:[。！？]+…*|(?<=[{_CJK_SCRIPTS}])…+){_CJK_CLOSING}{_TAGS}")
+_ABBREVIATIONS: Final = frozenset(  # French, English, German, Spanish titles and the like
+    "m mm mme mlle mr mrs ms dr st ste prof capt col gen lt sr jr vs etc cf p pp vol chap fig no "  # noqa: SIM905
+    "nos art ex av hr frl bzw sra srta".split()
+)
+_CLAUSE_END: Final = re.compile(rf"[;:,，、；：—–]+{_CLOSING}\s*")
+_WORD_END: Final = re.compile(r"\s+")
+_ANYWHERE: Final = re.compile(r"(?<=.)(?=.)", re.DOTALL)
+
+
+def sentences(text: str) -> list[str]:
+    """``text`` cut after each sentence; the pieces, spaces between them included, make it up."""
+    return list(_cut(text, _sentence_ends(text)))
+
+
+def split(paragraph: str, fits: Callable[[str], bool]) -> list[str]:
+    """``paragraph`` in as few pieces as the model can take, cut at sentence ends where possible.
+
+    A sentence that does not fit by itself is cut at clauses, then between words, then anywhere;
+    never inside a placeholder, and inside a span only where nothing else is left.
+
+    Args:
+        fits: whether the model can take a piece.
+    """
+    if fits(paragraph):
+        return [paragraph]
+    pieces = [paragraph]
+    softly = (_sentence_ends, _ends(_CLAUSE_END), _ends(_WORD_END))
+    for ends, whole_spans in (
+        *((ends, True) for ends in softly),
+        *((ends, False) for ends in (*softly, _ends(_ANYWHERE))),
+    ):
+        if all(fits(piece) for piece in pieces):
+            break
+        finer: list[str] = []
+        for piece in pieces:
+            if fits(piece):
+                finer.append(piece)
+            else:
+                finer += _cut(piece, _allowed(piece, ends(piece), whole_spans=whole_spans))
+        pieces = _packed(finer, fits)
+    return pieces
+
+
+def join(pieces: list[str]) -> str:
+    """Translations of the pieces of a paragraph as one; CJK text takes no space between them."""
+    joined = ""
+    for piece in (piece.strip() for piece in pieces):
+        tight = not joined or bool(_CJK.match(joined[-1])) or not piece
+        joined += piece if tight else f" {piece}"
+    return joined
+
+
+def _packed(pieces: list[str], fits: Callable[[str], bool]) -> list[str]:
+    """Neighbours put together as long as they fit."""
+    packed: list[str] = []
+    for piece in pieces:
+        if packed and fits(packed[-1] + piece):
+            packed[-1] += piece
+        else:
+            packed.append(piece)
+    return packed
+
+
+def _cut(text: str, ends: list[int]) -> Iterator[str]:
+    for begin, end in pairwise([0, *ends, len(text)]):
+        if end > begin:
+            yield text[begin:end]
+
+
+def _sentence_ends(text: str) -> list[int]:
+    ends = [match.end() for match in _CJK_END.finditer(text)]
+    for match in _LATIN_END.finditer(text):
+        word = re.split(r"['’(«“\"\[]", match["word"])[-1].lower()
+        initial = len(word) == 1 and word.isalpha() and match["word"][-1:].isupper()
+        if not (initial or word in _ABBREVIATIONS or match["next"].islower()):
+            ends.append(match.end())
+    return sorted(ends)
+
+
+def _ends(pattern: re.Pattern[str]) -> Callable[[str], list[int]]:
+    return lambda text: [match.end() for match in pattern.finditer(text)]
+
+
+def _allowed(text: str, ends: list[int], *, whole_spans: bool) -> list[int]:
+    """Those of ``ends`` that cut no placeholder, and no span if they are to stay whole."""
+    inside = {i for m in PLACEHOLDER.finditer(text) for i in range(m.start() + 1, m.end())}
+    free = [end for end in ends if end not in inside]
+    return [end for end in free if is_balanced(text[:end])] if whole_spans else free

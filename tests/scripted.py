@@ -1,0 +1,112 @@
+"""An engine that answers by rule, a trainer that remembers: everything around a model, without one.
+
+Tokens are characters; 0 ends an answer.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from templora_edge.config import SamplingOptions
+from templora_edge.protocols import Update
+from templora_edge.translation.pairs import PairLoop, PairOptions
+from templora_edge.translation.prompt import TemplatePrompt
+
+END = 0
+TEMPLATE = (
+    "{% for pair in pairs %}{{ pair.source }} => {{ pair.translation }}\n{% endfor %}"
+    "{{ source }} => "
+)
+Rule = Callable[[str, int], str]
+"""Source and number of the attempt, from 0 -> answer."""
+
+
+class ScriptedEngine:
+    """`PairEngine` and `Tokenizer`."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.cache: list[int] = []
+        self.prompts: list[str] = []
+        self.swaps = 0
+        self._attempts: dict[str, int] = {}
+        self._answer: list[int] | None = None
+
+    @property
+    def n_past(self) -> int:
+        return len(self.cache)
+
+    def decode(self, tokens: Sequence[int]) -> None:
+        self.cache.extend(tokens)
+
+    def use_sampling(self, options: SamplingOptions) -> None:
+        self._answer = None
+
+    def sample(self) -> int:
+        if self._answer is None:
+            prompt = "".join(map(chr, self.cache))
+            self.prompts.append(prompt)
+            source = prompt.rpartition("\n")[2].removesuffix(" => ")
+            attempt = self._attempts.get(source, 0)
+            self._attempts[source] = attempt + 1
+            self._answer = [*map(ord, self.rule(source, attempt)), END]
+        return self._answer.pop(0)
+
+    def is_end(self, token: int) -> bool:
+        return token == END
+
+    def clear(self) -> None:
+        self.cache.clear()
+
+    def truncate(self, n_tokens: int) -> None:
+        del self.cache[n_tokens:]
+
+    def shift(self, keep: int, discard: int) -> None:
+        raise NotImplementedError
+
+    def score(self, pending: Sequence[int], tokens: Sequence[int]) -> list[float]:
+        raise NotImplementedError
+
+    def swap(self, adapter: Path | None) -> None:
+        self.swaps += 1
+
+    def tokenize(
+        self, text: str, *, add_special: bool = True, parse_special: bool = False
+    ) -> list[int]:
+        return list(map(ord, text))
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        return "".join(map(chr, tokens))
+
+
+class ScriptedTrainer:
+    """`DurableTrainer`: its state is what it was trained on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.trained: list[tuple[str, str]] = []
+
+    def train(self, prefix: Sequence[int], block: Sequence[int]) -> Update:
+        self.trained.append(("".join(map(chr, prefix)), "".join(map(chr, block))))
+        return Update(1.0, None)
+
+    def export(self) -> Path:
+        path = self.folder / "adapter"
+        path.touch()
+        return path
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(self.trained))
+
+    def load(self, path: Path) -> None:
+        self.trained = [(prefix, block) for prefix, block in json.loads(path.read_text())]
+
+
+def make_loop(
+    engine: ScriptedEngine, trainer: ScriptedTrainer | None, folder: Path, **lengths: int
+) -> PairLoop:
+    template = folder / "template.jinja"
+    template.write_text(TEMPLATE)
+    options = {"n_ctx": 2000, "block_len": 60, "prefix_len": 200, "train_prefix_len": 400}
+    prompt = TemplatePrompt(template, "fr", "en")
+    return PairLoop(engine, engine, trainer, prompt, PairOptions(**options | lengths))

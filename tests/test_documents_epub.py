@@ -1,0 +1,754 @@
+"""EPUB in and out: what is found in it, what comes back, and what is refused."""
+
+import re
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lxml import etree
+
+from templora_edge.documents import epub
+from templora_edge.documents.epub import EpubDocument
+from templora_edge.documents.markup import PLACEHOLDER, is_kept, without_spans
+from templora_edge.errors import DocumentError
+
+XHTML = "http://www.w3.org/1999/xhtml"
+TYPE = "application/epub+zip"
+CONTAINER = """<?xml version="1.0"?>
+<container version="1.0" xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>
+<rootfile full-path="OEBPS/book.opf" media-type="application/oebps-package+xml"/>
+</rootfiles></container>
+"""
+NAV = f"""<?xml version="1.0" encoding="UTF-8"?>
+<html xmlns="{XHTML}" xmlns:epub="http://www.idpf.org/2007/ops" lang="fr">
+<head><title>Table</title></head><body>
+<nav epub:type="toc"><h1>Table</h1><ol><li><a href="c1.xhtml">Premier <i>chapitre</i></a>
+<ol><li><a href="c1.xhtml#n1">Une note</a></li></ol></li></ol></nav>
+<nav epub:type="page-list" hidden=""><ol><li><a href="c1.xhtml#p1">xii</a></li></ol></nav>
+</body></html>
+"""
+NCX = """<?xml version="1.0" encoding="UTF-8"?>
+<ncx xmlns="http://www.daisy.org/z3986/2005/ncx/" version="2005-1" xml:lang="fr">
+<head><meta name="dtb:uid" content="urn:uuid:1b4e28ba-2fa1-11d2-883f-0016d3cca427"/></head>
+<docTitle><text>Le livre</text></docTitle><docAuthor><text>Une Autrice</text></docAuthor>
+<navMap><navPoint id="n1" playOrder="1"><navLabel><text>Premier chapitre</text></navLabel>
+<content src="c1.xhtml"/></navPoint></navMap>
+<pageList><navLabel><text>Pages</text></navLabel><pageTarget id="pt" type="front" playOrder="2">
+<navLabel><text>xii</text></navLabel><content src="c1.xhtml#p1"/></pageTarget></pageList></ncx>
+"""
+NASTY = f"""<?xml version="1.0" encoding="UTF-8" standalone="no"?>
+<?xml-stylesheet type="text/css" href="style.css"?>
+<!-- before <html> -->
+<!DOCTYPE html>
+<html xmlns="{XHTML}" xmlns:epub="http://www.idpf.org/2007/ops"
+      xmlns:m="http://www.w3.org/1998/Math/MathML" lang="fr" xml:lang="fr">
+<head><title>Premier chapitre</title><link rel="stylesheet" type="text/css" href="style.css" />
+<style type="text/css"><![CDATA[ p > b {{ color: red }} ]]></style></head>
+<body epub:type="bodymatter" class="a  b">
+<!-- a comment with <b>markup</b> & more -->
+<section id="s1"><h1 class="titre"><a id="top"></a>Premier <em>chapitre</em></h1>
+<p>  Un mot<a epub:type="noteref" href="#n1" id="r1"><sup>1</sup></a>, <i lang="la">nota
+   bene</i>, et <span class="c1">de</span><span class="c1">ux</span>.<br />
+   Fin&#160;: <code>x&lt;1</code> &lt;1/&gt;. </p>
+<div>Hors bloc <b>gras</b><p>dedans <span epub:type="pagebreak" id="p1" title="12"/>encore</p>
+après <ul><li>point un</li><li>point deux<ol><li>sous-point</li></ol> suite</li></ul></div>
+<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"
+     viewBox="0 0 1 1"><title>dessin</title><use xlink:href="#s"/><path id="s" d=""/></svg>
+<p>La somme <m:math><m:mi>x</m:mi></m:math> vaut <img src="i.png" alt="i"/> trois.</p>
+<table><caption>Légende</caption><tr><th>Tête</th><td><p>Case <q>une</q></p></td></tr></table>
+<dl><dt>terme</dt><dd>définition</dd></dl>
+<pre>Texte   tel
+ quel</pre><p translate="no">Nom propre</p>
+<p><ruby>漢<rp>(</rp><rt>かん</rt><rp>)</rp></ruby>と<ruby>字<rt>じ</rt></ruby></p>
+<blockquote><p><i>Tout en italique</i></p></blockquote><hr/>
+<figure><img src="i.png" alt=""/><figcaption>Une image</figcaption></figure></section>
+<aside epub:type="footnote" id="n1"><p><a href="#r1">1</a> Une note.</p></aside>
+<script>if (a &lt; b) {{ "texte" }}</script><?pi fin?>
+</body>
+</html>
+<!-- after -->
+"""
+PARAGRAPHS = [
+    "Premier <1>chapitre</1>",
+    "Un mot<1/>, <2>nota bene</2>, et <3>deux</3>.<4/> Fin\xa0: <5/> <6/>.",
+    "Hors bloc <1>gras</1>", "dedans <1/>encore", "après", "point un", "point deux", "sous-point",
+    "suite", "La somme <1/> vaut <2/> trois.", "Légende", "Tête", "Case <1>une</1>", "terme",
+    "définition", "<1>漢</1>と<2>字</2>", "Tout en italique", "Une image", "Une note.",
+]  # fmt: skip
+LABELS = ["Table", "Premier <1>chapitre</1>", "Une note", "Le livre", "Premier chapitre", "Pages"]
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63f8cfc0"
+    "000003010100c9fe92ef0000000049454e44ae426082"
+)
+
+
+def chapter(body: str, head: str = "<title>T</title>") -> str:
+    return f'<html xmlns="{XHTML}" lang="fr"><head>{head}</head><body>{body}</body></html>'
+
+
+def package(chapters: list[str], *, version: str = "3.0") -> str:
+    media = {".xhtml": "application/xhtml+xml", ".svg": "image/svg+xml"}
+    items = [
+        f'<item id="{name[:-6]}" href="{name.replace("é", "%C3%A9")}" '
+        f'media-type="{media[Path(name).suffix]}"/>'
+        for name in chapters
+    ]
+    nav = '<item id="nav" href="nav.xhtml" media-type="application/xhtml+xml" properties="nav"/>'
+    modified = '<meta property="dcterms:modified">2024-01-01T00:00:00Z</meta>'
+    is_3 = version == "3.0"
+    return f"""<?xml version="1.0" encoding="UTF-8"?>
+<package xmlns="http://www.idpf.org/2007/opf" version="{version}" unique-identifier="uid">
+<metadata xmlns:dc="http://purl.org/dc/elements/1.1/">
+<dc:identifier id="uid">urn:uuid:1b4e28ba-2fa1-11d2-883f-0016d3cca427</dc:identifier>
+<dc:title>Le livre</dc:title><dc:language>fr</dc:language><dc:language>la</dc:language>
+{modified if is_3 else ""}</metadata>
+<manifest>{"".join(items)}{nav if is_3 else ""}
+<item id="ncx" href="toc.ncx" media-type="application/x-dtbncx+xml"/>
+<item id="i" href="i.png" media-type="image/png"/><item id="css" href="style.css"
+media-type="text/css"/></manifest>
+<spine toc="ncx">{"".join(f'<itemref idref="{n[:-6]}" linear="yes"/>' for n in chapters)}</spine>
+</package>
+"""
+
+
+def members(**chapters: str | bytes) -> dict[str, str | bytes]:
+    """Of an EPUB 3 with the files ``c1`` to `cN`."""
+    texts = {f"OEBPS/{name}.xhtml": text for name, text in chapters.items()}
+    return {
+        "mimetype": TYPE,
+        "META-INF/container.xml": CONTAINER,
+        "OEBPS/book.opf": package([f"{name}.xhtml" for name in chapters]),
+        **texts,
+        "OEBPS/nav.xhtml": NAV,
+        "OEBPS/toc.ncx": NCX,
+        "OEBPS/style.css": "p { margin: 0 }",
+        "OEBPS/i.png": PNG,
+    }
+
+
+def pack(path: Path, files: Mapping[str, str | bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            stored = name == "mimetype" or name.endswith(".png")
+            kind = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
+            archive.writestr(name, data, kind)
+    return path
+
+
+def opened(tmp_path: Path, body: str) -> EpubDocument:
+    """A book of one chapter, without paragraphs elsewhere."""
+    files = members(c1=body if "<html" in body or "<h:html" in body else chapter(body))
+    files["OEBPS/nav.xhtml"] = chapter("<nav/>")
+    del files["OEBPS/toc.ncx"]
+    return EpubDocument(pack(tmp_path / "in.epub", files))
+
+
+def written(document: EpubDocument, path: Path, texts: list[str], **how: bool) -> dict[str, bytes]:
+    document.write(path, texts, language="en", **how)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def body_of(files: Mapping[str, bytes], name: str = "OEBPS/c1.xhtml") -> str:
+    found = re.search("<body[^>]*>(.*)</body>", files[name].decode(), re.DOTALL)
+    assert found
+    return found.group(1)
+
+
+def translated(tmp_path: Path, body: str, *texts: str, bilingual: bool = False) -> str:
+    document = opened(tmp_path, body)
+    files = written(document, tmp_path / "out.epub", list(texts), bilingual=bilingual)
+    return body_of(files)
+
+
+def swapcase(text: str) -> str:
+    """A translation that keeps all placeholders."""
+    return "".join(
+        part if PLACEHOLDER.fullmatch(part) else part.swapcase()
+        for part in re.split(r"(</?[1-9]\d*/?>)", text)
+    )
+
+
+def canonical(text: str | bytes) -> bytes:
+    """What an XML file says, but for the language of its root."""
+    data = text if isinstance(text, bytes) else text.encode()
+    root = etree.fromstring(data, etree.XMLParser(resolve_entities=False))
+    for tag in ("lang", "{http://www.w3.org/XML/1998/namespace}lang"):
+        root.attrib.pop(tag, "")
+    return etree.tostring(root.getroottree(), method="c14n", with_comments=True)
+
+
+def test_paragraphs_of_a_book(tmp_path: Path) -> None:
+    document = EpubDocument(pack(tmp_path / "a.epub", members(c1=NASTY)))
+    assert document.paragraphs == PARAGRAPHS + LABELS
+
+
+def test_identity_gives_the_book_back(tmp_path: Path) -> None:
+    files = members(c1=NASTY, c2=chapter("<p>Deux</p>"), cover=chapter('<img src="i.png"/>'))
+    source = pack(tmp_path / "a.epub", files)
+    document = EpubDocument(source)
+    out = written(document, tmp_path / "b.epub", list(document.paragraphs))
+    assert list(out) == list(files)
+    rewritten = {"OEBPS/book.opf", "OEBPS/c1.xhtml", "OEBPS/c2.xhtml"}
+    rewritten |= {"OEBPS/nav.xhtml", "OEBPS/toc.ncx"}
+    for name, data in files.items():
+        original = data if isinstance(data, bytes) else data.encode()
+        if name not in rewritten:
+            assert out[name] == original
+        elif name == "OEBPS/book.opf":
+            expected = original.replace(b">fr</dc:language>", b">en</dc:language>")
+            assert canonical(out[name]) == canonical(expected)
+        else:
+            assert out[name] != original
+            assert canonical(out[name]) == canonical(original)
+    assert out["OEBPS/c1.xhtml"].startswith(NASTY[: NASTY.index("<html xmlns")].encode())
+    assert out["OEBPS/c1.xhtml"].endswith(b"</html><!-- after -->\n")
+    assert b"<![CDATA[ p > b" in out["OEBPS/c1.xhtml"]
+    with zipfile.ZipFile(source) as before, zipfile.ZipFile(tmp_path / "b.epub") as after:
+        assert after.infolist()[0].filename == "mimetype"
+        for one, other in zip(before.infolist(), after.infolist(), strict=True):
+            assert other.compress_type == one.compress_type
+            assert other.date_time == one.date_time
+            assert not other.extra
+
+
+def test_files_without_a_change_are_the_same_bytes(tmp_path: Path) -> None:
+    crooked = "<html  lang = 'en'><body ><p >Un &nbsp; deux<br  /></p><p>Trois</p></body ></html >"
+    document = opened(tmp_path, crooked)
+    assert document.paragraphs == ["Un \xa0 deux", "Trois"]
+    assert written(document, tmp_path / "b.epub", list(document.paragraphs))["OEBPS/c1.xhtml"] == (
+        crooked.encode()
+    )
+    out = written(document, tmp_path / "b.epub", ["Un \xa0 deux", "Three"])["OEBPS/c1.xhtml"]
+    assert out.decode() == (
+        '<html lang="en"><body><p>Un \xa0 deux<br/></p><p>Three</p></body></html>'
+    )
+
+
+def test_the_mimetype_moves_to_its_place(tmp_path: Path) -> None:
+    files = members(c1=chapter("<p>Un</p>"))
+    with zipfile.ZipFile(tmp_path / "a.epub", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in [*list(files)[1:], "mimetype"]:
+            archive.writestr(name, files[name])
+    document = EpubDocument(tmp_path / "a.epub")
+    assert list(written(document, tmp_path / "b.epub", list(document.paragraphs))) == list(files)
+    head = (tmp_path / "b.epub").read_bytes()[30:58]  # where magic numbers are looked for
+    assert head == b"mimetype" + TYPE.encode()
+
+
+def test_write_again_and_without_the_source(tmp_path: Path) -> None:
+    source = pack(tmp_path / "a.epub", members(c1=NASTY))
+    document = EpubDocument(source)
+    texts = [swapcase(text) for text in document.paragraphs]
+    first = written(document, tmp_path / "b.epub", texts)
+    source.write_bytes(b"another")
+    source.unlink()
+    assert written(document, tmp_path / "b.epub", texts) == first
+    assert EpubDocument(tmp_path / "b.epub").paragraphs == texts
+
+
+def test_languages(tmp_path: Path) -> None:
+    body = (
+        f'<html xmlns="{XHTML}" xml:lang="fr-FR"><body lang="fr"><p lang="la">a</p></body></html>'
+    )
+    files = members(c1=body, c2=f'<html xmlns="{XHTML}"><body><p>b</p></body></html>')
+    document = EpubDocument(pack(tmp_path / "a.epub", files))
+    out = written(document, tmp_path / "b.epub", list(document.paragraphs))
+    assert out["OEBPS/c1.xhtml"].decode() == body.replace("fr-FR", "en").replace('"fr"', '"en"')
+    assert out["OEBPS/c2.xhtml"] == bytes(str(files["OEBPS/c2.xhtml"]), "ascii")
+    assert b'xml:lang="en"' in out["OEBPS/toc.ncx"]
+    languages = re.findall("<dc:language>(.*?)<", out["OEBPS/book.opf"].decode())
+    assert languages == ["en", "la"]
+
+
+def test_each_file_once_in_the_order_of_the_spine(tmp_path: Path) -> None:
+    texts = {name: chapter(f"<p>file {name}</p>") for name in ("c1", "c2", "popup")}
+    files = members(**texts)
+    opf = str(files["OEBPS/book.opf"])
+    spine = (
+        '<itemref idref="c2"/><itemref idref="nav" linear="no"/><itemref idref="gone"/>'
+        '<itemref idref="c1" linear="no"/><itemref idref="c2"/>'
+    )
+    opf = opf.replace("application/x-dtbncx+xml", "text/xml")  # the spine names it all the same
+    files["OEBPS/book.opf"] = re.sub("(?<=<spine toc=.ncx.>).*(?=</spine>)", spine, opf)
+    found = EpubDocument(pack(tmp_path / "a.epub", files)).paragraphs
+    assert found == ["file c2", *LABELS[:3], "file c1", "file popup", *LABELS[3:]]
+
+
+def test_names_of_files_are_urls(tmp_path: Path) -> None:
+    files = members(**{"premier é": chapter("<p>Accent</p>")})
+    document = EpubDocument(pack(tmp_path / "a.epub", files))
+    assert document.paragraphs[0] == "Accent"
+    assert list(written(document, tmp_path / "b.epub", list(document.paragraphs))) == list(files)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("<p>a <b>b <i>c</i></b></p>", ["a <1>b <2>c</2></1>"]),
+        ("<p><b><i>ab</i></b></p>", ["ab"]),  # the document's own affair
+        ("<p> <b> <a id='x'/>ab <br/></b>&#x3000;</p>", ["ab"]),
+        ("<p><i>a</i><i>b</i></p>", ["ab"]),
+        ("<p>x<i><b>a</b></i><i><b>b</b></i></p>", ["x<1><2>ab</2></1>"]),
+        ("<p>x<i>a</i> <i>b</i><i class='c'>c</i></p>", ["x<1>a</1> <2>b</2><3>c</3>"]),
+        ("<p>a<br/><img src='i.png'/>b</p>", ["a<1/>b"]),
+        ("<p>a<!-- c --><?pi x?>b</p>", ["a<1/>b"]),
+        ("<p>a<span> <img src='i.png'/></span>b</p>", ["a<1/>b"]),
+        ("<p>a<a href='#n'>[3]</a> b<sup>e</sup></p>", ["a<1/> b<2>e</2>"]),
+        ("<p>en <i>1984</i> non</p>", ["en <1>1984</1> non"]),
+        ("<p><code>ls</code> va <code>x</code><br/></p>", ["<1/> va <2/>"]),
+        ("<p>a <span translate='no'>b</span>c</p>", ["a <1/>c"]),
+        ("<p>co\xadu\xadpé \n\t là</p>", ["coupé là"]),
+        ("<p>&lt;1&gt;a&lt;/1&gt; &lt;b&gt;</p>", ["<1/>a<2/> <b>"]),
+        ("<p>12</p><p>* * *</p><p/><td>…</td>", []),
+        ("<a href='x'><p>a</p> b</a> c", ["a", "b", "c"]),
+        ("<div translate='no'><p>a</p></div><pre>b</pre><p>c</p>", ["c"]),
+        ("<p>a<span role='doc-pagebreak'>xii</span>b</p>", ["a<1/>b"]),
+        ("<div epub:type='pagebreak'>xii</div><p role='doc-pagebreak'>v</p>", []),
+        ("a<br/>b<br/>\n<br/> c <br/>d<i>e<br/><br/>f</i>", ["a<1/>b", "c <1/>d<2>e<3/>f</2>"]),
+        ("<p>a<object><p>b</p></object>c</p>", ["a<1/>c"]),
+        ("<p><ruby>漢字<rt>かんじ</rt></ruby></p>", ["漢字"]),
+        ("<p>x<ruby>漢<rt>かん</rt></ruby><ruby>字<rt>じ</rt></ruby></p>", ["x<1>漢字</1>"]),
+        ("<p>x<ruby><img src='i.png'/><rt>かん</rt></ruby>y</p>", ["x<1/>y"]),
+        ("<details><summary>a</summary>b</details>", ["a", "b"]),
+        ("<p xmlns=''>a</p><x:p xmlns:x='http://www.w3.org/1999/xhtml'>b</x:p>", ["a", "b"]),
+    ],
+)
+def test_paragraphs(body: str, expected: list[str], tmp_path: Path) -> None:
+    assert opened(tmp_path, body + "<p>end</p>").paragraphs == [*expected, "end"]
+
+
+@pytest.mark.parametrize(
+    ("body", "translation", "expected"),
+    [
+        ("<p>a <b>b</b><i>c</i></p>", "C <2>d</2> <1>e</1>", "<p>C <i>d</i> <b>e</b></p>"),
+        ("<p>a <b>b <i>c</i></b></p>", "<2>C <1>D</1></2>", "<p><i>C <b>D</b></i></p>"),
+        ("<p> <b> a<br/>b </b>\n</p>", "C<1/>", "<p> <b> C<br/> </b>\n</p>"),
+        ("<p><a id='x'/>a<img/></p>", "B & <C>", '<p><a id="x"></a>B &amp; &lt;C&gt;<img/></p>'),
+        ("<p>x<i>a</i><i>b</i></p>", "Y<1>c</1>", "<p>Y<i>c</i></p>"),
+        ("<p>&lt;1&gt;a</p>", "B<1/>", "<p>B&lt;1&gt;</p>"),
+        ("<p>a\n   b</p>", "C", "<p>C</p>"),
+        ("<p>a</p>", "b\x00\x0b\ufffec", "<p>bc</p>"),
+        # a target of links stays where its element is gone
+        ("<p>a <a id='x' href='#y'>b</a></p>", "C", '<p><span id="x"></span>C</p>'),
+        ("<p>a <a name='x'>b</a><br/></p>", "C", '<p><span id="x"></span>C<br/></p>'),
+        ("<p>x<ruby>漢<rt>か</rt></ruby></p>", "Y<1>漢</1>", "<p>Y<ruby>漢<rt>か</rt></ruby></p>"),
+        ("<p>x<ruby>漢<rt>か</rt></ruby></p>", "Y<1>kanji</1>", "<p>Ykanji</p>"),
+        ("<p><ruby id='r'>漢<rt>か</rt></ruby></p>", "K", '<p><span id="r"></span>K</p>'),
+        ("<div>a<p/>b</div>", "C", "<div>C<p></p>D</div>"),
+    ],
+)
+def test_translations(body: str, translation: str, expected: str, tmp_path: Path) -> None:
+    texts = [translation, "D"][: len(opened(tmp_path, body).paragraphs)]
+    assert translated(tmp_path, body, *texts) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "translation", "expected"),
+    [
+        ("<p>a</p>", "B", "<p>a<br/>B</p>"),
+        ("<li><a href='#x'>a</a></li>", "B", '<li><a href="#x">a<br/>B</a></li>'),
+        (
+            "<p>a <b id='i'>b</b><a id='x'/><a href='#n' id='r'>1</a><img src='i.png' id='m'/> c "
+            "<i/>.</p>",
+            "D<2/> <1>e</1> F.",
+            '<p>a <b id="i">b</b><a id="x"></a><a href="#n" id="r">1</a><img src="i.png" id="m"/> '
+            'c <i></i>.<br/>D<a href="#n">1</a><img src="i.png"/> <b>e</b> F.</p>',
+        ),
+        (
+            "<p>x<ruby>漢<rt>か</rt></ruby></p>",
+            "Y<1>kanji</1>",
+            "<p>x<ruby>漢<rt>か</rt></ruby><br/>Ykanji</p>",
+        ),
+        ("<p>a <b id='x'>b</b> </p>", "C", '<p>a <b id="x">b</b><br/>C </p>'),
+    ],
+)
+def test_bilingual(body: str, translation: str, expected: str, tmp_path: Path) -> None:
+    translation = translation.replace("F.", "F <3/>.") if "<3/>" in body else translation
+    assert translated(tmp_path, body, translation, bilingual=True) == expected
+
+
+def test_another_prefix(tmp_path: Path) -> None:
+    html = f'<h:html xmlns:h="{XHTML}"><h:body><h:p>a <h:b id="x">b</h:b></h:p></h:body></h:html>'
+    document = opened(tmp_path, html)
+    assert document.paragraphs == ["a <1>b</1>"]
+    out = written(document, tmp_path / "b.epub", ["C"])["OEBPS/c1.xhtml"].decode()
+    assert out == html.replace('a <h:b id="x">b</h:b>', '<h:span id="x"></h:span>C')
+
+
+def test_bilingual_tables_of_contents(tmp_path: Path) -> None:
+    document = EpubDocument(pack(tmp_path / "a.epub", members(c1=NASTY)))
+    texts = [swapcase(text) for text in document.paragraphs]
+    out = written(document, tmp_path / "b.epub", texts, bilingual=True)
+    assert "<text>Le livre / lE LIVRE</text>" in out["OEBPS/toc.ncx"].decode()
+    link = '<a href="c1.xhtml">Premier <i>chapitre</i><br/>pREMIER <i>CHAPITRE</i></a>'
+    assert link in out["OEBPS/nav.xhtml"].decode()
+    identifiers = re.findall(r'\bid="(.*?)"', out["OEBPS/c1.xhtml"].decode())
+    assert sorted(identifiers) == sorted(re.findall(r'\bid="(.*?)"', NASTY))
+
+
+# classes are all different, so that no two neighbours look the same
+words = st.text("ab é&<>漢\"'", max_size=6)
+pieces = st.recursive(
+    words.map(lambda text: text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
+    | st.sampled_from(
+        ["<br/>", '<img src="i.png"/>', '<a id="N"></a>', "<!--c-->", "<code>a</code>"]
+    ),
+    lambda inner: st.tuples(
+        st.sampled_from(["b", "i", "a", "span", "p", "div", "sup"]), st.lists(inner, max_size=4)
+    ).map(lambda made: f'<{made[0]} class="N">{"".join(made[1])}</{made[0]}>'),
+    max_leaves=12,
+)
+
+
+TAGS = (
+    "<p>", "</p>", "<b>", "</b>", "<a id=x/>", "</a>", "<br>", "</br>", "<div/>", "</div>",
+    "<table>", "</table>", "<td>", "<ul>", "<li>", "</li>", "<svg>", "</svg>", "<ruby>",
+    "<html>", "</html>", "<body>", "</body>", "&", "<", "<!-- -- -->", "</q>", "<q a=''b>",
+)  # fmt: skip
+
+
+def numbered(text: str) -> str:
+    counter = iter(range(10**6))
+    return re.sub(r'"N"', lambda _: f'"n{next(counter)}"', text)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(pieces, max_size=5))
+def test_all_text_is_translated_and_nothing_else_changes(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[str]
+) -> None:
+    tmp_path = tmp_path_factory.mktemp("book")
+    source = numbered(chapter("".join(parts).replace("  ", " ") + "<p>fin</p>"))
+    document = opened(tmp_path, source)
+    for text in document.paragraphs:
+        assert text == text.strip()
+        assert is_kept(text, swapcase(text))
+    out = written(document, tmp_path / "b.epub", [swapcase(text) for text in document.paragraphs])
+    root = etree.fromstring(source)
+    for element in root.iter():
+        element.tail = (element.tail or "").swapcase()
+        if isinstance(element.tag, str) and element.tag != f"{{{XHTML}}}code":
+            element.text = (element.text or "").swapcase()
+    title = root.find("{*}head/{*}title")
+    assert title is not None
+    title.text = "T"
+    expected = re.sub(rb"[ ]+", b" ", canonical(etree.tostring(root)))
+    assert re.sub(rb"[ ]+", b" ", canonical(out["OEBPS/c1.xhtml"])) == expected
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(pieces, max_size=5))
+def test_without_spans_singles_and_targets_stay(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[str]
+) -> None:
+    tmp_path = tmp_path_factory.mktemp("book")
+    source = numbered(chapter("".join(parts) + "<p>fin</p>")).replace("class=", "id=")
+    document = opened(tmp_path, source)
+    texts = [without_spans(text, text) for text in document.paragraphs]
+    out = written(document, tmp_path / "b.epub", texts)["OEBPS/c1.xhtml"].decode()
+    assert sorted(re.findall('id="(.*?)"', out)) == sorted(re.findall('id="(.*?)"', source))
+    for single in ("<br/>", "<img", "<!--c-->", "<code>"):
+        assert out.count(single) == source.count(single)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("<p>a&nbsp;b &mdash; &eacute;&hellip; &LT;</p>", ["a\xa0b — é… <"]),
+        ("<p>R & D &unknown; a < b <3 &amp; &#233;</p>", ["R & D &unknown; a < b <3 & é"]),
+        (
+            "<p>Moi <moi@example.org>, <http://x.org/></p>",
+            ["Moi <moi@example.org>, <http://x.org/>"],
+        ),
+        ("<p>a<b>b<i>c</b>d</i></p><p>e</p>", ["a<1>b<2>c</2></1>d", "e"]),
+        ("<p>a</div></div></div></p><p>b</p>", ["a", "b"]),
+        ("<p>a<br>b</p><p>c<img src='i.png'>d", ["a<1/>b", "c<1/>d"]),
+        ("<ul><li>a<li>b</ul><p>c<p>d", ["a", "b", "c", "d"]),
+        ("<p class=x hidden>a</p><p a='1' a='2'>b</p>", ["a", "b"]),
+        ("<p epub:type='x'>a</p><p class='x''>b</p>", ["a", "b"]),
+        ("<p>a\x0bb\x01</p>", ["ab"]),
+        ("<p>a ]]> b</p><!-- a -- b ---><p>c</p>", ["a ]]> b", "c"]),
+        ("<script src='x'/><p>a <a id='x'/>b<br></p><p>c</p>", ["a <1/>b", "c"]),
+        ("<p>a <![CDATA[b < c]]><br></p>", ["a b < c"]),
+        ("<p>a</p></body></html><p>b</p>", ["a", "b"]),
+        ("<p>a<br>" * 300, ["a"] * 300),
+    ],
+)
+def test_broken_markup_loses_nothing(body: str, expected: list[str], tmp_path: Path) -> None:
+    document = opened(tmp_path, body)
+    assert document.paragraphs == expected
+    document.write(tmp_path / "b.epub", [swapcase(text) for text in expected], language="en")
+    with zipfile.ZipFile(tmp_path / "b.epub") as archive:
+        etree.fromstring(archive.read("OEBPS/c1.xhtml"), etree.XMLParser(recover="epub:" in body))
+    assert EpubDocument(tmp_path / "b.epub").paragraphs == [swapcase(text) for text in expected]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from(TAGS), max_size=12), st.randoms(use_true_random=False))
+def test_no_word_is_lost_however_broken(
+    tmp_path_factory: pytest.TempPathFactory, tags: list[str], random: Random
+) -> None:
+    tmp_path = tmp_path_factory.mktemp("book")
+    tokens = [*tags, *(f" word{n}. " for n in range(6))]
+    random.shuffle(tokens)
+    document = EpubDocument(pack(tmp_path / "a.epub", members(c1=chapter("".join(tokens)))))
+    out = written(document, tmp_path / "b.epub", [swapcase(text) for text in document.paragraphs])
+    found = re.findall(r"word\d", out["OEBPS/c1.xhtml"].decode().lower())
+    assert sorted(found) == [f"word{n}" for n in range(6)]
+
+
+def test_broken_markup_keeps_svg_and_scripts(tmp_path: Path) -> None:
+    svg = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><linearGradient id="g"/></svg>'
+    script = "<script><![CDATA[ a < b && c ]]></script>"
+    out = translated(tmp_path, f"{svg}{script}<p>a<br>", "b")
+    assert 'viewBox="0 0 9 9"' in out
+    assert "<linearGradient " in out
+    assert "<script> a &lt; b &amp;&amp; c </script><p>b<br/></p>" in out
+
+
+@pytest.mark.parametrize(
+    ("encoding", "declared", "word"),
+    [
+        ("utf-8", "", "où 漢"),
+        ("utf-8-sig", "utf-8", "où 漢"),
+        ("utf-16", "utf-16", "où 漢"),
+        ("iso-8859-1", "ISO-8859-1", "où"),
+        ("windows-1252", "windows-1252", "où “œ”"),
+        ("utf-8", "utf-16", "où"),  # .NET's string writers
+    ],
+)
+def test_encodings(encoding: str, declared: str, word: str, tmp_path: Path) -> None:
+    head = f'<?xml version="1.0" encoding="{declared}"?>\r\n' if declared else "\r\n"
+    text = f'{head}<html lang="fr"><body><p>{word}</p>\r\n</body></html>\r\n'
+    files = members(c1=text.encode(encoding))
+    document = EpubDocument(pack(tmp_path / "in.epub", files))
+    assert document.paragraphs[0] == word
+    texts = [word + " Ω", *document.paragraphs[1:]]
+    out = written(document, tmp_path / "b.epub", texts)["OEBPS/c1.xhtml"]
+    omega = "Ω" if encoding.startswith("utf") else "&#937;"
+    expected = text.replace(word, f"{word} {omega}").replace('"fr"', '"en"')
+    assert out == expected.encode(encoding)
+
+
+def test_bytes_that_are_not_utf_8(tmp_path: Path) -> None:
+    files = members(c1=chapter("<p>déjà</p><p>d@j@ \x93a\x94</p>").encode())
+    data = files["OEBPS/c1.xhtml"]
+    assert isinstance(data, bytes)
+    data = data.replace(b"d@j@", b"d\xe9j\xe0").replace("\x93".encode(), b"\x93")
+    files["OEBPS/c1.xhtml"] = data.replace("\x94".encode(), b"\x94")
+    document = EpubDocument(pack(tmp_path / "a.epub", files))
+    assert document.paragraphs[:2] == ["déjà", "déjà “a”"]
+
+
+def test_a_dtd_is_not_loaded(tmp_path: Path) -> None:
+    dtd = tmp_path / "x.dtd"
+    dtd.write_text('<!ENTITY secret "out">')
+    files = members(c1=f'<!DOCTYPE html SYSTEM "{dtd}">' + chapter("<p>a &secret;</p>"))
+    document = EpubDocument(pack(tmp_path / "a.epub", files))
+    assert document.paragraphs[0] == "a &secret;"
+
+
+def test_obfuscated_fonts_are_no_drm(tmp_path: Path) -> None:
+    files = members(c1=chapter("<p>a</p>"))
+    files["META-INF/encryption.xml"] = encryption(
+        "http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC"
+    )
+    assert EpubDocument(pack(tmp_path / "a.epub", files)).paragraphs[0] == "a"
+
+
+def encryption(*algorithms: str) -> str:
+    data = "".join(
+        f'<e:EncryptedData><e:EncryptionMethod Algorithm="{algorithm}"/></e:EncryptedData>'
+        for algorithm in algorithms
+    )
+    return (
+        '<encryption xmlns="urn:oasis:names:tc:opendocument:xmlns:container" '
+        f'xmlns:e="http://www.w3.org/2001/04/xmlenc#">{data}</encryption>'
+    )
+
+
+AES = "http://www.w3.org/2001/04/xmlenc#aes256-cbc"
+BOMB = '<!DOCTYPE html [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]>' + chapter("<p>&b;</p>")
+LEAK = '<!DOCTYPE html [<!ENTITY a SYSTEM "file:///etc/hostname">]>' + chapter("<p>&a;</p>")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"META-INF/container.xml": None}, ["container.xml", "expected an EPUB"]),
+        ({"mimetype": "application/zip"}, ["mimetype", "'application/zip'", TYPE]),
+        ({"mimetype": None}, ["mimetype", TYPE]),
+        ({"META-INF/encryption.xml": encryption(AES)}, ["DRM", AES]),
+        ({"META-INF/rights.xml": "<rights/>"}, ["DRM", "Adobe"]),
+        ({"META-INF/sinf.xml": "<sinf/>"}, ["DRM", "Apple"]),
+        ({"META-INF/license.lcpl": "{}"}, ["DRM", "LCP"]),
+        ({"../up": "x"}, ["'../up'", "out of the archive"]),
+        ({"a/../../up": "x"}, ["out of the archive"]),
+        ({"..\\up": "x"}, ["out of the archive"]),
+        ({"/etc/x": "x"}, ["out of the archive"]),
+        ({"C:\\x": "x"}, ["out of the archive"]),
+        ({"OEBPS/c1.xhtml": BOMB}, ["OEBPS/c1.xhtml", "entities"]),
+        ({"OEBPS/c1.xhtml": LEAK.encode("utf-16")}, ["OEBPS/c1.xhtml", "entities"]),
+        ({"META-INF/container.xml": BOMB}, ["container.xml", "entities"]),
+        ({"OEBPS/toc.ncx": BOMB}, ["toc.ncx", "entities"]),
+        ({"OEBPS/book.opf": None}, ["no package file (OPF)"]),
+        ({"OEBPS/book.opf": "<package/>"}, ["no spine"]),
+        ({"OEBPS/book.opf": "<package><spine"}, ["OEBPS/book.opf", "XML"]),
+        ({"OEBPS/toc.ncx": "<ncx><text>a</ncx>"}, ["toc.ncx", "XML"]),
+        ({"META-INF/container.xml": ""}, ["container.xml", "empty"]),
+        ({"OEBPS/c1.xhtml": "<?xml version='1.0' encoding='klingon'?><html/>"}, ["klingon"]),
+        ({"OEBPS/c1.xhtml": chapter("<b>" * 300 + "a" + "</b>" * 300)}, ["nested", "256"]),
+        ({"OEBPS/c1.xhtml": chapter("<b>" * 300 + "a")}, ["nested", "256"]),
+        (
+            {"OEBPS/c1.xhtml": "", "OEBPS/nav.xhtml": chapter("12"), "OEBPS/toc.ncx": None},
+            ["nothing to translate"],
+        ),
+    ],
+)
+def test_refused(
+    changes: Mapping[str, str | bytes | None], words: list[str], tmp_path: Path
+) -> None:
+    files = {**members(c1=chapter("<p>a</p>")), **changes}
+    check_refused(
+        pack(tmp_path / "a.epub", {k: v for k, v in files.items() if v is not None}), *words
+    )
+
+
+def check_refused(path: Path, *words: str) -> None:
+    with pytest.raises(DocumentError) as error:
+        EpubDocument(path)
+    message = str(error.value)
+    assert message.startswith(str(path))
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def good(path: Path) -> bytearray:
+    return bytearray(pack(path, members(c1=chapter("<p>a</p>" * 50))).read_bytes())
+
+
+def cut(data: bytearray) -> None:
+    del data[len(data) // 2 :]
+
+
+def flip(data: bytearray) -> None:
+    data[data.index(b"OEBPS/c1.xhtml") + 30] ^= 0x55
+
+
+def lie(data: bytearray) -> None:
+    """Declare fewer bytes than there are."""
+    entry = data.rindex(b"OEBPS/c1.xhtml") - 46
+    data[entry + 24 : entry + 28] = (9).to_bytes(4, "little")
+
+
+def lock(data: bytearray) -> None:
+    data[data.rindex(b"OEBPS/c1.xhtml") - 46 + 8] |= 1
+
+
+def rename(data: bytearray) -> None:
+    data[:] = data.replace(b"OEBPS/i.png", b"OEBPS/\xe9.png")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (bytearray.clear, ["not a zip archive"]),
+        (cut, ["not a zip archive"]),
+        (flip, ["damaged"]),
+        (lie, ["damaged"]),
+        (lock, ["password"]),
+        (rename, ["UTF-8"]),
+    ],
+)
+def test_damaged(damage: Callable[[bytearray], None], words: list[str], tmp_path: Path) -> None:
+    data = good(tmp_path / "a.epub")
+    damage(data)
+    (tmp_path / "a.epub").write_bytes(data)
+    check_refused(tmp_path / "a.epub", *words)
+
+
+def test_unreadable(tmp_path: Path) -> None:
+    check_refused(tmp_path, "cannot be read")
+
+
+def test_other_compressions_and_two_of_one_name(tmp_path: Path) -> None:
+    pack(tmp_path / "a.epub", members(c1=chapter("<p>a</p>")))
+    with zipfile.ZipFile(tmp_path / "a.epub", "a", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("x", "x")
+    check_refused(tmp_path / "a.epub", "deflate")
+    with (
+        zipfile.ZipFile(tmp_path / "a.epub", "a") as archive,
+        pytest.warns(UserWarning, match="Duplicate"),
+    ):
+        archive.writestr("x", "x")
+    check_refused(tmp_path / "a.epub", "two files of one name")
+
+
+def test_zip_bombs(tmp_path: Path) -> None:
+    files = members(c1=chapter("<p>a</p>"))
+    zeros = bytes(epub.SMALL)
+    check_refused(pack(tmp_path / "a.epub", files | {"a.bin": zeros}), "zip bomb")
+    many = {f"{n}.bin": bytes(epub.SMALL // 16) for n in range(16)}
+    check_refused(pack(tmp_path / "b.epub", files | many), "zip bomb")
+    text = chapter("<p>a</p>") + " " * epub.MAX_TEXT
+    check_refused(pack(tmp_path / "c.epub", files | {"OEBPS/c1.xhtml": text}), "MiB")
+
+
+def epubcheck(path: Path) -> list[str]:
+    """Errors of a book."""
+    command = shutil.which("epubcheck")
+    assert command
+    jar = Path(command).resolve()
+    java = ["java", "-XX:ActiveProcessorCount=1", "-jar"]
+    call = [*java, str(jar)] if jar.read_bytes()[:2] == b"PK" else [command]
+    result = subprocess.run(
+        [*call, str(path)], check=False, capture_output=True, text=True, timeout=300
+    )
+    lines = result.stdout + result.stderr
+    assert "EPUB version" in lines, lines
+    return re.findall(r"^(?:ERROR|FATAL)\(.*", lines, re.MULTILINE)
+
+
+def new_book() -> dict[str, str | bytes]:
+    """EPUB 3."""
+    files = members(c1=NASTY)
+    opf = str(files["OEBPS/book.opf"])
+    declared = 'href="c1.xhtml" properties="mathml scripted svg"'
+    files["OEBPS/book.opf"] = opf.replace('href="c1.xhtml"', declared)
+    return files
+
+
+def old_book() -> dict[str, str | bytes]:
+    """EPUB 2."""
+    doctype = (
+        '<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.1//EN" '
+        '"http://www.w3.org/TR/xhtml11/DTD/xhtml11.dtd">'
+    )
+    body = (
+        '<h1 id="p1"><a id="top">Premier</a> chapitre</h1><p>Un&nbsp;mot <i>en</i> <b>plus</b>'
+        '<a href="#n1" id="r1"><sup>1</sup></a>.<br/><img src="i.png" alt="i"/></p>'
+        '<p id="n1"><a href="#r1">1</a> Une <a href="#top" id="x">note</a>.</p>'
+    )
+    text = chapter(body).replace('lang="fr"', 'xml:lang="fr"')
+    files = members(c1=f'<?xml version="1.0" encoding="utf-8"?>\n{doctype}\n{text}')
+    files["OEBPS/book.opf"] = package(["c1.xhtml"], version="2.0")
+    del files["OEBPS/nav.xhtml"]
+    return files
+
+
+@pytest.mark.skipif(not shutil.which("epubcheck"), reason="needs epubcheck")
+@pytest.mark.parametrize(("version", "bilingual"), [(2, False), (3, False), (3, True)])
+def test_epubcheck(version: int, bilingual: bool, tmp_path: Path) -> None:
+    document = EpubDocument(pack(tmp_path / "a.epub", old_book() if version == 2 else new_book()))
+    texts = list(document.paragraphs)
+    document.write(tmp_path / "b.epub", texts, language="en", bilingual=bilingual)
+    assert epubcheck(tmp_path / "b.epub") == []
