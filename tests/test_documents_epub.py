@@ -317,6 +317,7 @@ def test_names_of_files_are_urls(tmp_path: Path) -> None:
         ("<p><ruby>漢字<rt>かんじ</rt></ruby></p>", ["漢字"]),
         ("<p>x<ruby>漢<rt>かん</rt></ruby><ruby>字<rt>じ</rt></ruby></p>", ["x<1>漢字</1>"]),
         ("<p>x<ruby><img src='i.png'/><rt>かん</rt></ruby>y</p>", ["x<1/>y"]),
+        ("<p>x<ruby>漢<img src='i.png'/><rt>かん</rt></ruby>y</p>", ["x<1/>y"]),
         ("<details><summary>a</summary>b</details>", ["a", "b"]),
         ("<p xmlns=''>a</p><x:p xmlns:x='http://www.w3.org/1999/xhtml'>b</x:p>", ["a", "b"]),
     ],
@@ -462,7 +463,7 @@ def test_without_spans_singles_and_targets_stay(
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        ("<p>a&nbsp;b &mdash; &eacute;&hellip; &LT;</p>", ["a\xa0b — é… <"]),
+        ("<p>a&nbsp;b &mdash; &eacute;&hellip; &LT;b&GT;</p>", ["a\xa0b — é… <b>"]),
         ("<p>R & D &unknown; a < b <3 &amp; &#233;</p>", ["R & D &unknown; a < b <3 & é"]),
         (
             "<p>Moi <moi@example.org>, <http://x.org/></p>",

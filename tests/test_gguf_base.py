@@ -28,7 +28,7 @@ def test_it_reads_what_gguf_reads_but_for_the_vocabulary() -> None:
 
 def test_missing_things_are_named() -> None:
     base = GgufBase(BUNDLED_MODEL)
-    assert base.require("{arch}.block_count") == 6
+    assert base.require("{arch}.block_count") == 5
     assert base.get("{arch}.nothing", 5) == 5
     with pytest.raises(ModelFileError, match=r"llama\.nothing"):
         base.require("{arch}.nothing")

@@ -32,8 +32,8 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     [
         ("templora_edge/engine/sampler.py", "import torch", "engine never reaches torch"),
         ("templora_edge/sidecar/trainer.py", "import llama_cpp", "sidecar never reaches llama_cpp"),
-        ("templora_edge/loop.py", "import torch", "the loop"),
-        ("templora_edge/loop.py", "import templora_edge.engine", "the loop"),
+        ("templora_edge/loop.py", "import torch", "the loops"),
+        ("templora_edge/loop.py", "import templora_edge.engine", "the loops"),
         ("templora_edge/session.py", "import rich", "only cli imports typer"),
         ("templora_edge/config.py", "import templora_edge.loop", "Data flows one way"),
     ],

@@ -106,7 +106,7 @@ def test_saved_adapter(tmp_path: Path) -> None:
             text.save_adapter(tmp_path / "nowhere" / "kept.gguf")
     assert not list(default_root().glob("templora-*"))
     reader = gguf.GGUFReader(tmp_path / "kept.gguf")
-    assert len(reader.tensors) == 6 * 7 * 2
+    assert len(reader.tensors) == 5 * 7 * 2
     with LlamaEngine(BUNDLED_MODEL) as engine:
         engine.swap(tmp_path / "kept.gguf")
     with TempLora(templora=False) as text, pytest.raises(OptionError):

@@ -1,6 +1,7 @@
 """The recipe of the bundled base, at a size that takes seconds."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from templora_edge.engine import LlamaEngine
 
 SMALL = Recipe(
+    warmup=2,
     vocab_size=320,
     layers=2,
     width=64,
@@ -86,7 +88,7 @@ def test_from_texts_to_card(texts: Path, tmp_path: Path) -> None:
     card = (tmp_path / "small.md").read_text()
     assert "300 words after" in card
     assert "| 00.txt |" in card
-    assert "{" not in card
+    assert not re.search(r"\{\w+\}", card)  # every field was filled
 
     shipped = (tmp_path / "small-q8_0.gguf").read_bytes()
     again = command(*arguments)

@@ -11,7 +11,7 @@ SPACE: Final = "\0"
 """A space in markup, where no line may end."""
 _SPECIAL: Final = (
     re.compile(r"(?!)"),
-    re.compile(r"[\\`*\[\]~]|(?<!\w)_|_(?!\w)|<(?=[A-Za-z/!?]|$)|&(?=[#A-Za-z]|$)|!$|#+$"),
+    re.compile(r"[\\`*\[\]~]|(?<![^\W_])_|_(?![^\W_])|<(?=[A-Za-z/!?]|$)|&(?=[#A-Za-z]|$)|!$|#+$"),
 )
 """What can be markup wherever it is in a text, by caution."""
 _INTERRUPTS: Final = (
