@@ -1,7 +1,7 @@
 """The paper's experiments (arXiv 2401.11504, section 4.1) on any model and any books.
 
 Usage: python scripts/pg19.py RESULTS.jsonl EXPERIMENT... --books FILE... [-m MODEL.gguf]
-           [--tokens N] [--seed N]
+           [--tokens N] [--seed N] [-t THREADS]
 
 EXPERIMENT is any of
   position   perplexity by position in the text, default settings
@@ -48,22 +48,12 @@ EXPERIMENTS: Final[dict[str, dict[str, Settings]]] = {
         "lead": LEAD,
         "fast": {"preset": "fast"},
         "best": {"preset": "best"},
-        "fast, last 4 layers": {"preset": "fast", "layers": 4},
         "fast, last 3 layers": {"preset": "fast", "layers": 3},
         "fast, last 2 layers": {"preset": "fast", "layers": 2},
-        "lead, no dropout": LEAD | {"dropout": 0.0},
-        "lead, L_T 0": LEAD | {"train_prefix_len": 0},
-        "lead, rank 16": LEAD | {"rank": 16, "alpha": 64},
-        "lead, no dropout, L_T 64, rank 32": LEAD
-        | {"dropout": 0.0, "train_prefix_len": 64, "rank": 32, "alpha": 128},
-        "lead, rank 128": LEAD | {"rank": 128, "alpha": 512},
-        "lead, Δ 128": LEAD | {"block_len": 128},
-        "lead, 2 epochs": LEAD | {"epochs": 2, "alpha": 64},
         "lr 3.5e-4": {"learning_rate": 3.5e-4},
         "lr 1.4e-3": {"learning_rate": 1.4e-3},
         "rank 16": {"rank": 16},
         "rank 128": {"rank": 128},
-        "rank 16, alpha 64": {"rank": 16, "alpha": 64},
         "1 epoch": {"epochs": 1},
         "1 epoch, alpha 256": {"epochs": 1, "alpha": 256},
         "L_T 0": {"train_prefix_len": 0},

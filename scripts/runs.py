@@ -82,6 +82,7 @@ def do_runs(
     parser.add_argument("-m", dest="model", type=Path, default=BUNDLED_MODEL)
     parser.add_argument("--tokens", type=int, default=tokens)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-t", dest="threads", type=int, default=0, help="0: all physical cores")
     given = parser.parse_args()
     done = []
     if given.results.exists():
@@ -98,6 +99,7 @@ def do_runs(
                 if run.key in done:
                     continue
                 print(run.key, file=sys.stderr, flush=True)
-                line = {"run": run.key} | run.measure(settings) | {"machine": machine}
+                line = {"run": run.key} | run.measure(settings | {"n_threads": given.threads})
+                line["machine"] = machine
                 with given.results.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(line) + "\n")
