@@ -104,9 +104,16 @@ class Job:
         found: dict[str, Any] | None = self.get("settings")
         return found
 
+    @property
+    def started(self) -> bool:
+        """Whether there is anything that would be lost."""
+        row = self._db.execute("SELECT 1 FROM segment WHERE translation IS NOT NULL").fetchone()
+        return row is not None or self.learned != Learned()
+
     def begin(self, settings: Mapping[str, Any], segments: Sequence[tuple[int, str]]) -> None:
         """Write the settings and all segments, (paragraph, source) each, at once."""
         with self._change():
+            self._db.execute("DELETE FROM segment")
             self._db.executemany("INSERT INTO segment (paragraph, source) VALUES (?, ?)", segments)
             self._set("settings", dict(settings))
 

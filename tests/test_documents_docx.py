@@ -643,6 +643,10 @@ def changed(path: Path, name: str, change: Callable[[bytes], bytes]) -> bytes:
     """The package with one part changed, or added."""
     data = {name: b""} | parts(path)
     data[name] = change(data[name])
+    return zipped(data)
+
+
+def zipped(data: dict[str, bytes]) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for each, content in data.items():
@@ -669,11 +673,12 @@ STRICT = b"http://purl.oclc.org/ooxml/officeDocument"
 TRANSITIONAL = b"http://schemas.openxmlformats.org/officeDocument/2006"
 BAD: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "empty file": (lambda book: b"", "empty"),
-    "prose": (lambda book: b"Just prose.", "not a Word document"),
+    "prose": (lambda book: b"Just prose.", "not a zip archive"),
     "encrypted": (lambda book: OLE + "EncryptedPackage".encode("utf-16-le"), "encrypted"),
+    "no package": (lambda book: zipped({"prose.txt": b"Just prose."}), "no _rels/.rels"),
     "old": (lambda book: OLE + b"\0" * 600, ".doc"),
     "encrypted zip": (encrypted_zip, "encrypted"),
-    "cut": (lambda book: book.read_bytes()[:-400], "not a Word document"),
+    "cut": (lambda book: book.read_bytes()[:-400], "not a zip archive"),
     "other archive": (
         lambda book: changed(book, "_rels/.rels", lambda data: data.replace(b"/office", b"/x")),
         "damaged",

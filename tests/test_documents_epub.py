@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from templora_edge.documents import epub
+from templora_edge.documents.archive import SMALL
 from templora_edge.documents.epub import EpubDocument
 from templora_edge.documents.markup import PLACEHOLDER, is_kept, without_spans
 from templora_edge.errors import DocumentError
@@ -662,7 +663,7 @@ def rename(data: bytearray) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (bytearray.clear, ["not a zip archive"]),
+        (bytearray.clear, ["an empty file", "expected an EPUB"]),
         (cut, ["not a zip archive"]),
         (flip, ["damaged"]),
         (lie, ["damaged"]),
@@ -696,9 +697,9 @@ def test_other_compressions_and_two_of_one_name(tmp_path: Path) -> None:
 
 def test_zip_bombs(tmp_path: Path) -> None:
     files = members(c1=chapter("<p>a</p>"))
-    zeros = bytes(epub.SMALL)
+    zeros = bytes(SMALL)
     check_refused(pack(tmp_path / "a.epub", files | {"a.bin": zeros}), "zip bomb")
-    many = {f"{n}.bin": bytes(epub.SMALL // 16) for n in range(16)}
+    many = {f"{n}.bin": bytes(SMALL // 16) for n in range(16)}
     check_refused(pack(tmp_path / "b.epub", files | many), "zip bomb")
     text = chapter("<p>a</p>") + " " * epub.MAX_TEXT
     check_refused(pack(tmp_path / "c.epub", files | {"OEBPS/c1.xhtml": text}), "MiB")

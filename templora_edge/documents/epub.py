@@ -1,27 +1,19 @@
 """EPUB 2 and 3: the archive, and which of its files have text."""
 
 import posixpath
-import re
 import shutil
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
+from templora_edge.documents.archive import open_archive
 from templora_edge.documents.xhtml import NCX, XHTML, Kind, TextFile
 from templora_edge.documents.xml_file import XmlFile
 from templora_edge.errors import DocumentError
 
-MAX_SIZE: Final = 2 << 30
-"""Bytes of a whole book, unpacked: art books with sound and film stay below."""
-MAX_RATIO: Final = 100
-"""Of unpacked to packed bytes. Prose shrinks to a third, dull markup to a twentieth, and a bomb to
-a thousandth, which is all that deflate can do."""
-SMALL: Final = 64 << 20
-"""Bytes that may be unpacked at any ratio, because they do no harm."""
 MAX_TEXT: Final = 32 << 20
 """Bytes of one XML file, as its tree takes ten times as many. The Bible has 5 MB."""
 
@@ -44,7 +36,6 @@ _DRM: Final = {
     "META-INF/sinf.xml": "as Apple's",
     "META-INF/license.lcpl": "as Readium's LCP",
 }
-_ARCHIVE_ERRORS: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
 
 
 class EpubDocument:
@@ -56,17 +47,8 @@ class EpubDocument:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
-            self._archive = zipfile.ZipFile(path, metadata_encoding="utf-8")
-        except OSError as error:
-            raise self._error(f"cannot be read ({error.strerror})") from error
-        except UnicodeDecodeError as error:
-            raise self._error("names of its files are not UTF-8; zip it again") from error
-        except _ARCHIVE_ERRORS as error:
-            raise self._error(f"not a zip archive ({error}); expected an EPUB") from error
+        self._archive = open_archive(path, "an EPUB")
         self._names = frozenset(self._archive.namelist())
-        self._check_names()
-        self._check_sizes()
         self._check_type()
         self._check_drm()
         self._packages = self._find_packages()
@@ -113,36 +95,6 @@ class EpubDocument:
                 copy.file_size = member.file_size  # whether zip64 is needed
                 with self._archive.open(member) as source, archive.open(copy, "w") as target:
                     shutil.copyfileobj(source, target)
-
-    def _check_names(self) -> None:
-        for name in self._names:
-            parts = name.replace("\\", "/").split("/")
-            if ".." in parts or not parts[0] or re.match("[A-Za-z]:", name):
-                raise self._error(f"{name!r} leads out of the archive; expected a safe EPUB")
-        if len(self._names) < len(self._archive.infolist()):
-            raise self._error("two files of one name; zip it again")
-
-    def _check_sizes(self) -> None:
-        """Unpack all of it once: a damaged member is found now, not after a night's work."""
-        packed = self._path.stat().st_size
-        limit = min(MAX_SIZE, max(SMALL, MAX_RATIO * packed))
-        unpacked = 0
-        for member in self._archive.infolist():
-            if member.flag_bits & 1:
-                raise self._error("encrypted with a password; expected an EPUB without")
-            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise self._error("not compressed with deflate, as EPUB asks; zip it again")
-            try:
-                with self._archive.open(member) as file:
-                    while piece := file.read(1 << 20):
-                        unpacked += len(piece)
-                        if unpacked > limit:
-                            raise self._error(
-                                f"a zip bomb: its {packed} bytes become more than {limit}; "
-                                "expected a book"
-                            )
-            except _ARCHIVE_ERRORS as error:
-                raise self._error(f"damaged ({error}); get it anew") from error
 
     def _check_type(self) -> None:
         if _CONTAINER not in self._names:

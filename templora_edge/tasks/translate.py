@@ -101,6 +101,7 @@ class Translator:
                 f"{job.languages.source}; expected its own, perhaps -sl {other}"
             )
         languages = job.languages.source, job.languages.target
+        template = self._template()
         self._glossary = Glossary.read(job.glossary, *languages) if job.glossary else Glossary(())
         self._references = read_bitext(job.references, *languages) if job.references else []
         with ExitStack() as stack:
@@ -109,7 +110,7 @@ class Translator:
                 session.engine,
                 session.engine.model.vocab,
                 session.trainer,
-                self._prompt(session),
+                template or ChatPrompt(session.engine.model.chat_prompt, *languages),
                 _pair_options(session.block_options),
             )
             self.session = session
@@ -248,11 +249,19 @@ class Translator:
                 settings[name] = length
         return TempLora(self.job.model, templora=self.job.templora, **settings)
 
-    def _prompt(self, session: TempLora) -> Prompt:
-        languages = self.job.languages.source, self.job.languages.target
-        if self.job.prompt_template is not None:
-            return TemplatePrompt(self.job.prompt_template, *languages)
-        return ChatPrompt(session.engine.model.chat_prompt, *languages)
+    def _template(self) -> Prompt | None:
+        """The user's; None if the model has one of its own."""
+        job = self.job
+        if job.prompt_template is not None:
+            languages = job.languages.source, job.languages.target
+            return TemplatePrompt(job.prompt_template, *languages)
+        model = job.model or BUNDLED_MODEL
+        if GgufBase(model).get("tokenizer.chat_template") is None:
+            raise OptionError(
+                f"--prompt-template: {model} has no chat template (tokenizer.chat_template); "
+                "expected a file with the prompt that the model was trained on"
+            )
+        return None
 
     def _begin(self, state: Job) -> None:
         """Start the job, or see to it that it is the one that was started.
@@ -275,7 +284,7 @@ class Translator:
         }
         settings = json.loads(json.dumps(settings))
         before = state.settings
-        if before is None:
+        if before is None or not state.started:
             state.begin(settings, segments_of(self.paragraphs, self._loop))
             return
         changed = [name for name in settings if settings[name] != before.get(name)]
