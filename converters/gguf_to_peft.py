@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from converters.checkpoint import Floats
-from converters.families import FUSED_QKV, rope_row_order
+from converters.families import FAMILIES, FUSED_QKV, rope_row_order
 from converters.peft_to_gguf import PEFT_NAME, AdapterTarget
 from templora_edge.config import Targets
 from templora_edge.errors import AdapterError
@@ -23,7 +23,7 @@ class KeptAdapter:
 
     Raises:
         ModelFileError: the file is not a GGUF.
-        AdapterError: it holds no LoRA adapter.
+        AdapterError: it holds no LoRA adapter, or one of a family that is not in the table.
     """
 
     file: GgufBase
@@ -38,9 +38,15 @@ class KeptAdapter:
         """Open ``path``; weights are read when they are asked for."""
         file = GgufBase(path)
         halves = {name: t for name, t in file.tensors.items() if name.endswith(".lora_a")}
-        n_joined = len(FUSED_QKV)
         if file.get("adapter.type") != "lora" or not halves:
             raise AdapterError(f"{path}: not a LoRA adapter; expected one of --adapter-out")
+        family = FAMILIES.get(file.architecture)
+        if family is None:
+            raise AdapterError(
+                f"{path}: an adapter for {file.architecture!r}; expected one of "
+                f"{', '.join(FAMILIES)}"
+            )
+        n_joined = len(FUSED_QKV) if set(FUSED_QKV) <= set(family.linear) else 1
         attention = any(".attn_" in name for name in halves)
         mlp = any(".ffn_" in name for name in halves)
         ranks = {

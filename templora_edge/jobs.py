@@ -234,8 +234,12 @@ class Job:
             raise self._failed(error) from error
 
     def _failed(self, error: sqlite3.Error) -> JobError:
-        if "disk is full" in str(error):
-            reason = "the disk is full; free some space and start again, nothing done is lost"
+        name = getattr(error, "sqlite_errorname", "")  # not on errors of the module's own
+        if name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
+            reason = (
+                f"cannot be written ({error}); see to the disk and start again, nothing done is "
+                "lost"
+            )
         else:
             reason = f"not the folder of a job, or damaged ({error}); start with --restart"
         return JobError(f"{self.folder}: {reason}")

@@ -91,7 +91,7 @@ class LoraTrainer:
         shapes = {name: tuple(value.shape) for name, value in fresh.items()}
         weights = adapter.weights(shapes, self._target)
         set_peft_model_state_dict(
-            self.model, {name: torch.from_numpy(value) for name, value in weights.items()}
+            self.model, {name: torch.tensor(value) for name, value in weights.items()}
         )
 
     def checkpoint(self) -> None:
