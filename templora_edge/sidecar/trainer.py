@@ -161,8 +161,9 @@ class LoraTrainer:
             self._n_blocks = state["n_blocks"]
             torch.set_rng_state(state["random"])
         except (OSError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
+            reason = " ".join(str(error).split())[:160]  # torch names every weight, a line each
             raise JobError(
-                f"{path}: not the state of this training, or damaged ({error}); "
+                f"{path}: not the state of this training, or damaged ({reason}); "
                 "start with --restart"
             ) from error
 
