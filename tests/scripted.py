@@ -4,13 +4,16 @@ Tokens are characters; 0 ends an answer.
 """
 
 import json
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from templora_edge.config import SamplingOptions
+from templora_edge.jobs import Job
 from templora_edge.protocols import Update
 from templora_edge.translation.pairs import PairLoop, PairOptions
 from templora_edge.translation.prompt import TemplatePrompt
+from templora_edge.translation.run import Languages, TranslationRun, assemble, segments_of
 
 END = 0
 TEMPLATE = (
@@ -110,3 +113,15 @@ def make_loop(
     options = {"n_ctx": 2000, "block_len": 60, "prefix_len": 200, "train_prefix_len": 400}
     prompt = TemplatePrompt(template, "fr", "en")
     return PairLoop(engine, engine, trainer, prompt, PairOptions(**options | lengths))
+
+
+def echoed(paragraphs: Sequence[str]) -> list[str]:
+    """``paragraphs``, cut, asked, answered with themselves, checked and put together again."""
+    engine = ScriptedEngine(lambda source, attempt: source)
+    with tempfile.TemporaryDirectory() as folder:
+        loop = make_loop(engine, None, Path(folder))
+        with Job(Path(folder, "echo.job")) as job:
+            job.begin({}, segments_of(paragraphs, loop))
+            sampling = SamplingOptions(temperature=0)
+            list(TranslationRun(job, loop, None, Languages("fr", "fr"), sampling))
+            return assemble(paragraphs, job.segments())

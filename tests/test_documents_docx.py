@@ -27,6 +27,7 @@ from docx.text.paragraph import Paragraph
 from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
+from scripted import echoed
 
 from templora_edge.documents import read_document
 from templora_edge.documents.docx import DocxDocument
@@ -291,7 +292,7 @@ def test_identity_changes_no_part(book: Path, tmp_path: Path) -> None:
     data = book.read_bytes()
     out = tmp_path / "out.docx"
     for _ in range(2):  # a document can be written more than once
-        document.write(out, document.paragraphs, language="en")
+        document.write(out, echoed(document.paragraphs), language="en")
         check_same(book, out)
         assert DocxDocument(out).paragraphs == document.paragraphs
     assert book.read_bytes() == data
@@ -314,7 +315,7 @@ def test_comparison_sees_differences(book: Path) -> None:
 def test_libreoffice_sees_the_same_paragraphs(book: Path, tmp_path: Path) -> None:
     document = DocxDocument(book)
     for name, texts in (
-        ("same", document.paragraphs),
+        ("same", echoed(document.paragraphs)),
         ("louder", [louder(text) for text in document.paragraphs]),
     ):
         document.write(tmp_path / f"{name}.docx", texts, language="fr")

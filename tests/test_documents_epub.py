@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
+from scripted import echoed
 
 from templora_edge.documents import epub
 from templora_edge.documents.archive import SMALL
@@ -195,7 +196,7 @@ def test_identity_gives_the_book_back(tmp_path: Path) -> None:
     files = members(c1=NASTY, c2=chapter("<p>Deux</p>"), cover=chapter('<img src="i.png"/>'))
     source = pack(tmp_path / "a.epub", files)
     document = EpubDocument(source)
-    out = written(document, tmp_path / "b.epub", list(document.paragraphs))
+    out = written(document, tmp_path / "b.epub", echoed(document.paragraphs))
     assert list(out) == list(files)
     rewritten = {"OEBPS/book.opf", "OEBPS/c1.xhtml", "OEBPS/c2.xhtml"}
     rewritten |= {"OEBPS/nav.xhtml", "OEBPS/toc.ncx"}
@@ -751,6 +752,6 @@ def old_book() -> dict[str, str | bytes]:
 @pytest.mark.parametrize(("version", "bilingual"), [(2, False), (3, False), (3, True)])
 def test_epubcheck(version: int, bilingual: bool, tmp_path: Path) -> None:
     document = EpubDocument(pack(tmp_path / "a.epub", old_book() if version == 2 else new_book()))
-    texts = list(document.paragraphs)
+    texts = echoed(document.paragraphs)
     document.write(tmp_path / "b.epub", texts, language="en", bilingual=bilingual)
     assert epubcheck(tmp_path / "b.epub") == []

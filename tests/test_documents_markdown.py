@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from scripted import echoed
 
 from templora_edge.documents import read_document
 from templora_edge.documents.document import has_words
@@ -160,6 +161,12 @@ def test_identity_is_exact(name: str, form: str, tmp_path: Path) -> None:
         source = source.replace("\n", form)
     data = source.encode()
     assert written(tmp_path, data, paragraphs(tmp_path, data)) == data
+
+
+@pytest.mark.parametrize("name", CONSTRUCTS)
+def test_what_a_model_repeats_is_exact(name: str, tmp_path: Path) -> None:
+    data = CONSTRUCTS[name][0].encode()
+    assert written(tmp_path, data, echoed(paragraphs(tmp_path, data))) == data
 
 
 @pytest.mark.parametrize("name", CONSTRUCTS)

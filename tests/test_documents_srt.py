@@ -8,6 +8,7 @@ import pysubs2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scripted import echoed
 
 from templora_edge.documents import read_document
 from templora_edge.documents.markup import PLACEHOLDER
@@ -91,7 +92,7 @@ def test_identity_gives_the_same_bytes(tmp_path: Path, newline: str, bom: bytes,
     path, out = tmp_path / "film.srt", tmp_path / "out.srt"
     path.write_bytes(data)
     document = SrtDocument(path)
-    document.write(out, document.paragraphs, language="en")
+    document.write(out, echoed(document.paragraphs), language="en")
     assert out.read_bytes() == data
 
 

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from scripted import echoed
 
 from templora_edge.documents import markup, read_document
 from templora_edge.documents.markup import PLACEHOLDER, Node, Paragraph, Single, Span
@@ -265,6 +266,12 @@ def test_identity_is_exact_however_lines_are_broken(lines: list[str], indent: in
     data = "\r\n".join([*lines, wrapped.replace("\n", "\r\n"), *lines]).encode()
     with TemporaryDirectory() as name:
         assert written(Path(name), data, paragraphs(Path(name), data)) == data
+
+
+def test_what_a_model_repeats_is_exact(tmp_path: Path) -> None:
+    source = f"{PROSE}\n\n    {PROSE * 4}\n\n\n{textwrap.fill(PROSE, 60)}\n\n* * *\n{CHINESE}\n"
+    found = paragraphs(tmp_path, source)
+    assert written(tmp_path, source, echoed(found)) == source.encode()
 
 
 @pytest.mark.parametrize("width", [50, 65, 72, 80, 120])

@@ -75,8 +75,9 @@ def _serve(requests: "queue.Queue[Any]", answers: IO[bytes]) -> None:
                 try:
                     trainer.write(path) if isinstance(request, Export) else trainer.save(path)
                 except (OSError, RuntimeError) as error:  # torch's writer raises the latter
+                    reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
                     raise OutputError(
-                        f"{path.parent}: no adapter can be written there ({error}); "
+                        f"{path.parent}: no adapter can be written there ({reason}); "
                         "free some storage or lower --rank"
                     ) from error
                 send(answers, Ready(memory.peak_resident()))

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -151,7 +151,8 @@ class Translator:
                     yield from run
             finally:
                 spent = state.get("seconds", 0.0) + time.perf_counter() - begun
-                state.put("seconds", spent)
+                with suppress(JobError):  # what stopped the work is what must be said
+                    state.put("seconds", spent)
             self.report = self._report(state)
             if self.report["done"] == self.report["segments"]:
                 self._write(state, run)

@@ -231,10 +231,13 @@ class TranslationRun:
         if self._trainer is not None:
             name = f"training-{learned.references}-{learned.blocks}.pt"
             temporary = self._job.folder / f".{name}"
-            self._trainer.save(temporary)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(self._job.folder / name)
+            try:
+                self._trainer.save(temporary)
+                with temporary.open("rb") as file:
+                    os.fsync(file.fileno())
+                temporary.replace(self._job.folder / name)
+            finally:
+                temporary.unlink(missing_ok=True)
             learned = replace(learned, state=name)
         self._job.set_learned(learned)
 
