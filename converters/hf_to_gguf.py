@@ -13,6 +13,7 @@ from converters.families import LLAMA, rope_row_order
 from converters.vocab import add_vocab
 from templora_edge.errors import CheckpointError, UnsupportedModelError
 from templora_edge.files import replacing
+from templora_edge.gguf_base import TRANSLATION_TEMPLATE
 
 _TYPE: Final = gguf.GGMLQuantizationType
 FILE_TYPES: Final = {
@@ -26,6 +27,9 @@ FILE_TYPES: Final = {
     "q4_0": (_TYPE.Q4_0, gguf.LlamaFileType.MOSTLY_Q4_0),
 }
 """Types that gguf quantizes to in Python."""
+
+TEMPLATE_FILE: Final = "translation_template.jinja"
+"""In a checkpoint that is made for translation: the template of its prompt."""
 
 CLASSES: Final = ("LlamaForCausalLM", "MistralForCausalLM")
 
@@ -57,6 +61,9 @@ def convert(hf_dir: Path, out: Path, file_type: str = "f16") -> None:
             _add_parameters(writer, config, hf_dir)
             writer.add_file_type(FILE_TYPES[file_type][1])
             add_vocab(writer, hf_dir, int(config["vocab_size"]))
+            if (hf_dir / TEMPLATE_FILE).is_file():
+                template = (hf_dir / TEMPLATE_FILE).read_text(encoding="utf-8")
+                writer.add_string(TRANSLATION_TEMPLATE, template)
             for name, value in _tensors(hf_dir, config):
                 kind = _tensor_type(value, file_type)
                 writer.add_tensor(name, gguf.quants.quantize(value, kind), raw_dtype=kind)

@@ -1,27 +1,32 @@
-"""The model card that `train_base.py` writes beside a base."""
+"""The model card that `train_base.py` writes beside a model."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import bits_per_byte
+from training_data import Pair
 
 from templora_edge import SamplingOptions, TempLora
+from templora_edge.engine import LlamaEngine
 from templora_edge.files import replacing
+from templora_edge.gguf_base import TRANSLATION_TEMPLATE, GgufBase
+from templora_edge.tasks.translate import GREEDY
+from templora_edge.translation.pairs import PairLoop, PairOptions
+from templora_edge.translation.prompt import TemplatePrompt, language_name
 
-PROMPT = "It was"
-SAMPLE_WORDS = 300
-CARD = """# {name}
+PROMPT: Final = "It was"
+SAMPLE_WORDS: Final = 300
+SAMPLE_PAIRS: Final = 12
+CARD: Final = """# {name}
 
-A Llama of {parameters:.1f}M parameters that writes English prose in the style of the texts it was
-trained on. It is meant for trying Temp-LoRA, for demonstrations and tests. It does not know facts,
-follow instructions or hold a story together.
+A Llama of {parameters:.1f}M parameters that {purpose}
 
 ## Data
 
-{n_texts} texts, {megabytes:.0f} MB, {n_tokens:.1f}M tokens{data}. Every fortieth text
-({n_heldout} in all) was held out.
+{corpus}; {n_tokens:.1f}M tokens{data}.
 
 ## Recipe
 
@@ -36,22 +41,19 @@ torch {torch}, transformers {transformers}. The loop is scripts/train_base.py.
 
 ## Figures
 
-Held-out texts: {heldout_loss:.4f} nats a token, {heldout_bits:.4f} bits a byte (torch, windows of
-{short_context} tokens).
+Held out: {heldout_loss:.4f} nats a token, {heldout_bits:.4f} bits a byte (torch, windows of
+{short_context} tokens{scored}).
 {evaluation}
 The tokenizer's and llama.cpp's tokens are the same on the whole of {n_checked} texts
 ({checked_megabytes:.1f} MB).
 
 ## Sample
 
-{n_words} words after "{prompt}", as they came (seed 1, {sampling}):
-
-> {sample}
+{sample}
 
 ## Limits
 
-It babbles: sentences are mostly well formed, what they say is not meant. It carries the views of
-its authors' time. Trained context: {context} tokens.
+{limits} Trained context: {context} tokens.
 
 ## Licence
 
@@ -68,21 +70,31 @@ class Facts:
     command: str
     recipe: Any
     """A frozen dataclass."""
-    n_texts: int
-    n_heldout: int
-    n_bytes: int
+    corpus: str
     n_tokens: int
     machine: str
     hours: float
     heldout_loss: float
     heldout_bits: float
-    checked: list[Path]
+    n_checked: int
+    checked_bytes: int
     data: str
     licence: str
 
 
-def write_card(path: Path, model: Path, facts: Facts, on: list[Path], against: list[Path]) -> None:
-    """Measure ``model`` with llama.cpp, let it write a sample, and write the card.
+@dataclass(frozen=True)
+class Parts:
+    """What differs between models that write and models that translate."""
+
+    purpose: str
+    scored: str
+    evaluation: str
+    sample: str
+    limits: str
+
+
+def prose(model: Path, on: list[Path], against: list[Path]) -> Parts:
+    """Measure ``model`` with llama.cpp, and let it write.
 
     Args:
         on: texts to give bits per byte on; none if empty.
@@ -104,13 +116,55 @@ def write_card(path: Path, model: Path, facts: Facts, on: list[Path], against: l
             sample += piece.text
             if len(sample.split()) > SAMPLE_WORDS:
                 break
+    return Parts(
+        purpose="writes English prose in the style of the texts it was\ntrained on. It is meant "
+        "for trying Temp-LoRA, for demonstrations and tests. It does not know facts,\nfollow "
+        "instructions or hold a story together.",
+        scored="",
+        evaluation=evaluation,
+        sample=f'{SAMPLE_WORDS} words after "{PROMPT}", as they came (seed 1, temperature '
+        f"{sampling.temperature}, top-k {sampling.top_k}, top-p {sampling.top_p}, min-p "
+        f"{sampling.min_p}):\n\n> {' '.join(sample.split()[:SAMPLE_WORDS])}",
+        limits="It babbles: sentences are mostly well formed, what they say is not meant. It "
+        "carries the views of\nits authors' time.",
+    )
+
+
+def translations(model: Path, languages: tuple[str, str], pairs: Sequence[Pair]) -> Parts:
+    """Let ``model`` translate some of ``pairs``, each by itself."""
+    names = [language_name(code) for code in languages]
+    chosen = pairs[:: max(1, len(pairs) // SAMPLE_PAIRS)][:SAMPLE_PAIRS]
+    with LlamaEngine(model) as engine:
+        n_ctx = engine.model.n_ctx_train
+        template = GgufBase(model).require(TRANSLATION_TEMPLATE)
+        prompt = TemplatePrompt(template, model.name, *languages)
+        loop = PairLoop(engine, engine.model.vocab, None, prompt, PairOptions(n_ctx, 1, 0, 0))
+        loop.begin_block(())
+        rows = []
+        for pair in chosen:
+            source, reference = (" ".join(text.split()) for text in pair)
+            loop.ask(source, ())
+            rows.append(f"| {source} | {loop.answer(GREEDY, n_ctx // 4).text} | {reference} |")
+    return Parts(
+        purpose=f"translates from {names[0]} to {names[1]}. It is meant for\ntrying `templora "
+        "translate` and for tests: it is far too small to translate well.",
+        scored=", translations only",
+        evaluation="\nTranslations of whole documents are measured in docs/results/translation.md.\n",
+        sample="Held-out segments, greedily, as they came:\n\n"
+        f"| source | {model.stem} | reference |\n|---|---|---|\n" + "\n".join(rows),
+        limits="It leaves out and makes up, and knows few names. It carries the views of its\n"
+        "authors' time.",
+    )
+
+
+def write_card(path: Path, facts: Facts, parts: Parts) -> None:
+    """Write the card."""
     recipe = asdict(facts.recipe)
     text = CARD.format(
+        **asdict(parts),
         name=facts.name,
         parameters=facts.parameters / 1e6,
-        n_texts=facts.n_texts,
-        n_heldout=facts.n_heldout,
-        megabytes=facts.n_bytes / 1e6,
+        corpus=facts.corpus,
         n_tokens=facts.n_tokens / 1e6,
         data=f": {facts.data}" if facts.data else "",
         command=facts.command,
@@ -124,14 +178,8 @@ def write_card(path: Path, model: Path, facts: Facts, on: list[Path], against: l
         heldout_loss=facts.heldout_loss,
         heldout_bits=facts.heldout_bits,
         short_context=facts.recipe.short_context,
-        evaluation=evaluation,
-        n_checked=len(facts.checked),
-        checked_megabytes=sum(file.stat().st_size for file in facts.checked) / 1e6,
-        n_words=SAMPLE_WORDS,
-        prompt=PROMPT,
-        sampling=f"temperature {sampling.temperature}, top-k {sampling.top_k}, "
-        f"top-p {sampling.top_p}, min-p {sampling.min_p}",
-        sample=" ".join(sample.split()[:SAMPLE_WORDS]),
+        n_checked=facts.n_checked,
+        checked_megabytes=facts.checked_bytes / 1e6,
         context=facts.recipe.context,
         licence=facts.licence,
     )

@@ -14,8 +14,10 @@ from typing import Final
 
 import numpy as np
 import torch
+from recipe import Recipe, build_model
 from tokenizers import Tokenizer
-from train_base import Recipe, build_model, save_hf, train_tokenizer
+from train_base import save_hf
+from training_data import train_tokenizer
 
 from converters.hf_to_gguf import convert
 from templora_edge.tasks.passkey import FILLER, INTRO, NEEDLE, QUESTION
@@ -54,9 +56,8 @@ def main() -> None:
     parser.add_argument("out_dir", type=Path)
     out: Path = parser.parse_args().out_dir
     out.mkdir(parents=True, exist_ok=True)
-    corpus = out / "words.txt"
-    corpus.write_text(INTRO + FILLER + NEEDLE.format(key="") + QUESTION, encoding="utf-8")
-    train_tokenizer([corpus], out / "tokenizer.json", RECIPE.vocab_size)
+    words = INTRO + FILLER + NEEDLE.format(key="") + QUESTION
+    train_tokenizer([words], out / "tokenizer.json", RECIPE.vocab_size)
     tokenizer = Tokenizer.from_file(str(out / "tokenizer.json"))
     rng = np.random.default_rng(RECIPE.seed)
     frame = batch(tokenizer, rng, 0, 1)[0].shape[1]

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from templora_edge.errors import ModelFileError
 
 MAGIC: Final = b"GGUF"
+TRANSLATION_TEMPLATE: Final = "templora.translation_template"
+"""Metadata of models made for translation: the template of their prompt."""
 MAX_ARRAY: Final = 1024
 """Longest metadata array that is read: the vocabularies are longer, all settings are shorter."""
 

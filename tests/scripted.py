@@ -105,13 +105,9 @@ class ScriptedTrainer:
         self.trained = [(prefix, block) for prefix, block in json.loads(path.read_text())]
 
 
-def make_loop(
-    engine: ScriptedEngine, trainer: ScriptedTrainer | None, folder: Path, **lengths: int
-) -> PairLoop:
-    template = folder / "template.jinja"
-    template.write_text(TEMPLATE)
+def make_loop(engine: ScriptedEngine, trainer: ScriptedTrainer | None, **lengths: int) -> PairLoop:
     options = {"n_ctx": 2000, "block_len": 60, "prefix_len": 200, "train_prefix_len": 400}
-    prompt = TemplatePrompt(template, "fr", "en")
+    prompt = TemplatePrompt(TEMPLATE, "the test's", "fr", "en")
     return PairLoop(engine, engine, trainer, prompt, PairOptions(**options | lengths))
 
 
@@ -119,7 +115,7 @@ def echoed(paragraphs: Sequence[str]) -> list[str]:
     """``paragraphs``, cut, asked, answered with themselves, checked and put together again."""
     engine = ScriptedEngine(lambda source, attempt: source)
     with tempfile.TemporaryDirectory() as folder:
-        loop = make_loop(engine, None, Path(folder))
+        loop = make_loop(engine, None)
         with Job(Path(folder, "echo.job")) as job:
             job.begin({}, segments_of(paragraphs, loop))
             sampling = SamplingOptions(temperature=0)

@@ -171,16 +171,17 @@ def test_prompts(tmp_path: Path) -> None:
     template.write_text(
         "{{ source_language }}{% for t in terms %} {{ t.source }}{% endfor %}: {{ source }}"
     )
-    assert TemplatePrompt(template, "fr", "en")(request) == "French chat: Le <1>chat</1>."
+    assert TemplatePrompt.read(template, "fr", "en")(request) == "French chat: Le <1>chat</1>."
     for text, words in (
         ("{{ source", "unexpected end of template"), ("{{ nothing }}", "'nothing' is undefined"),
-        ("fixed", "does not use {{ source }}"), ("{{ ''.__class__ }}{{ source }}", "unsafe"),
+        ("fixed", "does not use {{ source }}"), ("{{ raise_exception('no') }}", ": no$"),
+        ("{{ ''.__class__ }}{{ source }}", "unsafe"),
     ):  # fmt: skip
         template.write_text(text)
         with pytest.raises(OptionError, match=words):
-            TemplatePrompt(template, "fr", "en")(request)
+            TemplatePrompt.read(template, "fr", "en")(request)
     with pytest.raises(OptionError, match="cannot be read"):
-        TemplatePrompt(tmp_path / "none", "fr", "en")
+        TemplatePrompt.read(tmp_path / "none", "fr", "en")
 
 
 def test_language_names() -> None:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from conftest import TRAIN, trained
 
+from converters.checkpoint import Floats
 from converters.families import FAMILIES, FUSED_QKV, Family
 from converters.gguf_to_peft import KeptAdapter
-from converters.peft_to_gguf import AdapterTarget, Floats, write_adapter
+from converters.peft_to_gguf import AdapterTarget, write_adapter
 from templora_edge.config import LoraOptions, Targets
 from templora_edge.errors import AdapterError, JobError, ModelFileError
 from templora_edge.gguf_base import GgufBase
@@ -103,9 +104,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     assert f"{absent} is missing" in str(error.value)
 
 
-def test_what_is_no_adapter_is_refused(
-    tiny_gguf: Callable[[str], Path], tmp_path: Path
-) -> None:
+def test_what_is_no_adapter_is_refused(tiny_gguf: Callable[[str], Path], tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match="not a LoRA adapter"):
         KeptAdapter.read(tiny_gguf("f32"))
     (tmp_path / "prose.gguf").write_text("It was a dark night.")

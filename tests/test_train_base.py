@@ -1,5 +1,6 @@
 """The recipe of the bundled base, at a size that takes seconds."""
 
+import json
 import os
 import re
 import subprocess
@@ -13,10 +14,27 @@ from conftest import EXACT, ROOT, TEXT, engine_logits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from muon import Muon, orthogonalized
-from train_base import Recipe, Run, batches, windows
+from recipe import Recipe
+from tokenizers import Tokenizer
+from training_data import (
+    IGNORED,
+    Data,
+    Pair,
+    batches,
+    encode_pairs,
+    read_pairs,
+    segments,
+    split_pairs,
+    train_tokenizer,
+)
+from training_run import Run
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from templora_edge.engine import LlamaEngine
+from templora_edge.errors import OptionError
+from templora_edge.gguf_base import TRANSLATION_TEMPLATE, GgufBase
+from templora_edge.translation.prompt import Pair as TranslationPair
+from templora_edge.translation.prompt import Request, TemplatePrompt
 
 SMALL = Recipe(
     warmup=2,
@@ -111,7 +129,7 @@ def test_too_little_text(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("eager")
 def test_resumed_run_is_the_same_run(tmp_path: Path) -> None:
-    tokens = np.random.default_rng(0).integers(0, 320, 4000).astype(np.uint16)
+    tokens = Data.of_text(np.random.default_rng(0).integers(0, 320, 4000).astype(np.uint16))
 
     def state(run: Run) -> list[torch.Tensor]:
         return [value.clone() for value in run.model.state_dict().values()]
@@ -136,7 +154,7 @@ def test_resumed_run_is_the_same_run(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("eager")
 def test_learns(tmp_path: Path) -> None:
-    tokens = np.tile(np.arange(1, 101, dtype=np.uint16), 60)
+    tokens = Data.of_text(np.tile(np.arange(1, 101, dtype=np.uint16), 60))
     run = Run(SMALL, tmp_path / "checkpoint.pt")
     losses = [run.learn(batch) for batch in batches(tokens, SMALL, 0)]
     assert losses[-1] < losses[0] - 1
@@ -145,18 +163,97 @@ def test_learns(tmp_path: Path) -> None:
 @given(n=st.integers(600, 3000), begin=st.integers(0, 19))
 @settings(max_examples=25, deadline=None)
 def test_batches(n: int, begin: int) -> None:
-    tokens = np.arange(n, dtype=np.uint16)
-    every = list(batches(tokens, SMALL, 0))
-    assert [batch.shape[1] - 1 for batch in every] == [SMALL.window(s) for s in range(SMALL.steps)]
-    assert all(batch.shape[0] * (batch.shape[1] - 1) == SMALL.batch for batch in every)
-    assert all((batch.diff(dim=1) == 1).all() for batch in every)  # windows of the text
-    rest = list(batches(tokens, SMALL, begin))
-    assert all(torch.equal(a, b) for a, b in zip(every[begin:], rest, strict=True))
+    data = Data.of_text(np.arange(n, dtype=np.uint16))
+    every = list(batches(data, SMALL, 0))
+    assert [b.shape[1] for b, _ in every] == [SMALL.window(s) for s in range(SMALL.steps)]
+    assert all(inputs.numel() == SMALL.batch for inputs, _ in every)
+    assert all((inputs.diff(dim=1) == 1).all() for inputs, _ in every)  # windows of the text
+    assert all(torch.equal(inputs + 1, labels) for inputs, labels in every)
+    rest = list(batches(data, SMALL, begin))
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(every[begin:], rest, strict=True))
 
 
-def test_windows_share_their_ends() -> None:
-    cut = windows(np.arange(11, dtype=np.uint16), 5)
-    assert cut.tolist() == [[0, 1, 2, 3, 4, 5], [5, 6, 7, 8, 9, 10]]
+def test_windows_share_their_ends(tmp_path: Path) -> None:
+    Data.of_text(np.arange(12, dtype=np.uint16)).save(tmp_path / "data.npz")
+    data = Data.load(tmp_path / "data.npz")
+    inputs, labels = data.rows(data.windows(5), 5)
+    assert inputs.tolist() == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    assert labels.tolist() == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]]
+
+
+PAIRS = [Pair(f"Il a {n} ans.", f"He is {n} years old.") for n in range(400)]
+
+
+def write_pairs(path: Path) -> Path:
+    lines = [
+        {"doc": doc, "i": i, "src": pair.source, "en": pair.translation}
+        for doc in ("novel/a", "bible/b", "bible/c")
+        for i, pair in enumerate(PAIRS)
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
+    return path
+
+
+def test_only_translations_are_learned(tmp_path: Path) -> None:
+    texts = [text for pair in PAIRS for text in pair]
+    train_tokenizer(texts, tmp_path / "tokenizer.json", 320, "<|fr|>", "<|en|>")
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    data = encode_pairs(tokenizer, PAIRS)
+    assert data.begins is not None
+    starts = data.windows(32, 7)
+    assert set(starts) <= set(data.begins)
+    inputs, labels = data.rows(starts, 32)
+    assert (inputs[:, :2] == torch.tensor([0, 1])).all()  # a window begins with a source
+    for row, learned in zip(inputs.tolist(), labels.tolist(), strict=True):
+        text = tokenizer.decode(row, skip_special_tokens=False)
+        assert text.startswith("<|endoftext|><|fr|>Il a ")
+        kept = tokenizer.decode([t for t in learned if t != IGNORED], skip_special_tokens=False)
+        assert "Il a" not in kept
+        assert kept.startswith("He is ")
+
+
+def test_segments_hold_every_sentence_once(tmp_path: Path) -> None:
+    path = write_pairs(tmp_path / "pairs.jsonl")
+    assert len(read_pairs(path, ("fr", "en"), [], 0)) == 3
+    documents = read_pairs(path, ("fr", "en"), [("bible/*", 0.0)], 0)
+    assert documents == [PAIRS]
+    trained, heldout = split_pairs(documents)
+    assert trained[0] + heldout[0] == PAIRS
+    assert len(heldout[0]) == 10
+    made = list(segments(trained, 3))
+    assert made == list(segments(trained, 3))
+    for side in (0, 1):
+        joined = re.sub("</?1/?>", "", " ".join(pair[side] for pair in made).replace("\n", " "))
+        assert joined == " ".join(pair[side] for pair in trained[0])
+    marked = [pair for pair in made if "<" in pair.source]
+    assert 0 < len(marked) < len(made) / 5
+    for pair in marked:
+        assert sorted(re.findall("</?1/?>", pair.source)) == sorted(
+            re.findall("</?1/?>", pair.translation)
+        )
+        assert pair.source.count("\n") == pair.translation.count("\n")
+    assert any("\n" in pair.source for pair in made)
+
+
+def test_from_pairs_to_a_translator(tmp_path: Path) -> None:
+    path = write_pairs(tmp_path / "pairs.jsonl")
+    result = command(
+        path, tmp_path / "out", "--name", "tiny", *flags(SMALL), "--share", "bible/b=0"
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    card = (tmp_path / "out" / "tiny.md").read_text()
+    assert "translates from French to English" in card
+    assert not re.search(r"\{\w+\}", card)
+    template = GgufBase(tmp_path / "out" / "tiny-q8_0.gguf").get(TRANSLATION_TEMPLATE)
+    prompt = TemplatePrompt(template, "tiny", "fr", "en")
+    before = (TranslationPair("Oui.", "Yes."),)
+    assert prompt(Request("Non.", before)) == "<|fr|>Oui.<|en|>Yes.<|endoftext|><|fr|>Non.<|en|>"
+    with LlamaEngine(tmp_path / "out" / "tiny-f16.gguf", EXACT) as engine:
+        tokens = engine.model.vocab.tokenize(prompt(Request("Non.")), parse_special=True)
+    assert tokens[:2] == [0, 1]
+    assert tokens[-1] == 2
+    with pytest.raises(OptionError, match="translates from French to English only"):
+        TemplatePrompt(template, "tiny", "de", "en")
 
 
 @pytest.mark.parametrize("shape", [(3, 24, 64), (2, 64, 24)])

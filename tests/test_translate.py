@@ -1,4 +1,4 @@
-"""`templora translate` as a user types it, on the bundled model, whose translations are nonsense."""
+"""`templora translate` as a user types it, on the bundled model, which cannot translate."""
 
 import json
 import os
@@ -293,7 +293,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if subprocess.run(mount, check=False, capture_output=True).returncode != 0:
         pytest.skip("needs the right to mount a file system")
     yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    unmount = ["umount", "-l", str(folder)]
+    subprocess.run(unmount, check=True)
 
 
 @pytest.mark.usefixtures("template")
@@ -303,7 +304,10 @@ def test_a_disk_that_fills_up(tmp_path: Path, novel: Path, small_disk: Path) -> 
     assert expected.returncode == 0
     command = arguments(novel, out=small_disk / "novel.txt")
     filler = small_disk / "filler"
-    for spare, what in ((60_000, "novel.txt.job: cannot be written"), (400_000, "free some storage")):
+    for spare, what in (
+        (60_000, "novel.txt.job: cannot be written"),
+        (400_000, "free some storage"),
+    ):
         filler.write_bytes(b"")
         filler.write_bytes(bytes(shutil.disk_usage(small_disk).free - spare))
         before = finished(small_disk / "novel.txt.job")

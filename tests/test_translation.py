@@ -47,7 +47,7 @@ def start(
     folder: Path, rule: Rule, paragraphs: list[str] = FRENCH, **others: object
 ) -> tuple[TranslationRun, Job, ScriptedEngine, ScriptedTrainer]:
     engine, trainer = ScriptedEngine(rule), ScriptedTrainer(folder)
-    loop = make_loop(engine, trainer, folder)
+    loop = make_loop(engine, trainer)
     job = Job(folder / "out.job")
     if job.settings is None:
         job.begin({}, segments_of(paragraphs, loop))
@@ -223,7 +223,7 @@ def test_markup_that_is_lost_becomes_plain_text(tmp_path: Path) -> None:
 def test_long_paragraphs_are_cut_and_joined(tmp_path: Path) -> None:
     paragraph = " ".join(FRENCH[:6])
     engine = ScriptedEngine(well)
-    loop = make_loop(engine, None, tmp_path, n_ctx=4 * 60)
+    loop = make_loop(engine, None, n_ctx=4 * 60)
     segments = segments_of([paragraph], loop)
     assert segments == [(0, sentence) for sentence in FRENCH[:6]]
     with Job(tmp_path / "other.job") as job:

@@ -17,7 +17,7 @@ from templora_edge.config import DEFAULT_MAX_CTX, BlockOptions, SamplingOptions
 from templora_edge.documents import read_document
 from templora_edge.errors import DocumentError, JobError, OptionError
 from templora_edge.files import check_writable, replacing
-from templora_edge.gguf_base import GgufBase
+from templora_edge.gguf_base import TRANSLATION_TEMPLATE, GgufBase
 from templora_edge.jobs import Job, folder_of
 from templora_edge.session import TempLora
 from templora_edge.translation.bitext import read_bitext
@@ -251,15 +251,18 @@ class Translator:
         return TempLora(self.job.model, templora=self.job.templora, **settings)
 
     def _template(self) -> Prompt | None:
-        """The user's; None if the model has one of its own."""
+        """The user's, or one that came with the model; None if it has a chat template."""
         job = self.job
+        languages = job.languages.source, job.languages.target
         if job.prompt_template is not None:
-            languages = job.languages.source, job.languages.target
-            return TemplatePrompt(job.prompt_template, *languages)
-        model = job.model or BUNDLED_MODEL
-        if GgufBase(model).get("tokenizer.chat_template") is None:
+            return TemplatePrompt.read(job.prompt_template, *languages)
+        base = GgufBase(job.model or BUNDLED_MODEL)
+        own = base.get(TRANSLATION_TEMPLATE)
+        if own is not None:
+            return TemplatePrompt(own, str(base.path), *languages)
+        if base.get("tokenizer.chat_template") is None:
             raise OptionError(
-                f"--prompt-template: {model} has no chat template (tokenizer.chat_template); "
+                f"--prompt-template: {base.path} has no chat template (tokenizer.chat_template); "
                 "expected a file with the prompt that the model was trained on"
             )
         return None

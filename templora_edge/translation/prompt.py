@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import jinja2
 from babel import Locale, UnknownLocaleError
@@ -72,31 +72,45 @@ class ChatPrompt:
 
 
 class TemplatePrompt:
-    """A Jinja template of the user's, with `source`, `pairs`, `terms` and both languages' names.
+    """A Jinja template with `source`, `pairs`, `terms`, `source_language` and `target_language`.
+
+    Args:
+        name: where it is from, for messages.
 
     Raises:
-        OptionError: the file cannot be read, or is not a template that works.
+        OptionError: it is not a template that works.
     """
 
-    def __init__(self, path: Path, source_language: str, target_language: str) -> None:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise OptionError(f"--prompt-template {path}: cannot be read ({error})") from error
+    def __init__(self, text: str, name: str, source_language: str, target_language: str) -> None:
         environment = ImmutableSandboxedEnvironment(
             undefined=jinja2.StrictUndefined, keep_trailing_newline=False
         )
+        environment.globals["raise_exception"] = _refuse
         self._languages = {
             "source_language": language_name(source_language),
             "target_language": language_name(target_language),
         }
-        self._path = path
+        self._name = name
         try:
             self._template = environment.from_string(text)
         except jinja2.TemplateError as error:
             raise self._failed(error) from error
         if "source" not in self(Request("source")):
-            raise OptionError(f"--prompt-template {path}: does not use {{{{ source }}}}")
+            raise OptionError(f"{name}: does not use {{{{ source }}}}")
+
+    @classmethod
+    def read(cls, path: Path, source_language: str, target_language: str) -> "TemplatePrompt":
+        """The template in a file of the user's.
+
+        Raises:
+            OptionError: it cannot be read, or is not a template that works.
+        """
+        name = f"--prompt-template {path}"
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise OptionError(f"{name}: cannot be read ({error})") from error
+        return cls(text, name, source_language, target_language)
 
     def __call__(self, request: Request) -> str:
         """The prompt.
@@ -115,9 +129,12 @@ class TemplatePrompt:
             raise self._failed(error) from error
 
     def _failed(self, error: jinja2.TemplateError) -> OptionError:
-        return OptionError(
-            f"--prompt-template {self._path}: {error.message or type(error).__name__}"
-        )
+        return OptionError(f"{self._name}: {error.message or type(error).__name__}")
+
+
+def _refuse(message: str) -> NoReturn:
+    """What chat templates call where they cannot go on."""
+    raise jinja2.TemplateError(message)
 
 
 Prompt = ChatPrompt | TemplatePrompt
