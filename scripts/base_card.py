@@ -149,7 +149,7 @@ def translations(model: Path, languages: tuple[str, str], pairs: Sequence[Pair])
         purpose=f"translates from {names[0]} to {names[1]}. It is meant for\ntrying `templora "
         "translate` and for tests: it is far too small to translate well.",
         scored=", translations only",
-        evaluation="\nTranslations of whole documents are measured in docs/results/translation.md.\n",
+        evaluation="\nWhole documents: docs/results/translation.md.\n",
         sample="Held-out segments, greedily, as they came:\n\n"
         f"| source | {model.stem} | reference |\n|---|---|---|\n" + "\n".join(rows),
         limits="It leaves out and makes up, and knows few names. It carries the views of its\n"

@@ -3,6 +3,7 @@
 import typer
 
 from templora_edge.cli.convert import convert_app
+from templora_edge.cli.evaluate import evaluate
 from templora_edge.cli.generate import generate
 from templora_edge.cli.info import info
 from templora_edge.cli.passkey import passkey
@@ -20,6 +21,7 @@ app = typer.Typer(
 app.command()(generate)
 app.command()(translate)
 app.command()(status)
+app.command()(evaluate)
 app.command()(perplexity)
 app.command()(passkey)
 app.command()(info)

@@ -95,6 +95,11 @@ def other_language(paragraphs: Sequence[str], language: str) -> str | None:
     return found.pop() if len(found) == 1 and wanted not in found else None
 
 
+def has_loop(text: str) -> bool:
+    """Whether some words follow themselves again and again."""
+    return _loops(text) >= LOOP_REPEATS
+
+
 def identify(text: str, languages: tuple[str, ...] | None = None) -> str:
     """The language of ``text``, a two-letter code, among ``languages``."""
     return str(_identifier(languages).classify(text)[0])
