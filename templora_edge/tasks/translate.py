@@ -105,14 +105,11 @@ class Translator:
         self._glossary = Glossary.read(job.glossary, *languages) if job.glossary else Glossary(())
         self._references = read_bitext(job.references, *languages) if job.references else []
         with ExitStack() as stack:
-            session = stack.enter_context(self._open_session())
-            self._loop = PairLoop(
-                session.engine,
-                session.engine.model.vocab,
-                session.trainer,
-                template or ChatPrompt(session.engine.model.chat_prompt, *languages),
-                _pair_options(session.block_options),
+            session = stack.enter_context(
+                open_session(job.model, job.settings, templora=job.templora)
             )
+            prompt = template or ChatPrompt(session.engine.model.chat_prompt, *languages)
+            self._loop = pair_loop(session, prompt)
             self.session = session
             self._stack = stack.pop_all()
 
@@ -237,19 +234,6 @@ class Translator:
             if path is not None:
                 check_writable(path, flag)
 
-    def _open_session(self) -> TempLora:
-        settings = dict(self.job.settings)
-        base = GgufBase(self.job.model or BUNDLED_MODEL)
-        trained = int(base.get("{arch}.context_length", DEFAULT_MAX_CTX))
-        n_ctx = settings.get("n_ctx") or min(trained, DEFAULT_MAX_CTX)
-        block = settings.get("block_len")
-        block = block or BlockOptions.for_context(n_ctx, n_trained=trained).block_len
-        # sources take about as much room as translations, and some pairs before them
-        for name, length in (("prefix_len", n_ctx // 4), ("train_prefix_len", 2 * block)):
-            if settings.get(name) is None:
-                settings[name] = length
-        return TempLora(self.job.model, templora=self.job.templora, **settings)
-
     def _template(self) -> Prompt | None:
         """The user's, or one that came with the model; None if it has a chat template."""
         job = self.job
@@ -334,6 +318,34 @@ def status(out: Path) -> dict[str, Any]:
         raise JobError(f"{out}: no job was begun for it; expected its folder {folder}")
     with Job(folder, read_only=True) as job:
         return job.status()
+
+
+def open_session(
+    model: Path | None, settings: Mapping[str, Any], *, templora: bool = True
+) -> TempLora:
+    """A session with the lengths that suit translation, unless ``settings`` say others.
+
+    Raises:
+        TemploraError: see `TempLora`.
+    """
+    chosen = dict(settings)
+    base = GgufBase(model or BUNDLED_MODEL)
+    trained = int(base.get("{arch}.context_length", DEFAULT_MAX_CTX))
+    n_ctx = chosen.get("n_ctx") or min(trained, DEFAULT_MAX_CTX)
+    block = chosen.get("block_len")
+    block = block or BlockOptions.for_context(n_ctx, n_trained=trained).block_len
+    # sources take about as much room as translations, and some pairs before them
+    for name, length in (("prefix_len", n_ctx // 4), ("train_prefix_len", 2 * block)):
+        if chosen.get(name) is None:
+            chosen[name] = length
+    return TempLora(model, templora=templora, **chosen)
+
+
+def pair_loop(session: TempLora, prompt: Prompt) -> PairLoop:
+    """The loop on the engine and the trainer of ``session``."""
+    vocab = session.engine.model.vocab
+    options = _pair_options(session.block_options)
+    return PairLoop(session.engine, vocab, session.trainer, prompt, options)
 
 
 def _pair_options(blocks: BlockOptions) -> PairOptions:

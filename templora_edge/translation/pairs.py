@@ -114,9 +114,7 @@ class PairLoop:
         The last token of the prompt is always decoded by itself, so that a second answer, and a job
         taken up again, find the same numbers in the cache.
         """
-        self._engine.truncate(len(self._cached))
-        if self._engine.n_past < len(self._cached):
-            self._engine.decode(self._cached[self._engine.n_past :])
+        self._rewind()
         self._engine.use_sampling(sampling)
         self._engine.decode([self._last])
         written: list[int] = []
@@ -131,6 +129,12 @@ class PairLoop:
                 return Answer(text.partition("\n")[0].strip(), finished=True)
             self._engine.decode([token])
         return Answer(self._tokenizer.detokenize(written).strip(), finished=False)
+
+    def score(self, translation: str) -> list[float]:
+        """NLL of ``translation`` as an answer to what was asked, in nats, one a token."""
+        self._rewind()
+        tokens = self._tokenizer.tokenize(translation, add_special=False)
+        return self._engine.score([self._last], tokens)
 
     def accept(self, pair: Pair) -> None:
         """``pair`` passed its checks: it is shown to the segments after it, and will be learned."""
@@ -180,6 +184,12 @@ class PairLoop:
             self._engine.swap(adapter)
         finally:
             adapter.unlink()
+
+    def _rewind(self) -> None:
+        """Leave the prompt in the cache, all but its last token."""
+        self._engine.truncate(len(self._cached))
+        if self._engine.n_past < len(self._cached):
+            self._engine.decode(self._cached[self._engine.n_past :])
 
     def _prompt_tokens(self, source: str, terms: tuple[Pair, ...]) -> list[int]:
         """The prompt for ``source``; older pairs are left out where the context is short."""

@@ -1,0 +1,140 @@
+"""Translate documents whose translation is known, with and without Temp-LoRA.
+
+Usage: python scripts/translation_runs.py RESULTS.jsonl PAIRS.jsonl... [-m MODEL.gguf]
+           [--documents PATTERN] [--limit N] [--learning-rate X] [-t THREADS]
+
+PAIRS.jsonl has a sentence a line: doc, src, and the code of the other language. Each document is
+translated by four systems, segment by segment, in blocks:
+
+  base             no Temp-LoRA; the prompt shows the last pairs of its own
+  own              Temp-LoRA learns each block of its own translations that pass their checks
+  base, shown      no Temp-LoRA; the prompt shows the last pairs of the reference
+  references       as that, and Temp-LoRA learns each block of the reference, as the paper's script
+
+Every run adds a line of JSON to RESULTS.jsonl, with the translations, the NLL of the reference, and
+times; runs that are there already are skipped.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, Final
+
+from templora_edge.assets import BUNDLED_MODEL
+from templora_edge.gguf_base import TRANSLATION_TEMPLATE, GgufBase
+from templora_edge.tasks.translate import GREEDY, open_session, pair_loop
+from templora_edge.translation.checks import check
+from templora_edge.translation.pairs import PairLoop
+from templora_edge.translation.prompt import Pair, TemplatePrompt
+from templora_edge.translation.run import LEAST_TOKENS, TOKENS_A_TOKEN
+
+SYSTEMS: Final = {
+    "base": (False, False),
+    "own": (True, False),
+    "base, shown": (False, True),
+    "references": (True, True),
+}
+"""System -> whether Temp-LoRA learns, whether references are what it is shown and learns."""
+LANGUAGES: Final = ("fr", "en")
+
+
+def translate(loop: PairLoop, pairs: list[Pair], *, references: bool) -> Iterator[dict[str, Any]]:
+    """One document; a result a segment."""
+    loop.begin_block(())
+    n_tokens = 0
+    for pair in pairs:
+        loop.ask(pair.source, ())
+        losses = loop.score(pair.translation)
+        n_predict = max(LEAST_TOKENS, TOKENS_A_TOKEN * loop.n_tokens(pair.source))
+        answer = loop.answer(GREEDY, n_predict)
+        flags = check(
+            pair.source,
+            answer.text,
+            source_language=LANGUAGES[0],
+            target_language=LANGUAGES[1],
+            finished=answer.finished,
+        )
+        shown = pair if references else Pair(pair.source, answer.text)
+        if references or not flags:
+            loop.accept(shown)
+        n_tokens += loop.n_tokens(shown.translation)
+        if n_tokens >= loop.options.block_len:
+            loop.finish_block()
+            n_tokens = 0
+        yield {
+            "translation": answer.text,
+            "flags": flags,
+            "nll": sum(losses),
+            "tokens": len(losses),
+        }
+
+
+def read(paths: list[Path], patterns: list[str], limit: int | None) -> dict[str, list[Pair]]:
+    """Documents by name."""
+    documents: dict[str, list[Pair]] = {}
+    for path in paths:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            entry = json.loads(line)
+            if any(fnmatch(entry["doc"], pattern) for pattern in patterns):
+                pair = Pair(" ".join(entry["src"].split()), " ".join(entry[LANGUAGES[1]].split()))
+                documents.setdefault(entry["doc"], []).append(pair)
+    return {name: pairs[:limit] for name, pairs in documents.items()}
+
+
+def main() -> None:
+    """Do the runs that are missing."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("results", type=Path)
+    parser.add_argument("pairs", type=Path, nargs="+")
+    parser.add_argument("-m", dest="model", type=Path, default=BUNDLED_MODEL)
+    parser.add_argument("--documents", nargs="+", default=["*"])
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("-t", dest="threads", type=int, default=0)
+    given = parser.parse_args()
+    done = []
+    if given.results.exists():
+        done = [json.loads(line)["run"] for line in given.results.read_text().splitlines()]
+    template = GgufBase(given.model).require(TRANSLATION_TEMPLATE)
+    for name, pairs in read(given.pairs, given.documents, given.limit).items():
+        for system in given.systems:
+            learns, references = SYSTEMS[system]
+            run = {
+                "document": name,
+                "system": system,
+                "model": given.model.name,
+                "segments": len(pairs),
+                "learning_rate": given.learning_rate if learns else None,
+            }
+            if run in done:
+                continue
+            print(run, file=sys.stderr, flush=True)
+            settings = {"n_threads": given.threads, "measure_after": False, "given": references}
+            if learns and given.learning_rate is not None:
+                settings["learning_rate"] = given.learning_rate
+            begun, segments = time.perf_counter(), []
+            with open_session(given.model, settings, templora=learns) as session:
+                prompt = TemplatePrompt(template, given.model.name, *LANGUAGES)
+                loop = pair_loop(session, prompt)
+                for segment in translate(loop, pairs, references=references):
+                    segments.append(segment)
+                    print(f"\r{len(segments)} of {len(pairs)} ", end="", file=sys.stderr)
+                used = session.settings()
+            line = {
+                "run": run,
+                "settings": used,
+                "seconds": time.perf_counter() - begun,
+                "segments": segments,
+                "references": [pair.translation for pair in pairs],
+            }
+            with given.results.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+
+if __name__ == "__main__":
+    main()
