@@ -1,4 +1,4 @@
-"""Floating-point operations of a scored text, counted from the shapes: multiply and add are two."""
+"""Operations of a scored text, counted from the shapes (multiply and add are two), and memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,6 +70,13 @@ def decoded(options: BlockOptions, n_tokens: int) -> Iterator[tuple[int, int]]:
         cached, seen = cached + new, seen + new
 
 
+def kv_bytes(base: GgufBase, n_ctx: int) -> int:
+    """Memory of a KV cache in F16."""
+    settings = common_config(base)
+    width = settings["num_key_value_heads"] * settings["head_dim"]
+    return 2 * 2 * int(settings["num_hidden_layers"] * width) * n_ctx
+
+
 def count(base: GgufBase, options: BlockOptions, lora: LoraOptions, tokens: int) -> dict[str, Any]:
     """FLOPs of scoring ``tokens`` with the base alone, with the adapter, and of its training.
 
@@ -97,4 +104,5 @@ def count(base: GgufBase, options: BlockOptions, lora: LoraOptions, tokens: int)
         "templora": sum(shape.forward(n, past, heads=n, extra=adapter) for n, past in passes),
         "training": training,
         "adapter_parameters": adapter,
+        "kv_bytes": kv_bytes(base, options.n_ctx),
     }

@@ -9,6 +9,7 @@ EXPERIMENT is any of
   policy     the KV cache: reuse, recompute, shift
   window     W short with Temp-LoRA against W long without: perplexity, FLOPs, time, KV memory
   rule       the update rule: learning rate, rank, alpha, epochs, L_T, layers, prefix gradient
+  chance     some of these rules, for runs with several seeds
 
 Every run, one variant of one experiment on one book, adds a line of JSON to RESULTS.jsonl; runs
 that are there already are skipped, so an interrupted command goes on where it stopped.
@@ -63,6 +64,7 @@ EXPERIMENTS: Final[dict[str, dict[str, Settings]]] = {
         "attention only": {"targets": "attention"},
         "prefix only read": {"prefix_gradient": False},
     },
+    "chance": {"paper": {}, "lead": LEAD, "fast": {"preset": "fast"}},
 }
 """Experiment -> variant -> what differs from `PAPER`."""
 
