@@ -43,7 +43,8 @@ PAPER: Final = {
     "rule": "The paper's rule: all linear layers, rank = alpha = 64, 2 epochs, L_T 256; each row "
     "says what differs. `lead` is a rule found earlier on one book of another base: MLP only, the "
     "prefix only read, L_T 128, alpha 256, one epoch (docs/log.md).",
-    "chance": "The same rules on the same book; the seed is that of A's first values and of dropout.",
+    "chance": "The same rules on the same book; the seed is that of A's first values and "
+    "of dropout.",
 }
 """What the paper says, which is comparable in shape, not in level."""
 
