@@ -91,6 +91,14 @@ def book(text: str, language: str) -> dict[str, str]:
     }
 
 
+def write_book(path: Path, files: dict[str, str]) -> None:
+    """Write the archive."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files.items():
+            kind = zipfile.ZIP_STORED if name == "mimetype" else zipfile.ZIP_DEFLATED
+            archive.writestr(zipfile.ZipInfo(name, DATE), data, kind)
+
+
 def main() -> None:
     """Read the text, write the book."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -99,10 +107,7 @@ def main() -> None:
     parser.add_argument("--language", default="fr")
     arguments = parser.parse_args()
     files = book(arguments.text.read_text(encoding="utf-8"), arguments.language)
-    with zipfile.ZipFile(arguments.out, "w") as archive:
-        for name, data in files.items():
-            kind = zipfile.ZIP_STORED if name == "mimetype" else zipfile.ZIP_DEFLATED
-            archive.writestr(zipfile.ZipInfo(name, DATE), data, kind)
+    write_book(arguments.out, files)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from templora_edge.documents import read_document
+
 LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")
 
 
@@ -78,6 +80,17 @@ def test_the_wheel_holds_the_model_and_the_converters(tmp_path: Path) -> None:
     assert {path for path in names if path.endswith(".gguf")}
     assert {"converters/peft_to_gguf.py", "templora_edge/py.typed"} <= names
     assert not any(name.startswith(("tests", "scripts")) for name in names)
+
+
+def test_the_sample_book_is_the_sample_text(tmp_path: Path) -> None:
+    script = ROOT / "scripts" / "text_to_epub.py"
+    out = tmp_path / "phare.epub"
+    subprocess.run([sys.executable, script, ROOT / "examples" / "phare.txt", out], check=True)
+    with zipfile.ZipFile(out) as made, zipfile.ZipFile(ROOT / "examples" / "phare.epub") as kept:
+        assert made.namelist() == kept.namelist()
+        assert all(made.read(name) == kept.read(name) for name in made.namelist())
+    text, book = (read_document(path).paragraphs for path in (ROOT / "examples/phare.txt", out))
+    assert set(text) == set(book)
 
 
 def test_examples_run() -> None:

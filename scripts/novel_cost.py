@@ -1,0 +1,75 @@
+"""Whether a whole novel can be translated: time, and memory from its beginning to its end.
+
+Usage: python scripts/novel_cost.py TEXT.txt WORK_DIR -sl en -tl fr [-m MODEL.gguf]
+           [--prompt-template FILE] [-t THREADS]
+
+Makes WORK_DIR/novel.epub of the text and translates it to WORK_DIR/translated.epub, noting the
+resident memory of both processes at every twentieth of the way. An interrupted command goes on
+where it stopped. The last line is JSON.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+from text_to_epub import book, write_book
+
+from templora_edge.tasks.translate import TranslateJob, Translator
+from templora_edge.translation.run import Languages
+
+NOTES: Final = 20
+
+
+def memory() -> dict[str, float]:
+    """MiB that are resident in this process and in training's."""
+    own = psutil.Process()
+    return {
+        "engine_mib": round(own.memory_info().rss / 2**20, 1),
+        "training_mib": round(sum(p.memory_info().rss for p in own.children()) / 2**20, 1),
+    }
+
+
+def main() -> None:
+    """Make the book, translate it, print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("text", type=Path)
+    parser.add_argument("work_dir", type=Path)
+    parser.add_argument("-sl", required=True)
+    parser.add_argument("-tl", required=True)
+    parser.add_argument("-m", dest="model", type=Path)
+    parser.add_argument("--prompt-template", type=Path)
+    parser.add_argument("-t", dest="threads", type=int, default=0)
+    given = parser.parse_args()
+    given.work_dir.mkdir(parents=True, exist_ok=True)
+    novel = given.work_dir / "novel.epub"
+    write_book(novel, book(given.text.read_text(encoding="utf-8"), given.sl))
+    job = TranslateJob(
+        novel,
+        given.work_dir / "translated.epub",
+        Languages(given.sl, given.tl),
+        given.model,
+        {"n_threads": given.threads, "measure_after": False},
+        prompt_template=given.prompt_template,
+    )
+    begun, noted = time.perf_counter(), -1
+    notes: list[dict[str, Any]] = []
+    with Translator(job) as translator:
+        for step in translator:
+            part = NOTES * step.done // step.total
+            if part > noted:
+                noted = part
+                notes.append({"share": part / NOTES, "seconds": time.perf_counter() - begun})
+                notes[-1] |= memory()
+                print(json.dumps(notes[-1]), file=sys.stderr, flush=True)
+        report = translator.report
+    keys = ("segments", "flagged", "flags", "learned_blocks", "tokens", "seconds")
+    result = {key: report[key] for key in keys}
+    print(json.dumps(result | {"bytes": given.text.stat().st_size, "memory": notes}))
+
+
+if __name__ == "__main__":
+    main()
