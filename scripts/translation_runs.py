@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from templora_edge.assets import BUNDLED_MODEL
-from templora_edge.gguf_base import TRANSLATION_TEMPLATE, GgufBase
-from templora_edge.tasks.translate import GREEDY, open_session, pair_loop
+from templora_edge.tasks.translate import GREEDY
+from templora_edge.tasks.translation_session import open_session, own_prompt, pair_loop
 from templora_edge.translation.checks import check
 from templora_edge.translation.pairs import PairLoop
-from templora_edge.translation.prompt import Pair, TemplatePrompt
+from templora_edge.translation.prompt import Pair
 from templora_edge.translation.run import LEAST_TOKENS, TOKENS_A_TOKEN
 
 SYSTEMS: Final = {
@@ -100,7 +100,7 @@ def main() -> None:
     done = []
     if given.results.exists():
         done = [json.loads(line)["run"] for line in given.results.read_text().splitlines()]
-    template = GgufBase(given.model).require(TRANSLATION_TEMPLATE)
+    prompt = own_prompt(given.model, None, *LANGUAGES)
     for name, pairs in read(given.pairs, given.documents, given.limit).items():
         for system in given.systems:
             learns, references = SYSTEMS[system]
@@ -119,8 +119,7 @@ def main() -> None:
                 settings["learning_rate"] = given.learning_rate
             begun, segments = time.perf_counter(), []
             with open_session(given.model, settings, templora=learns) as session:
-                prompt = TemplatePrompt(template, given.model.name, *LANGUAGES)
-                loop = pair_loop(session, prompt)
+                loop = pair_loop(session, prompt, *LANGUAGES)
                 for segment in translate(loop, pairs, references=references):
                     segments.append(segment)
                     print(f"\r{len(segments)} of {len(pairs)} ", end="", file=sys.stderr)

@@ -13,18 +13,16 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from templora_edge.assets import BUNDLED_MODEL
-from templora_edge.config import DEFAULT_MAX_CTX, BlockOptions, SamplingOptions
+from templora_edge.config import SamplingOptions
 from templora_edge.documents import read_document
 from templora_edge.errors import DocumentError, JobError, OptionError
 from templora_edge.files import check_writable, replacing
-from templora_edge.gguf_base import TRANSLATION_TEMPLATE, GgufBase
+from templora_edge.gguf_base import GgufBase
 from templora_edge.jobs import Job, folder_of
-from templora_edge.session import TempLora
+from templora_edge.tasks.translation_session import open_session, own_prompt, pair_loop
 from templora_edge.translation.bitext import read_bitext
 from templora_edge.translation.checks import other_language
 from templora_edge.translation.glossary import Glossary
-from templora_edge.translation.pairs import PairLoop, PairOptions
-from templora_edge.translation.prompt import ChatPrompt, Prompt, TemplatePrompt
 from templora_edge.translation.run import (
     Languages,
     Progress,
@@ -101,15 +99,14 @@ class Translator:
                 f"{job.languages.source}; expected its own, perhaps -sl {other}"
             )
         languages = job.languages.source, job.languages.target
-        template = self._template()
+        prompt = own_prompt(job.model, job.prompt_template, *languages)
         self._glossary = Glossary.read(job.glossary, *languages) if job.glossary else Glossary(())
         self._references = read_bitext(job.references, *languages) if job.references else []
         with ExitStack() as stack:
             session = stack.enter_context(
                 open_session(job.model, job.settings, templora=job.templora)
             )
-            prompt = template or ChatPrompt(session.engine.model.chat_prompt, *languages)
-            self._loop = pair_loop(session, prompt)
+            self._loop = pair_loop(session, prompt, *languages)
             self.session = session
             self._stack = stack.pop_all()
 
@@ -234,23 +231,6 @@ class Translator:
             if path is not None:
                 check_writable(path, flag)
 
-    def _template(self) -> Prompt | None:
-        """The user's, or one that came with the model; None if it has a chat template."""
-        job = self.job
-        languages = job.languages.source, job.languages.target
-        if job.prompt_template is not None:
-            return TemplatePrompt.read(job.prompt_template, *languages)
-        base = GgufBase(job.model or BUNDLED_MODEL)
-        own = base.get(TRANSLATION_TEMPLATE)
-        if own is not None:
-            return TemplatePrompt(own, str(base.path), *languages)
-        if base.get("tokenizer.chat_template") is None:
-            raise OptionError(
-                f"--prompt-template: {base.path} has no chat template (tokenizer.chat_template); "
-                "expected a file with the prompt that the model was trained on"
-            )
-        return None
-
     def _begin(self, state: Job) -> None:
         """Start the job, or see to it that it is the one that was started.
 
@@ -318,43 +298,6 @@ def status(out: Path) -> dict[str, Any]:
         raise JobError(f"{out}: no job was begun for it; expected its folder {folder}")
     with Job(folder, read_only=True) as job:
         return job.status()
-
-
-def open_session(
-    model: Path | None, settings: Mapping[str, Any], *, templora: bool = True
-) -> TempLora:
-    """A session with the lengths that suit translation, unless ``settings`` say others.
-
-    Raises:
-        TemploraError: see `TempLora`.
-    """
-    chosen = dict(settings)
-    base = GgufBase(model or BUNDLED_MODEL)
-    trained = int(base.get("{arch}.context_length", DEFAULT_MAX_CTX))
-    n_ctx = chosen.get("n_ctx") or min(trained, DEFAULT_MAX_CTX)
-    block = chosen.get("block_len")
-    block = block or BlockOptions.for_context(n_ctx, n_trained=trained).block_len
-    # sources take about as much room as translations, and some pairs before them
-    for name, length in (("prefix_len", n_ctx // 4), ("train_prefix_len", 2 * block)):
-        if chosen.get(name) is None:
-            chosen[name] = length
-    return TempLora(model, templora=templora, **chosen)
-
-
-def pair_loop(session: TempLora, prompt: Prompt) -> PairLoop:
-    """The loop on the engine and the trainer of ``session``."""
-    vocab = session.engine.model.vocab
-    options = _pair_options(session.block_options)
-    return PairLoop(session.engine, vocab, session.trainer, prompt, options)
-
-
-def _pair_options(blocks: BlockOptions) -> PairOptions:
-    return PairOptions(
-        n_ctx=blocks.n_ctx,
-        block_len=blocks.block_len,
-        prefix_len=blocks.prefix_len,
-        train_prefix_len=blocks.train_prefix_len,
-    )
 
 
 def _digest(path: Path | None) -> str | None:

@@ -1,0 +1,77 @@
+"""What a translation is opened with: a session, a prompt, the loop over both."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from templora_edge.assets import BUNDLED_MODEL
+from templora_edge.config import DEFAULT_MAX_CTX, BlockOptions
+from templora_edge.errors import OptionError
+from templora_edge.gguf_base import TRANSLATION_TEMPLATE, GgufBase
+from templora_edge.session import TempLora
+from templora_edge.translation.pairs import PairLoop, PairOptions
+from templora_edge.translation.prompt import ChatPrompt, TemplatePrompt
+
+
+def open_session(
+    model: Path | None, settings: Mapping[str, Any], *, templora: bool = True
+) -> TempLora:
+    """A session with the lengths that suit translation, unless ``settings`` say others.
+
+    Raises:
+        TemploraError: see `TempLora`.
+    """
+    chosen = dict(settings)
+    base = GgufBase(model or BUNDLED_MODEL)
+    trained = int(base.get("{arch}.context_length", DEFAULT_MAX_CTX))
+    n_ctx = chosen.get("n_ctx") or min(trained, DEFAULT_MAX_CTX)
+    block = chosen.get("block_len")
+    block = block or BlockOptions.for_context(n_ctx, n_trained=trained).block_len
+    # sources take about as much room as translations, and some pairs before them
+    for name, length in (("prefix_len", n_ctx // 4), ("train_prefix_len", 2 * block)):
+        if chosen.get(name) is None:
+            chosen[name] = length
+    return TempLora(model, templora=templora, **chosen)
+
+
+def own_prompt(
+    model: Path | None, template: Path | None, source_language: str, target_language: str
+) -> TemplatePrompt | None:
+    """The user's template, or the one that came with the model; None if it has a chat template.
+
+    Raises:
+        OptionError: there is none, or it does not work.
+        ModelFileError: ``model`` is not a GGUF.
+    """
+    languages = source_language, target_language
+    if template is not None:
+        return TemplatePrompt.read(template, *languages)
+    base = GgufBase(model or BUNDLED_MODEL)
+    text = base.get(TRANSLATION_TEMPLATE)
+    if text is not None:
+        return TemplatePrompt(text, str(base.path), *languages)
+    if base.get("tokenizer.chat_template") is None:
+        raise OptionError(
+            f"--prompt-template: {base.path} has no chat template (tokenizer.chat_template); "
+            "expected a file with the prompt that the model was trained on"
+        )
+    return None
+
+
+def pair_loop(
+    session: TempLora, prompt: TemplatePrompt | None, source_language: str, target_language: str
+) -> PairLoop:
+    """The loop on the engine and the trainer of ``session``; None is the chat template."""
+    model = session.engine.model
+    chosen = prompt or ChatPrompt(model.chat_prompt, source_language, target_language)
+    options = _pair_options(session.block_options)
+    return PairLoop(session.engine, model.vocab, session.trainer, chosen, options)
+
+
+def _pair_options(blocks: BlockOptions) -> PairOptions:
+    return PairOptions(
+        n_ctx=blocks.n_ctx,
+        block_len=blocks.block_len,
+        prefix_len=blocks.prefix_len,
+        train_prefix_len=blocks.train_prefix_len,
+    )
