@@ -23,8 +23,9 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -121,8 +122,19 @@ def strings(pairs: list[Pair]) -> list[str]:
     return [text for pair in pairs for text in pair if text]
 
 
-def train(run: Run, data: Data, heldout: Data, bytes_per_label: float, log: Path) -> None:
-    """Train to the end of the recipe, logging, and saving every few minutes."""
+def train(
+    run: Run,
+    data: Data,
+    heldout: Data,
+    bytes_per_label: float,
+    log: Path,
+    snapshots: Mapping[int, Callable[[], object]],
+) -> None:
+    """Train to the end of the recipe, logging, and saving every few minutes.
+
+    Args:
+        snapshots: what is done after some of the steps.
+    """
     recipe = run.recipe
     window = recipe.short_context
     check = heldout.rows(heldout.windows(window)[: N_CHECKED // window], window)
@@ -151,6 +163,8 @@ def train(run: Run, data: Data, heldout: Data, bytes_per_label: float, log: Path
             loss = run.loss(check, learn=False)
             bits = loss / np.log(2) / bytes_per_label
             note(heldout_loss=round(loss, 4), heldout_bits=round(float(bits), 4))
+        if run.step in snapshots:
+            snapshots[run.step]()
         if time.monotonic() - saved > SAVE_SECONDS or last:
             run.seconds += time.monotonic() - saved
             run.save()
@@ -212,6 +226,7 @@ def parse() -> tuple[argparse.Namespace, Recipe]:
         "--share", action="append", type=share, default=[], metavar="PATTERN=SHARE",
         help="keep that share of the documents of pairs whose name matches",
     )  # fmt: skip
+    parser.add_argument("--snapshots", type=int, default=1, help="GGUFs along the way, evenly")
     parser.add_argument("--evaluate", type=Path, nargs="+", default=[], metavar="FILE")
     parser.add_argument("--against", type=Path, nargs="+", default=[], metavar="MODEL.gguf")
     parser.add_argument("--data", default="", help="what the texts are, for the card")
@@ -258,7 +273,12 @@ def main() -> None:
     bytes_per_label = n_bytes / int(heldout.scored.sum())
 
     run = Run(recipe, out / "checkpoint.pt")
-    train(run, data, heldout, bytes_per_label, out / "log.jsonl")
+    steps = [recipe.steps * k // arguments.snapshots for k in range(1, arguments.snapshots)]
+    snapshots = {
+        step: partial(export, run, out, f"{arguments.name}-{step}", corpus.languages)
+        for step in steps
+    }
+    train(run, data, heldout, bytes_per_label, out / "log.jsonl", snapshots)
     window = recipe.short_context
     loss = run.loss(heldout.rows(heldout.windows(window), window), learn=False)
     model = export(run, out, arguments.name, corpus.languages)

@@ -238,9 +238,18 @@ def test_segments_hold_every_sentence_once(tmp_path: Path) -> None:
 def test_from_pairs_to_a_translator(tmp_path: Path) -> None:
     path = write_pairs(tmp_path / "pairs.jsonl")
     result = command(
-        path, tmp_path / "out", "--name", "tiny", *flags(SMALL), "--share", "bible/b=0"
+        path,
+        tmp_path / "out",
+        "--name",
+        "tiny",
+        *flags(SMALL),
+        "--share",
+        "bible/b=0",
+        "--snapshots",
+        2,
     )
     assert result.returncode == 0, result.stderr[-2000:]
+    assert (tmp_path / "out" / "tiny-10-q8_0.gguf").exists()
     card = (tmp_path / "out" / "tiny.md").read_text()
     assert "translates from French to English" in card
     assert not re.search(r"\{\w+\}", card)
