@@ -3,6 +3,7 @@
 import ctypes
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import torch
 from muon import Muon
@@ -16,15 +17,30 @@ from templora_edge.sidecar.trainer import choose_dtype
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """glibc, malloc.h."""
+PADDED: Final = 1024
+"""Numbers of labels are multiples of it."""
 
 
-def loss_sum(model: LlamaForCausalLM, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Sum of the NLL in nats of ``labels`` (B, T) after ``inputs`` (B, T)."""
-    hidden = model.model(input_ids=inputs, use_cache=False).last_hidden_state
-    logits = model.lm_head(hidden).float()  # (B, T, V)
-    return torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), labels.flatten(), reduction="sum", ignore_index=IGNORED
-    )
+def loss_sum(
+    model: LlamaForCausalLM, inputs: torch.Tensor, places: torch.Tensor, labels: torch.Tensor
+) -> torch.Tensor:
+    """Sum of the NLL in nats of ``labels`` (N,), each at one of ``places`` (N,) of ``inputs``."""
+    hidden = model.model(input_ids=inputs, use_cache=False).last_hidden_state  # (B, T, width)
+    logits = model.lm_head(hidden.flatten(0, 1)[places]).float()  # (N, V)
+    return torch.nn.functional.cross_entropy(logits, labels, reduction="sum", ignore_index=IGNORED)
+
+
+def learned(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Places of what is learned in ``labels`` (B, T), and the labels there.
+
+    Half of a pair is not: its logits, a third of the work, are left out. Padded to few sizes, as
+    each is compiled anew.
+    """
+    flat = labels.flatten()
+    places = (flat != IGNORED).nonzero().flatten()
+    padding = (0, max(1, -(-len(places) // PADDED)) * PADDED - len(places))
+    pad = torch.nn.functional.pad
+    return pad(places, padding), pad(flat[places], padding, value=IGNORED)
 
 
 def keep_freed_memory() -> None:
@@ -58,7 +74,7 @@ class Run:
             Muon(matrices, rate, weight_decay=recipe.weight_decay, dtype=self.dtype),
             torch.optim.AdamW(others, rate, betas=(0.9, 0.95), weight_decay=0, fused=True),
         ]
-        self._loss: Callable[[LlamaForCausalLM, torch.Tensor, torch.Tensor], torch.Tensor]
+        self._loss: Callable[..., torch.Tensor]
         self._loss = torch.compile(loss_sum, dynamic=False)
         # Rows at once: as large as a GPU likes, small enough for a CPU's caches.
         self._micro_tokens = 65_536 if self.device == "cuda" else 4096
@@ -86,7 +102,9 @@ class Run:
         total = 0.0
         n_scored = max(1, int((labels != IGNORED).sum()))
         rows = max(1, self._micro_tokens // inputs.shape[1])
-        for part in zip(*(torch.split(t, rows) for t in batch), strict=True):
+        parts = zip(torch.split(inputs, rows), torch.split(labels, rows), strict=True)
+        for some, wanted in parts:
+            part = (some, *learned(wanted))
             with (
                 torch.set_grad_enabled(learn),
                 torch.autocast(self.device, self.dtype, enabled=self.dtype == torch.bfloat16),

@@ -212,6 +212,21 @@ def test_only_translations_are_learned(tmp_path: Path) -> None:
         assert kept.startswith("He is ")
 
 
+@pytest.mark.usefixtures("eager")
+def test_the_loss_is_that_of_what_is_learned(tmp_path: Path) -> None:
+    run = Run(SMALL, tmp_path / "checkpoint.pt")
+    generator = torch.Generator().manual_seed(2)
+    inputs = torch.randint(0, 320, (6, 32), generator=generator)
+    labels = torch.randint(0, 320, (6, 32), generator=generator)
+    labels[torch.rand(6, 32, generator=generator) < 0.5] = IGNORED
+    labels[3] = IGNORED
+    with torch.inference_mode():
+        logits = run.model(input_ids=inputs).logits.double()
+    at = labels != IGNORED
+    nll = -torch.log_softmax(logits, -1)[at].gather(1, labels[at][:, None])
+    assert run.loss((inputs, labels), learn=False) == pytest.approx(nll.mean().item(), rel=1e-5)
+
+
 def test_segments_hold_every_sentence_once(tmp_path: Path) -> None:
     path = write_pairs(tmp_path / "pairs.jsonl")
     assert len(read_pairs(path, ("fr", "en"), [], 0)) == 3
