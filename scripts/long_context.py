@@ -22,7 +22,9 @@ def variants() -> dict[str, Settings]:
     """Method and multiple of the trained context -> settings."""
     found: dict[str, Settings] = {}
     for factor in FACTORS:
-        n_ctx: Settings = {"n_ctx": factor * TRAINED, "block_len": 256}
+        length = factor * TRAINED
+        # a full window keeps half of itself: to keep all but a block would decode it anew each time
+        n_ctx: Settings = {"n_ctx": length, "block_len": 256, "prefix_len": length // 2}
         found[f"base {factor}"] = n_ctx
         found[f"shift {factor}"] = n_ctx | {"kv_policy": "shift"}
         if factor == 1:  # nothing to extend or to scale
