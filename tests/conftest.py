@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from templora_edge.config import EngineOptions, KvType, LoraOptions, TrainDtype,
 from templora_edge.engine import LlamaEngine
 from templora_edge.gguf_base import GgufBase
 from templora_edge.sidecar.trainer import LoraTrainer
+from templora_edge.workspace import default_root
 
 ROOT = Path(__file__).parent.parent
 EXACT = EngineOptions(
@@ -36,6 +38,18 @@ TEXT = (
     "It was a dark and stormy night; the rain fell in torrents, except at occasional intervals, "
     "when it was checked by a violent gust of wind which swept up the streets. "
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_storage() -> Iterator[None]:
+    """Temporary storage of these tests alone: they look for what runs leave there."""
+    with (
+        tempfile.TemporaryDirectory(dir=default_root()) as folder,
+        pytest.MonkeyPatch.context() as m,
+    ):
+        m.setenv("TMPDIR", folder)
+        m.setattr(tempfile, "tempdir", None)
+        yield
 
 
 def make_tokenizer(folder: Path) -> int:
