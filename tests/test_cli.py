@@ -344,3 +344,11 @@ def test_convert_lora_and_base(
     check_failure(run("convert", "lora", tmp_path / "peft", adapter, "-m", BUNDLED_MODEL), "shape")
     check_failure(run("convert", "base", tmp_path, base), "config.json")
     check_failure(run("convert", "base", tiny_hf, tmp_path), "directory")
+
+
+@pytest.mark.parametrize("command", ["generate", "translate", "evaluate", "perplexity", "passkey"])
+def test_help_has_examples_a_line_each(command: str) -> None:
+    text = run(command, "--help").stdout
+    examples = text.partition("Examples:\n")[2].partition("\n\n")[0].splitlines()
+    assert examples
+    assert all(line.startswith(f"    templora {command}") for line in examples)

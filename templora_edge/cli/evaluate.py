@@ -6,14 +6,13 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from templora_edge.cli.examples import with_examples
 from templora_edge.cli.output import write
 
-EXAMPLES: Final = """Examples:
-
-  templora evaluate ours.txt reference.txt
-
-  templora evaluate ours.jsonl test.jsonl -tl en --against base.jsonl --json
-"""
+EXAMPLES: Final = (
+    "templora evaluate ours.txt reference.txt",
+    "templora evaluate ours.jsonl test.jsonl -tl en --against base.jsonl --json",
+)
 COLUMNS: Final = {
     "d_bleu": "d-BLEU",
     "bleu": "BLEU",
@@ -27,6 +26,7 @@ COLUMNS: Final = {
 SHARES: Final = frozenset(["names", "terms", "coverage", "repetition"])
 
 
+@with_examples(*EXAMPLES)
 def evaluate(
     hypothesis: Annotated[
         Path,
@@ -83,6 +83,3 @@ def _cell(key: str, value: float | None) -> str:
     if value is None:
         return "-"
     return f"{100 * value:.1f} %" if key in SHARES else f"{value:.2f}"
-
-
-evaluate.__doc__ = f"{evaluate.__doc__}\n\n\b\n{EXAMPLES}"

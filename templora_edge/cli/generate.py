@@ -3,26 +3,25 @@
 import secrets
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
+from templora_edge.cli.examples import with_examples
 from templora_edge.cli.options import SessionFlags, takes_session_flags
 from templora_edge.cli.output import write
 from templora_edge.cli.prompt import read_prompt
 from templora_edge.config import MAX_SEED, SamplingOptions
 from templora_edge.errors import OptionError
 
-EXAMPLES = """Examples:
-
-  templora generate -p "It was a dark night" -n 4096
-
-  templora generate -m model.gguf -f novel.txt -n 20000 > more.txt
-
-  templora generate -m model.gguf --chat -n 4000 < question.txt
-"""
+EXAMPLES: Final = (
+    'templora generate -p "It was a dark night" -n 4096',
+    "templora generate -m model.gguf -f novel.txt -n 20000 > more.txt",
+    "templora generate -m model.gguf --chat -n 4000 < question.txt",
+)
 
 
+@with_examples(*EXAMPLES)
 @takes_session_flags
 def generate(
     flags: SessionFlags,
@@ -114,6 +113,3 @@ def generate(
         write("\n")
         summary = progress.summary()
     print(f"{summary}; seed {chosen_seed}", file=sys.stderr)  # noqa: T201
-
-
-generate.__doc__ = f"{generate.__doc__}\n\n\b\n{EXAMPLES}"

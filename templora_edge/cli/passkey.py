@@ -3,10 +3,11 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from templora_edge.cli.examples import with_examples
 from templora_edge.cli.options import SessionFlags, takes_session_flags
 from templora_edge.cli.output import EXIT_INTERRUPTED, check_plot, write
 from templora_edge.config import PasskeyMode
@@ -14,16 +15,14 @@ from templora_edge.config import PasskeyMode
 if TYPE_CHECKING:
     from templora_edge.tasks.passkey import PasskeyRun
 
-EXAMPLES = """Examples:
-
-  templora passkey
-
-  templora passkey -m model.gguf --length 4096 --length 16384 --mode base --mode self-extend
-
-  templora passkey --json --plot grid.png > grid.json
-"""
+EXAMPLES: Final = (
+    "templora passkey",
+    "templora passkey -m model.gguf --length 4096 --length 16384 --mode base --mode self-extend",
+    "templora passkey --json --plot grid.png > grid.json",
+)
 
 
+@with_examples(*EXAMPLES)
 @takes_session_flags
 def passkey(
     flags: SessionFlags,
@@ -105,6 +104,3 @@ def _print(run: "PasskeyRun") -> None:
                     row.append(Text("found", "green") if cell.found else Text("lost", "red"))
             table.add_row(*row)
         console.print(table)
-
-
-passkey.__doc__ = f"{passkey.__doc__}\n\n\b\n{EXAMPLES}"

@@ -2,25 +2,24 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
+from templora_edge.cli.examples import with_examples
 from templora_edge.cli.options import SessionFlags, takes_session_flags
 from templora_edge.cli.output import EXIT_INTERRUPTED, check_plot, write
 from templora_edge.cli.prompt import read_text
 from templora_edge.config import ScoringProtocol
 
-EXAMPLES = """Examples:
-
-  templora perplexity novel.txt
-
-  templora perplexity -m model.gguf --max-tokens 30000 --plot curve.png a.txt b.txt
-
-  templora perplexity --json - < novel.txt > result.json
-"""
+EXAMPLES: Final = (
+    "templora perplexity novel.txt",
+    "templora perplexity -m model.gguf --max-tokens 30000 --plot curve.png a.txt b.txt",
+    "templora perplexity --json - < novel.txt > result.json",
+)
 
 
+@with_examples(*EXAMPLES)
 @takes_session_flags
 def perplexity(
     files: Annotated[
@@ -123,6 +122,3 @@ def _cells(figures: dict[str, Any]) -> list[str]:
 
 def _number(value: float | None, form: str = ".2f", unit: str = "") -> str:
     return "-" if value is None else f"{value:{form}}{unit}"
-
-
-perplexity.__doc__ = f"{perplexity.__doc__}\n\n\b\n{EXAMPLES}"

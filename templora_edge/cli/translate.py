@@ -3,10 +3,11 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from templora_edge.cli.examples import with_examples
 from templora_edge.cli.options import SessionFlags, takes_session_flags
 from templora_edge.cli.output import write
 from templora_edge.config import MAX_SEED, SamplingOptions
@@ -15,16 +16,14 @@ from templora_edge.errors import OptionError
 if TYPE_CHECKING:
     from templora_edge.tasks.translate import Translator
 
-EXAMPLES = """Examples:
-
-  templora translate novel.epub -o roman.epub -sl en -tl fr -m model.gguf
-
-  templora translate notes.md -o notes.en.md -sl fr -tl en --glossary terms.csv
-
-  templora translate subs.srt -o subs.de.srt -sl en -tl de --test 5
-"""
+EXAMPLES: Final = (
+    "templora translate novel.epub -o roman.epub -sl en -tl fr -m model.gguf",
+    "templora translate notes.md -o notes.en.md -sl fr -tl en --glossary terms.csv",
+    "templora translate subs.srt -o subs.de.srt -sl en -tl de --test 5",
+)
 
 
+@with_examples(*EXAMPLES)
 @takes_session_flags
 def translate(
     source: Annotated[
@@ -201,6 +200,3 @@ def _print_plan(translator: "Translator", *, as_json: bool) -> None:
             f"{plan.segments:,} segments, {plan.tokens:,} tokens, {plan.updates} updates, about "
             f"{duration(plan.seconds)}\n"
         )
-
-
-translate.__doc__ = f"{translate.__doc__}\n\n\b\n{EXAMPLES}"

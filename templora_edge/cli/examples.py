@@ -1,0 +1,18 @@
+"""Examples at the end of a command's --help."""
+
+from collections.abc import Callable
+from inspect import getdoc
+from typing import TypeVar
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def with_examples(*examples: str) -> Callable[[Command], Command]:
+    """Put ``examples``, a line each, after the docstring of a command."""
+
+    def decorate(command: Command) -> Command:
+        lines = "\n".join(f"  {example}" for example in examples)
+        command.__doc__ = f"{getdoc(command)}\n\n\b\nExamples:\n{lines}"  # \b: do not wrap
+        return command
+
+    return decorate
