@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from templora_edge.cli.examples import with_examples
+
 convert_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -28,6 +30,7 @@ def convert() -> None:
 
 
 @convert_app.command()
+@with_examples("templora convert lora my-adapter my-adapter.gguf -m base.gguf")
 def lora(
     peft_dir: Annotated[Path, typer.Argument(help="Folder that PEFT saved an adapter to.")],
     out: Annotated[Path, typer.Argument(metavar="OUT.gguf", help="The GGUF adapter to write.")],
@@ -38,16 +41,14 @@ def lora(
         ),
     ] = None,
 ) -> None:
-    """Write a PEFT LoRA as a GGUF adapter for llama.cpp.
-
-    Example: templora convert lora my-adapter my-adapter.gguf -m base.gguf
-    """
+    """Write a PEFT LoRA as a GGUF adapter for llama.cpp."""
     from converters.peft_to_gguf import convert as convert_lora
 
     convert_lora(peft_dir, out, model)
 
 
 @convert_app.command()
+@with_examples("templora convert base my-llama my-llama-q8_0.gguf --type q8_0")
 def base(
     hf_dir: Annotated[Path, typer.Argument(help="Llama-family Hugging Face checkpoint.")],
     out: Annotated[Path, typer.Argument(metavar="OUT.gguf", help="The GGUF model to write.")],
@@ -55,10 +56,7 @@ def base(
         BaseType, typer.Option("--type", help="Type of the matrices; vectors stay f32.")
     ] = BaseType.F16,
 ) -> None:
-    """Write a Llama-family checkpoint as a base GGUF.
-
-    Example: templora convert base my-llama my-llama-q8_0.gguf --type q8_0
-    """
+    """Write a Llama-family checkpoint as a base GGUF."""
     from converters.hf_to_gguf import convert as convert_base
 
     convert_base(hf_dir, out, file_type.value)

@@ -7,22 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from templora_edge.cli.examples import with_examples
 from templora_edge.cli.output import write
 
 if TYPE_CHECKING:
     from templora_edge.tasks.info import ModelInfo
 
 
+@with_examples("templora info model.gguf")
 def info(
     model: Annotated[
         Path | None, typer.Argument(metavar="MODEL.gguf", help="Default: the bundled model.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Say what a GGUF is, whether Temp-LoRA applies, and what a run would need.
-
-    Example: templora info model.gguf
-    """
+    """Say what a GGUF is, whether Temp-LoRA applies, and what a run would need."""
     from templora_edge.assets import BUNDLED_MODEL
     from templora_edge.tasks.info import info as describe
 

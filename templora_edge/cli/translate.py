@@ -134,14 +134,12 @@ def translate(
             _work(translator, show=test is not None)
 
 
+@with_examples("templora status roman.epub")
 def status(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="What is being translated to.")],
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Say how far a translation is. Works while it runs.
-
-    Example: templora status roman.epub
-    """
+    """Say how far a translation is. Works while it runs."""
     from templora_edge.tasks.translate import status as status_of
 
     found = status_of(out)
