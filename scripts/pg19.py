@@ -41,6 +41,7 @@ EXPERIMENTS: Final[dict[str, dict[str, Settings]]] = {
     "window": {
         "W 256": {"n_ctx": 256, "block_len": 128},
         "W 512": {"n_ctx": 512},
+        "W 512, fast": {"n_ctx": 512, "preset": "fast"},
         "W 1024": {},
         "W 2048": {"n_ctx": 2048},
     },
