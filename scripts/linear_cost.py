@@ -1,6 +1,6 @@
 """Whether a block costs the same early and late in a text: seconds and resident memory.
 
-Usage: python scripts/linear_cost.py TEXT_FILE [-m MODEL.gguf] [-c N_CTX]
+Usage: python scripts/linear_cost.py TEXT_FILE [-m MODEL.gguf] [-c N_CTX] [-t THREADS]
 
 Scores the text with Temp-LoRA and compares the median of the 21 blocks around block 20 with that
 around block 400. The last line is JSON.
@@ -33,14 +33,15 @@ def main() -> None:
     parser.add_argument("text", type=Path)
     parser.add_argument("-m", dest="model", type=Path)
     parser.add_argument("-c", dest="n_ctx", type=int, default=0)
-    arguments = parser.parse_args()
+    parser.add_argument("-t", dest="threads", type=int, default=0)
+    given = parser.parse_args()
     with TempLora(
-        arguments.model, n_ctx=arguments.n_ctx, learning_rate=7e-4, measure_after=False
+        given.model, n_ctx=given.n_ctx, n_threads=given.threads, given=True, measure_after=False
     ) as session:
         wanted = (LATE + AROUND + 2) * session.block_options.block_len
-        tokens = session.tokenize(arguments.text.read_text(encoding="utf-8"))[:wanted]
+        tokens = session.tokenize(given.text.read_text(encoding="utf-8"))[:wanted]
         if len(tokens) < wanted:
-            raise SystemExit(f"{arguments.text}: {len(tokens)} tokens; expected {wanted} or more")
+            raise SystemExit(f"{given.text}: {len(tokens)} tokens; expected {wanted} or more")
         for event in session.stream_score(tokens):
             if isinstance(event, BlockReport):
                 print(f"\rblock {event.index} ", end="", file=sys.stderr, flush=True)
