@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from pg19 import EXPERIMENTS
 
 from templora_edge.cli.plot import plot_perplexity
 from templora_edge.metrics import Comparison, Score
@@ -194,6 +195,8 @@ def main() -> None:
         chosen = [line for line in lines if line["run"]["experiment"] == experiment]
         if not chosen:
             continue
+        order = list(EXPERIMENTS[experiment])
+        chosen.sort(key=lambda line: (order.index(line["run"]["variant"]), line["run"]["seed"]))
         parts += [f"## {title}", PAPER[experiment], conditions(chosen)]
         for model in sorted({line["run"]["model"] for line in chosen}):
             own = [line for line in chosen if line["run"]["model"] == model]
