@@ -37,7 +37,11 @@ LEAD: Final[Settings] = {
 EXPERIMENTS: Final[dict[str, dict[str, Settings]]] = {
     "position": {"paper": {}},
     "block": {f"Δ {n}": {"block_len": n, "prefix_len": 512} for n in (64, 128, 256, 512)},
-    "policy": {name: {"kv_policy": name} for name in ("reuse", "recompute", "shift")},
+    "policy": {
+        # with the default prefix a block fills the window, and every policy decodes it all again
+        name: {"kv_policy": name, "prefix_len": 512}
+        for name in ("reuse", "recompute", "shift")
+    },
     "window": {
         "W 256": {"n_ctx": 256, "block_len": 128},
         "W 512": {"n_ctx": 512},
