@@ -37,7 +37,8 @@ PAPER: Final = {
     "100K tokens; the gain grows with position. Here: the preset `default`, which is the paper's "
     "rule.",
     "block": "The paper: a larger Δ costs little.",
-    "policy": "The paper: reuse costs nothing against recompute.",
+    "policy": "The paper: reuse costs nothing against recompute. L_X 512: with the default, W - Δ, "
+    "a block fills the window and all policies but `shift` decode it all again.",
     "window": "The paper: a shorter window with Temp-LoRA, 3.8 % less perplexity with 51.5 % less "
     "memory and 60.0 % less latency. What Temp-LoRA takes: scoring, training and swaps; what the "
     "base takes: its scoring.",
