@@ -6,15 +6,16 @@ far training is, and the state of the training process after the last learned bl
 
 import fcntl
 import json
+import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, BinaryIO, Final
 
+from templora_edge.closing import Closing
 from templora_edge.errors import JobError
 
 VERSION: Final = 1
@@ -61,7 +62,7 @@ class Learned:
     blocks: int = 0
 
 
-class Job:
+class Job(Closing):
     """An open job. Only one process may change it at a time; any may read it.
 
     Args:
@@ -77,9 +78,7 @@ class Job:
         try:
             with ExitStack() as stack:  # undoes what was opened if a later step fails
                 if not read_only:
-                    folder.mkdir(exist_ok=True)
-                    lock = stack.enter_context((folder / "lock").open("ab"))
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    stack.enter_context(_locked(folder))
                 mode = "ro" if read_only else "rwc"
                 uri = f"{path.absolute().as_uri()}?mode={mode}"
                 self._db = sqlite3.connect(uri, uri=True, isolation_level=None)
@@ -91,10 +90,6 @@ class Job:
                         f"{folder}: of another version of this program; start with --restart"
                     )
                 self._stack = stack.pop_all()
-        except BlockingIOError:
-            raise JobError(f"{folder}: another process is working on it") from None
-        except OSError as error:
-            raise JobError(f"{folder}: cannot be used ({error.strerror})") from error
         except sqlite3.Error as error:
             raise self._failed(error) from error
 
@@ -195,17 +190,6 @@ class Job:
         """Let others open it."""
         self._stack.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def _prepare(self) -> None:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
@@ -248,3 +232,31 @@ class Job:
 def folder_of(out: Path) -> Path:
     """Where the job of an output is kept."""
     return out.with_name(f"{out.name}.job")
+
+
+def discard(folder: Path) -> None:
+    """Throw away the job in ``folder``, be it damaged or of another version.
+
+    Raises:
+        JobError: another process is working on it, or it cannot be removed.
+    """
+    with _locked(folder):
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            raise JobError(f"{folder}: cannot be removed ({error.strerror})") from error
+
+
+def _locked(folder: Path) -> BinaryIO:
+    """Keep other processes away from ``folder`` until the result is closed."""
+    try:
+        folder.mkdir(exist_ok=True)
+        with ExitStack() as stack:  # closes the file if it cannot be locked
+            lock = stack.enter_context((folder / "lock").open("ab"))
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.pop_all()
+    except BlockingIOError:
+        raise JobError(f"{folder}: another process is working on it") from None
+    except OSError as error:
+        raise JobError(f"{folder}: cannot be used ({error.strerror})") from error
+    return lock

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from converters.families import family_of
 from converters.gguf_to_peft import KeptAdapter
 from templora_edge import memory, windows
 from templora_edge.assets import BUNDLED_MODEL
+from templora_edge.closing import Closing
 from templora_edge.config import (
     DEFAULT_MAX_CTX,
     BlockOptions,
@@ -59,7 +59,7 @@ class Absorbed:
     """None before the first block."""
 
 
-class TempLora:
+class TempLora(Closing):
     """One long text whose past is learned, block by block, by a temporary LoRA.
 
     `generate`, `absorb` and `score` continue the same text, in any order. The adapter and its
@@ -342,17 +342,6 @@ class TempLora:
     def close(self) -> None:
         """End the training process, free llama.cpp's memory, remove all traces of the adapter."""
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _append_prompt(self, prompt: str, chat: bool) -> Iterator[Absorbed]:
         if chat:

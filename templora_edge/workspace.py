@@ -5,9 +5,9 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from templora_edge.closing import Closing
 from templora_edge.errors import OutputError
 
 PREFIX: Final = "templora-"
@@ -24,7 +24,7 @@ def default_root() -> Path:
     return Path(tempfile.gettempdir())
 
 
-class Workspace:
+class Workspace(Closing):
     """A private folder that is removed on exit, or by the next run if this one was killed.
 
     A run holds a lock on its folder as long as it lives; the system drops the lock of a dead one,
@@ -49,17 +49,6 @@ class Workspace:
         """Remove the folder and all in it."""
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _create(root: Path) -> tuple[Path, int]:

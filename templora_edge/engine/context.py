@@ -2,8 +2,7 @@
 
 import ctypes
 from collections.abc import Iterator, Sequence
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import llama_cpp
 import numpy as np
@@ -11,6 +10,7 @@ import numpy.typing as npt
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
 from templora_edge import memory
+from templora_edge.closing import Closing
 from templora_edge.config import EngineOptions, KvType
 from templora_edge.engine import backend
 from templora_edge.engine.adapter import Adapter
@@ -34,7 +34,7 @@ _ROPE_SCALING_TYPES: Final = {"none": 0, "linear": 1, "yarn": 2}
 """llama.h, llama_rope_scaling_type."""
 
 
-class Context:
+class Context(Closing):
     """Owns a `llama_context` of one sequence, whose positions run from 0 without gaps.
 
     Raises:
@@ -171,17 +171,6 @@ class Context:
             llama_cpp.llama_batch_free(self._batch)
             llama_cpp.llama_free(self.pointer)
             self.pointer = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _plan_positions(self, options: EngineOptions) -> Positions:
         if not options.k_shift:

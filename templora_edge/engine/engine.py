@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import psutil
 
+from templora_edge.closing import Closing
 from templora_edge.config import DEFAULT_MAX_CTX, EngineOptions, SamplingOptions
 from templora_edge.engine.adapter import Adapter
 from templora_edge.engine.context import Context
@@ -27,7 +27,7 @@ def default_threads() -> int:
     return max(1, min(physical, allowed or physical))
 
 
-class LlamaEngine:
+class LlamaEngine(Closing):
     """`templora_edge.protocols.Engine` on llama.cpp.
 
     Raises:
@@ -148,17 +148,6 @@ class LlamaEngine:
         if self._adapter is not None:
             self._adapter.close()
         self.model.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _nll(logits: npt.NDArray[np.float32], tokens: Sequence[int]) -> list[float]:

@@ -3,18 +3,18 @@
 import ctypes
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import llama_cpp
 
+from templora_edge.closing import Closing
 from templora_edge.engine import backend
 from templora_edge.engine.vocab import Vocab
 from templora_edge.errors import EngineError, ModelFileError
 from templora_edge.gguf_base import check_is_gguf
 
 
-class Model:
+class Model(Closing):
     """Owns a `llama_model`; the file is mapped read-only.
 
     Raises:
@@ -103,14 +103,3 @@ class Model:
         if self.pointer:
             llama_cpp.llama_model_free(self.pointer)
             self.pointer = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -1,16 +1,16 @@
 """The sampler chain."""
 
 from collections.abc import Iterable
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import llama_cpp
 
+from templora_edge.closing import Closing
 from templora_edge.config import SamplingOptions
 from templora_edge.engine.vocab import Vocab
 
 
-class Sampler:
+class Sampler(Closing):
     """Owns a `llama_sampler` chain: penalties, top-k, top-p, min-p, temperature, draw."""
 
     def __init__(self, vocab: Vocab, options: SamplingOptions) -> None:
@@ -56,14 +56,3 @@ class Sampler:
         if self.pointer:
             llama_cpp.llama_sampler_free(self.pointer)
             self.pointer = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
+from templora_edge.closing import Closing
 from templora_edge.config import LoraOptions, TrainerOptions
 from templora_edge.errors import SidecarError
 from templora_edge.protocols import Update
@@ -40,7 +40,7 @@ CHILD_ENVIRONMENT = {
 Answer = TypeVar("Answer")
 
 
-class SidecarTrainer:
+class SidecarTrainer(Closing):
     """`templora_edge.protocols.Trainer` in a process of its own, which ends when this one does.
 
     llama.cpp's and torch's thread pools never share a process, and a training process killed for
@@ -138,17 +138,6 @@ class SidecarTrainer:
             self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _send(self, message: Any) -> None:
         stdin = self._process.stdin

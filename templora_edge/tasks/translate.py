@@ -2,23 +2,22 @@
 
 import hashlib
 import json
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from templora_edge.assets import BUNDLED_MODEL
+from templora_edge.closing import Closing
 from templora_edge.config import SamplingOptions
 from templora_edge.documents import read_document
 from templora_edge.errors import DocumentError, JobError, OptionError
 from templora_edge.files import check_writable, replacing
 from templora_edge.gguf_base import GgufBase
-from templora_edge.jobs import Job, folder_of
+from templora_edge.jobs import Job, discard, folder_of
 from templora_edge.tasks.translation_session import open_session, own_prompt, pair_loop
 from templora_edge.translation.bitext import read_bitext
 from templora_edge.translation.checks import other_language
@@ -75,7 +74,7 @@ class Plan:
     """Estimated from a few tokens on this machine, training included."""
 
 
-class Translator:
+class Translator(Closing):
     """An open `TranslateJob`: iterate to work, or ask for its plan.
 
     Raises:
@@ -121,9 +120,7 @@ class Translator:
         job = self.job
         folder = folder_of(job.out)
         if job.restart and folder.is_dir():
-            with Job(folder):
-                pass  # no other process may be at it
-            shutil.rmtree(folder)
+            discard(folder)
         with Job(folder) as state:
             self._begin(state)
             run = TranslationRun(
@@ -202,17 +199,6 @@ class Translator:
     def close(self) -> None:
         """End training, close the job."""
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _check_outputs(self) -> None:
         job = self.job

@@ -1,0 +1,24 @@
+"""What owns something, and gives it back at the end of a `with`."""
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Self
+
+
+class Closing(ABC):
+    """A context manager that closes itself, however its block ends."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what is owned."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
