@@ -182,6 +182,11 @@ def test_what_a_job_was_begun_with(tmp_path: Path, novel: Path) -> None:
     assert plan["tokens"] > 10 * plan["segments"]
     assert plan["seconds"] > 0
     check_failure(run("status", tmp_path / "other.txt"), "no job was begun for it")
+    (tmp_path / "novel.txt.job" / "job.sqlite").write_bytes(b"not a database" * 100)
+    check_failure(run(*arguments(novel)), "damaged", "--restart")
+    result = run(*arguments(novel, "--restart", "--test", 1))
+    assert result.returncode == 0, result.stderr
+    assert len(finished(tmp_path / "novel.txt.job")) == 1
 
 
 @pytest.mark.usefixtures("template")
