@@ -95,14 +95,20 @@ def by_position(lines: list[Line]) -> str:
     return table(head, rows)
 
 
-def by_variant(lines: list[Line]) -> str:
-    """A row a variant: all its books together, the last quarter, and what it cost."""
+def of_variants(lines: list[Line]) -> dict[str, list[Line]]:
+    """Variant, and the seed where that is what differs -> its lines."""
     variants: dict[str, list[Line]] = defaultdict(list)
     for line in lines:
         name = line["run"]["variant"]
         if line["run"]["experiment"] == "chance":
             name += f", seed {line['run']['seed']}"
         variants[name].append(line)
+    return variants
+
+
+def by_variant(lines: list[Line]) -> str:
+    """A row a variant: all its books together, the last quarter, and what it cost."""
+    variants = of_variants(lines)
     first = next(iter(variants))
     baseline = sum(line["result"]["total"]["seconds"]["train"] for line in variants[first])
     rows = []
@@ -137,11 +143,8 @@ def by_variant(lines: list[Line]) -> str:
 
 def by_window(lines: list[Line]) -> str:
     """A row a window: what it takes with and without Temp-LoRA."""
-    variants: dict[str, list[Line]] = defaultdict(list)
-    for line in lines:
-        variants[line["run"]["variant"]].append(line)
     rows = []
-    for name, runs in variants.items():
+    for name, runs in of_variants(lines).items():
         figures = pooled([line["result"]["files"][0] for line in runs])
         seconds = [line["result"]["total"]["seconds"] for line in runs]
         spent = [sum(s[key] for s in seconds) for key in ("score_templora", "train")]

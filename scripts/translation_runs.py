@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from templora_edge.assets import BUNDLED_MODEL
+from templora_edge.tasks.evaluate import read_side
 from templora_edge.tasks.translate import GREEDY
 from templora_edge.tasks.translation_session import open_session, own_prompt, pair_loop
 from templora_edge.translation.checks import check
 from templora_edge.translation.pairs import PairLoop
 from templora_edge.translation.prompt import Pair
-from templora_edge.translation.run import LEAST_TOKENS, TOKENS_A_TOKEN
 
 SYSTEMS: Final = {
     "base": (False, False),
@@ -49,8 +49,7 @@ def translate(loop: PairLoop, pairs: list[Pair], *, references: bool) -> Iterato
     for pair in pairs:
         loop.ask(pair.source, ())
         losses = loop.score(pair.translation)
-        n_predict = max(LEAST_TOKENS, TOKENS_A_TOKEN * loop.n_tokens(pair.source))
-        answer = loop.answer(GREEDY, n_predict)
+        answer = loop.answer(GREEDY, loop.longest_answer(pair.source))
         flags = check(
             pair.source,
             answer.text,
@@ -77,11 +76,11 @@ def read(paths: list[Path], patterns: list[str], limit: int | None) -> dict[str,
     """Documents by name."""
     documents: dict[str, list[Pair]] = {}
     for path in paths:
-        for line in path.read_text(encoding="utf-8").splitlines():
-            entry = json.loads(line)
-            if any(fnmatch(entry["doc"], pattern) for pattern in patterns):
-                pair = Pair(" ".join(entry["src"].split()), " ".join(entry[LANGUAGES[1]].split()))
-                documents.setdefault(entry["doc"], []).append(pair)
+        sources = read_side(path, LANGUAGES[0], sources=True)
+        targets = read_side(path, LANGUAGES[1])
+        for name, *texts in zip(sources.documents, sources.texts, targets.texts, strict=True):
+            if any(fnmatch(name, pattern) for pattern in patterns):
+                documents.setdefault(name, []).append(Pair(*texts))
     return {name: pairs[:limit] for name, pairs in documents.items()}
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from templora_edge.cli.examples import with_examples
-from templora_edge.cli.options import SessionFlags, takes_session_flags
+from templora_edge.cli.options import AdapterOut, SessionFlags, takes_session_flags
 from templora_edge.cli.output import write
 from templora_edge.cli.prompt import read_prompt
 from templora_edge.config import MAX_SEED, SamplingOptions
@@ -59,10 +59,7 @@ def generate(
     ignore_eos: Annotated[
         bool, typer.Option("--ignore-eos", help="Never let the model end the text.")
     ] = False,
-    adapter_out: Annotated[
-        Path | None,
-        typer.Option("--adapter-out", metavar="FILE", help="Keep the last adapter as a GGUF."),
-    ] = None,
+    adapter_out: AdapterOut = None,
     report: Annotated[
         Path | None,
         typer.Option("--report", metavar="FILE", help="Write a JSON report of every block."),

@@ -17,6 +17,11 @@ from templora_edge.presets import Preset
 DEFAULT_NEIGHBOURS: Final = 512
 """Of -gaw, as in llama.cpp."""
 
+AdapterOut = Annotated[
+    Path | None,
+    typer.Option("--adapter-out", metavar="FILE", help="Keep the last adapter as a GGUF."),
+]
+
 
 class SelfExtendMode(StrEnum):
     """Values of --self-extend."""

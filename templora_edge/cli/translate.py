@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from templora_edge.cli.examples import with_examples
-from templora_edge.cli.options import SessionFlags, takes_session_flags
+from templora_edge.cli.options import AdapterOut, SessionFlags, takes_session_flags
 from templora_edge.cli.output import write
 from templora_edge.config import MAX_SEED, SamplingOptions
 from templora_edge.errors import OptionError
@@ -60,10 +60,7 @@ def translate(
         Path | None,
         typer.Option("--bilingual", metavar="FILE", help="Write source and translation here too."),
     ] = None,
-    adapter_out: Annotated[
-        Path | None,
-        typer.Option("--adapter-out", metavar="FILE", help="Keep the last adapter as a GGUF."),
-    ] = None,
+    adapter_out: AdapterOut = None,
     report: Annotated[
         Path | None,
         typer.Option(

@@ -10,13 +10,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.closing import Closing
 from templora_edge.config import SamplingOptions
 from templora_edge.documents import read_document
 from templora_edge.errors import DocumentError, JobError, OptionError
 from templora_edge.files import check_writable, replacing
-from templora_edge.gguf_base import GgufBase
 from templora_edge.jobs import Job, discard, folder_of
 from templora_edge.tasks.translation_session import open_session, own_prompt, pair_loop
 from templora_edge.translation.bitext import read_bitext
@@ -226,7 +224,7 @@ class Translator(Closing):
         job = self.job
         settings = {
             "source": _digest(job.source),
-            "model": GgufBase(job.model or BUNDLED_MODEL).sha256(),
+            "model": self.session.base.sha256(),
             "languages": asdict(job.languages),
             "sampling": asdict(job.sampling),
             "prompt_template": _digest(job.prompt_template),

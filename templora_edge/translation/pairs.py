@@ -14,11 +14,16 @@ that was killed goes on to the very bytes it would have written.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from templora_edge.config import SamplingOptions
 from templora_edge.protocols import Engine, Trainer, Update
 from templora_edge.translation.prompt import Pair, Prompt, Request
+
+TOKENS_A_TOKEN: Final = 3
+"""Most tokens of a translation, to one of its source."""
+LEAST_TOKENS: Final = 48
+"""Of the longest translation of a short source."""
 
 
 class PairEngine(Engine, Protocol):
@@ -96,6 +101,10 @@ class PairLoop:
     def n_tokens(self, text: str) -> int:
         """Length of ``text``."""
         return len(self._tokenizer.tokenize(text, add_special=False))
+
+    def longest_answer(self, source: str) -> int:
+        """Tokens that the translation of ``source`` may take; a longer one would not end."""
+        return max(LEAST_TOKENS, TOKENS_A_TOKEN * self.n_tokens(source))
 
     def ask(self, source: str, terms: tuple[Pair, ...]) -> None:
         """Decode the prompt for ``source``; `answer` may then be called, more than once."""

@@ -19,9 +19,6 @@ from templora_edge.translation.prompt import Pair
 from templora_edge.translation.sentences import join, split
 
 ATTEMPTS: Final = 3
-TOKENS_A_TOKEN: Final = 3
-"""Most tokens of a translation, to one of its source."""
-LEAST_TOKENS: Final = 48
 
 Review = Callable[[Sequence[Pair]], Sequence[str]]
 """Pairs of a block -> their translations as a person wants them."""
@@ -173,7 +170,7 @@ class TranslationRun:
     def _translate(self, row: SegmentRow) -> SegmentRow:
         """An answer to what was asked that passes its checks, or the one with the fewest flags."""
         begun = time.perf_counter()
-        n_predict = max(LEAST_TOKENS, TOKENS_A_TOKEN * self._loop.n_tokens(row.source))
+        n_predict = self._loop.longest_answer(row.source)
         answers: list[SegmentRow] = []
         while len(answers) < ATTEMPTS and not (answers and not answers[-1].flags):
             answer = self._loop.answer(self._sampling_of(row.id, len(answers)), n_predict)

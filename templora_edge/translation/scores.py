@@ -64,16 +64,15 @@ def score(
         documents: the document of each segment; segments of one are neighbours.
         target_language: code; BLEU splits Chinese, Japanese and Korean its own way.
     """
-    bleu, d_bleu = (BLEU(trg_lang=code(target_language)) for _ in range(2))
-    chrf = CHRF()
+    bleu, chrf = BLEU(trg_lang=code(target_language)), CHRF()
     figures = {
         "bleu": bleu.corpus_score(hypothesis, [reference]).score,
-        "d_bleu": d_bleu.corpus_score(
+        "d_bleu": bleu.corpus_score(
             whole(hypothesis, documents), [whole(reference, documents)]
         ).score,
         "chrf": chrf.corpus_score(hypothesis, [reference]).score,
     }
-    signatures = {"bleu": bleu, "d_bleu": d_bleu, "chrf": chrf}
+    signatures = {"bleu": bleu, "d_bleu": bleu, "chrf": chrf}
     names, terms = consistency(hypothesis, reference)
     covered = [
         len(ours) >= COVERED * len(theirs)
