@@ -174,14 +174,14 @@ def by_window(lines: list[Line]) -> str:
 TABLES: Final = {"position": by_position, "window": by_window}
 
 
-def conditions(lines: list[Line]) -> str:
-    """Command and machine of some runs."""
+def conditions(lines: list[Line], script: str = "pg19.py") -> str:
+    """Command and machine of some runs of one experiment."""
     run, result, machine = lines[0]["run"], lines[0]["result"], lines[0]["machine"]
     books = dict.fromkeys(line["run"]["book"] for line in lines)
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     settings = result["settings"]
     return (
-        f"`python scripts/pg19.py RESULTS.jsonl {run['experiment']} --books {' '.join(books)} "
+        f"`python scripts/{script} RESULTS.jsonl {run['experiment']} --books {' '.join(books)} "
         f"--tokens {run['tokens']} -t {settings['n_threads']}`: seed {run['seed']}, {versions}; a "
         f"machine of {machine['cpus']} cores, two runs at a time."
     )

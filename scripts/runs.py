@@ -51,7 +51,7 @@ class Run:
         job = PerplexityJob(
             (text,),
             self.model,
-            settings | {"seed": self.seed, "measure_after": False},
+            settings | {"seed": self.seed},
             max_tokens=self.tokens,
         )
         run = PerplexityRun(job)

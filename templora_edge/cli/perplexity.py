@@ -58,7 +58,7 @@ def perplexity(
     job = PerplexityJob(
         tuple(Text(name, text) for name, text in texts),
         flags.model,
-        flags.settings() | {"given": True, "measure_after": False, "seed": seed},
+        flags.settings() | {"seed": seed},
         templora=not flags.no_templora,
         max_tokens=max_tokens,
         n_buckets=buckets,

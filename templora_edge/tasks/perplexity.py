@@ -153,7 +153,13 @@ class PerplexityRun:
             for is_templora, scored in ((False, text.base), (True, text.templora)):
                 if is_templora and not self.job.templora:
                     continue
-                session = TempLora(self.job.model, templora=is_templora, **self.job.settings)
+                session = TempLora(
+                    self.job.model,
+                    templora=is_templora,
+                    given=True,
+                    measure_after=False,
+                    **self.job.settings,
+                )
                 sides.append((stack.enter_context(session), scored))
             self.settings = sides[-1][0].settings()
             text.seconds["load"] = time.perf_counter() - begun
