@@ -4,8 +4,8 @@ Usage: python scripts/long_context.py RESULTS.jsonl context... --books FILE... [
 
 Books are scored with a context of 1, 2, 4 and 8 times the 2,048 tokens that the bundled model was
 trained on: by the base as it is, with SelfExtend, with linear and YaRN scaling of positions, and
-with a cache that is shifted. Every run adds a line of JSON to RESULTS.jsonl; those that are there
-already are skipped.
+with a cache that is shifted. Temp-LoRA has the preset `fast`. Every run adds a line of JSON to
+RESULTS.jsonl; those that are there already are skipped.
 """
 
 from typing import Final
@@ -24,7 +24,9 @@ def variants() -> dict[str, Settings]:
     for factor in FACTORS:
         length = factor * TRAINED
         # a full window keeps half of itself: to keep all but a block would decode it anew each time
-        n_ctx: Settings = {"n_ctx": length, "block_len": 256, "prefix_len": length // 2}
+        n_ctx: Settings = {
+            "n_ctx": length, "block_len": 256, "prefix_len": length // 2, "preset": "fast"
+        }  # fmt: skip
         found[f"base {factor}"] = n_ctx
         found[f"shift {factor}"] = n_ctx | {"kv_policy": "shift"}
         if factor == 1:  # nothing to extend or to scale
