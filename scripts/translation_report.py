@@ -1,10 +1,5 @@
-"""Tables of what `translation_runs.py` measured, as Markdown.
+"""Tables of what `translation_results.py` measured, as Markdown."""
 
-Usage: python scripts/translation_report.py RESULTS.jsonl OUT.md
-"""
-
-import argparse
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -125,16 +120,3 @@ def write(lines: Sequence[Line], out: Path) -> None:
         if any(name in systems for name in PAIRED):
             parts.append(position_table(systems))
     out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-
-
-def main() -> None:
-    """Parse arguments and write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("results", type=Path)
-    parser.add_argument("out", type=Path)
-    given = parser.parse_args()
-    write([json.loads(line) for line in given.results.read_text().splitlines()], given.out)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """Translate documents whose translation is known, with and without Temp-LoRA.
 
-Usage: python scripts/translation_runs.py RESULTS.jsonl PAIRS.jsonl... [-m MODEL.gguf]
-           [--documents PATTERN] [--limit N] [--learning-rate X] [-t THREADS]
+Usage: python scripts/translation_results.py RESULTS.jsonl OUT.md PAIRS.jsonl... [-m MODEL.gguf]
+           [--documents PATTERN...] [--systems NAME...] [--limit N] [--learning-rate X] [-t THREADS]
 
 PAIRS.jsonl has a sentence a line: doc, src, and the code of the other language. Each document is
 translated by four systems, segment by segment, in blocks:
@@ -12,7 +12,7 @@ translated by four systems, segment by segment, in blocks:
   references       as that, and Temp-LoRA learns each block of the reference, as the paper's script
 
 Every run adds a line of JSON to RESULTS.jsonl, with the translations, the NLL of the reference, and
-times; runs that are there already are skipped.
+times; runs that are there already are skipped. At the end OUT.md has the tables of all of them.
 """
 
 import argparse
@@ -23,6 +23,8 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
+
+from translation_report import write
 
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.tasks.evaluate import read_side
@@ -88,6 +90,7 @@ def main() -> None:
     """Do the runs that are missing."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("results", type=Path)
+    parser.add_argument("out", type=Path)
     parser.add_argument("pairs", type=Path, nargs="+")
     parser.add_argument("-m", dest="model", type=Path, default=BUNDLED_MODEL)
     parser.add_argument("--documents", nargs="+", default=["*"])
@@ -96,9 +99,9 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("-t", dest="threads", type=int, default=0)
     given = parser.parse_args()
-    done = []
+    lines = []
     if given.results.exists():
-        done = [json.loads(line)["run"] for line in given.results.read_text().splitlines()]
+        lines = [json.loads(line) for line in given.results.read_text().splitlines()]
     prompt = own_prompt(given.model, None, *LANGUAGES)
     for name, pairs in read(given.pairs, given.documents, given.limit).items():
         for system in given.systems:
@@ -110,7 +113,7 @@ def main() -> None:
                 "segments": len(pairs),
                 "learning_rate": given.learning_rate if learns else None,
             }
-            if run in done:
+            if any(line["run"] == run for line in lines):
                 continue
             print(run, file=sys.stderr, flush=True)
             settings = {"n_threads": given.threads, "measure_after": False, "given": references}
@@ -123,15 +126,18 @@ def main() -> None:
                     segments.append(segment)
                     print(f"\r{len(segments)} of {len(pairs)} ", end="", file=sys.stderr)
                 used = session.settings()
-            line = {
-                "run": run,
-                "settings": used,
-                "seconds": time.perf_counter() - begun,
-                "segments": segments,
-                "references": [pair.translation for pair in pairs],
-            }
+            lines.append(
+                {
+                    "run": run,
+                    "settings": used,
+                    "seconds": time.perf_counter() - begun,
+                    "segments": segments,
+                    "references": [pair.translation for pair in pairs],
+                }
+            )
             with given.results.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(json.dumps(lines[-1]) + "\n")
+    write(lines, given.out)
 
 
 if __name__ == "__main__":
