@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from templora_edge.errors import OptionError
+
+TILE: Final = 64
+"""Tokens that llama.cpp's attention on CPUs takes at a time; what is left over is slow."""
 
 
 def _require(condition: bool, message: str) -> None:
@@ -99,7 +103,8 @@ class Positions:
 
     The first `n_grouped` tokens stand G at a position, from 0 on; the later ones have a position
     each. Tokens are grouped when ``limit`` positions are used up, all but the last w, so that a
-    text that fits the trained context is not touched, and cached keys are rotated seldom. What is
+    text that fits the trained context is not touched, and cached keys are rotated seldom; after the
+    first time at a multiple of `TILE` tokens, so that batches are not cut in odd pieces. What is
     grouped depends on the number of tokens alone, not on how they were batched.
 
     Methods take ``n_positions``, the positions in use, which the cache itself knows.
@@ -110,7 +115,9 @@ class Positions:
         self.n_grouped = 0
         self._group = self_extend.group if self_extend else 1
         self._window = self_extend.window if self_extend else 0
-        self._limit = limit if self_extend else None
+        self._limit = limit
+        self._until = limit
+        """Positions that may be used before tokens are grouped."""
 
     def n_tokens(self, n_positions: int) -> int:
         """Cached tokens."""
@@ -118,7 +125,7 @@ class Positions:
 
     def room(self, n_positions: int) -> int | None:
         """Tokens that can be appended before others must be grouped; None without SelfExtend."""
-        return None if self._limit is None else self._limit - n_positions
+        return self._until - n_positions if self._group > 1 else None
 
     def regroup(self, n_positions: int) -> list[Move]:
         """Group all that is farther than w, in whole groups; the moves, to be made in this order.
@@ -132,7 +139,12 @@ class Positions:
             Move(first + index, first + index + 1, index // self._group - index)
             for index in range(1, n)
         ]
-        return [*moves, Move(first + n, n_positions, n // self._group - n)]
+        moves.append(Move(first + n, n_positions, n // self._group - n))
+        n_positions += moves[-1].delta
+        room = self._limit - n_positions
+        begun = (self.n_tokens(n_positions) + room) % TILE if room > TILE else 0
+        self._until = self._limit - begun
+        return moves
 
     def cut(self, keep: int, discard: int, n_positions: int) -> tuple[int, int]:
         """Forget ``discard`` tokens after the first ``keep``, or some more: groups stay whole.
@@ -144,6 +156,8 @@ class Positions:
         end = min(end, self.n_tokens(n_positions))
         range_of_positions = self._position(begin), self._position(end)
         self.n_grouped -= min(end, self.n_grouped) - min(begin, self.n_grouped)
+        if self.n_grouped == 0:
+            self._until = self._limit
         return range_of_positions
 
     def position_of(self, index: int) -> int | None:
@@ -153,6 +167,7 @@ class Positions:
     def clear(self) -> None:
         """Nothing is cached any more."""
         self.n_grouped = 0
+        self._until = self._limit
 
     def _position(self, index: int) -> int:
         """Of the token ``index``, which is the first of its group."""
