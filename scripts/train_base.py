@@ -288,7 +288,10 @@ def main() -> None:
     facts = Facts(
         name=arguments.name,
         parameters=sum(parameter.numel() for parameter in run.model.parameters()),
-        command=f"python scripts/train_base.py TEXTS OUT_DIR --name {arguments.name}",
+        command=" ".join(
+            ["python scripts/train_base.py TEXTS OUT_DIR --name", arguments.name]
+            + [f"--share '{pattern}={share}'" for pattern, share in arguments.share]
+        ),
         recipe=recipe,
         corpus=corpus.description,
         n_tokens=n_tokens,
