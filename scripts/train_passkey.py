@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from recipe import Recipe, build_model
 from tokenizers import Tokenizer
@@ -23,48 +24,64 @@ from converters.hf_to_gguf import convert
 from templora_edge.tasks.passkey import FILLER, INTRO, NEEDLE, QUESTION
 
 RECIPE: Final = Recipe(
-    vocab_size=512, layers=4, width=128, heads=4, kv_heads=4, ffn=256, context=256, batch=32
+    vocab_size=512, layers=3, width=128, heads=4, kv_heads=4, ffn=256, context=256, batch=32
 )
-STEPS: Final = 2500
+STEPS: Final = 2000
 RATE: Final = 2e-3
 CHECK_EVERY: Final = 100
-MOST_UNEVEN: Final = 0.5
-"""Of a text's steps from one position to the next, at most, that are not 1."""
+
+Tokens = npt.NDArray[np.int64]
 
 
-def text(rng: np.random.Generator, n_fillers: int, *, shuffled: bool) -> tuple[str, str]:
-    """A text of the test, if ``shuffled`` with its sentences in another order, and its answer."""
-    key = str(rng.integers(10_000, 100_000))
-    sentences = FILLER.split(".")[:-1]
-    order = rng.permutation if shuffled else list
-    fillers = ["".join(f"{sentence}." for sentence in order(sentences)) for _ in range(n_fillers)]
-    fillers.insert(int(rng.integers(0, n_fillers + 1)), NEEDLE.format(key=key))
-    return INTRO + "".join(fillers) + QUESTION, f" {key}."
+class Texts:
+    """Texts of the test as tokens, the key at any depth.
 
-
-def batch(
-    tokenizer: Tokenizer, rng: np.random.Generator, n_fillers: int, rows: int
-) -> tuple[torch.Tensor, int]:
-    """Token ids (rows, T), each text with its answer, and how many tokens an answer has."""
-    pairs = [text(rng, n_fillers, shuffled=row % 2 == 1) for row in range(rows)]
-    ids = [[0, *tokenizer.encode(whole + answer).ids] for whole, answer in pairs]
-    return torch.tensor(ids), len(tokenizer.encode(pairs[0][1]).ids)
-
-
-def positions(rng: np.random.Generator, rows: int, n_tokens: int) -> torch.Tensor:
-    """Position ids (rows, T): in every other row, steps of 0 and 2 among those of 1.
-
-    So that tokens are found by what stands before them, not by counting; no position is one that
-    the trained context does not have.
+    The filler around it is cut anywhere, and every other text has its sentences in any order: were
+    the key always a number of whole fillers away, it would be found by counting tokens, which
+    SelfExtend changes, instead of by what stands around it.
     """
-    there = np.tile(np.arange(n_tokens), (rows, 1))
-    for row in range(1, rows, 2):
-        share = rng.uniform(0, MOST_UNEVEN)
-        steps = rng.choice(3, n_tokens - 1, p=(share / 2, 1 - share, share / 2))
-        uneven = np.concatenate([[0], np.cumsum(steps)])
-        if uneven[-1] < RECIPE.context:
-            there[row] = uneven
-    return torch.from_numpy(there)
+
+    def __init__(self, tokenizer: Tokenizer, seed: int) -> None:
+        self._tokenizer, self._rng = tokenizer, np.random.default_rng(seed)
+        self._intro, self._question = self._encode(INTRO), self._encode(QUESTION)
+        self._sentences = [self._encode(f"{s}.") for s in FILLER.split(".")[:-1]]
+        self.n_answer = len(self._encode(" 12345."))
+        frame = np.concatenate(self._parts(0, 0, shuffled=False))
+        self.most_filler = RECIPE.context - len(frame)
+
+    def batch(self, n_filler: int, rows: int) -> torch.Tensor:
+        """Token ids (rows, T), each text with its answer, ``n_filler`` tokens of filler in each."""
+        before = self._rng.integers(0, n_filler + 1, rows)
+        texts = [
+            np.concatenate(self._parts(n, n_filler - n, shuffled=row % 2 == 1))
+            for row, n in enumerate(before)
+        ]
+        return torch.from_numpy(np.stack(texts))
+
+    def _parts(self, before: int, after: int, *, shuffled: bool) -> list[Tokens]:
+        key = str(self._rng.integers(10_000, 100_000))
+        return [
+            np.zeros(1, np.int64),
+            self._intro,
+            self._filler(before, shuffled=shuffled),
+            self._encode(NEEDLE.format(key=key)),
+            self._filler(after, shuffled=shuffled),
+            self._question,
+            self._encode(f" {key}."),
+        ]
+
+    def _filler(self, n_tokens: int, *, shuffled: bool) -> Tokens:
+        """``n_tokens`` from the middle of a long filler."""
+        n_sentences = len(self._sentences)
+        n = 2 * n_sentences + n_tokens
+        order = np.arange(n) % n_sentences
+        if shuffled:
+            order = self._rng.integers(0, n_sentences, n)
+        first = int(self._rng.integers(0, len(self._sentences[0]) * n_sentences))
+        return np.concatenate([self._sentences[i] for i in order])[first : first + n_tokens]
+
+    def _encode(self, text: str) -> Tokens:
+        return np.array(self._tokenizer.encode(text).ids, np.int64)
 
 
 def main() -> None:
@@ -78,29 +95,27 @@ def main() -> None:
     numbers = "\n".join(f"{n:02}" for n in range(100))
     train_tokenizer([words, numbers], out / "tokenizer.json", RECIPE.vocab_size)
     tokenizer = Tokenizer.from_file(str(out / "tokenizer.json"))
+    texts = Texts(tokenizer, RECIPE.seed)
     rng = np.random.default_rng(RECIPE.seed)
-    frame = batch(tokenizer, rng, 0, 1)[0].shape[1]
-    most = (RECIPE.context - frame) // len(tokenizer.encode(FILLER).ids)
     model = build_model(RECIPE)
     optimizer = torch.optim.AdamW(model.parameters(), RATE, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS)
     for step in range(1, STEPS + 1):
-        ids, n_answer = batch(tokenizer, rng, int(rng.integers(1, most + 1)), RECIPE.batch)
+        ids = texts.batch(int(rng.integers(1, texts.most_filler + 1)), RECIPE.batch)
         labels = ids[:, 1:]
-        places = positions(rng, *labels.shape)
-        logits = model(input_ids=ids[:, :-1], position_ids=places, use_cache=False).logits
+        logits = model(input_ids=ids[:, :-1], use_cache=False).logits
         loss = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1), labels.flatten(), reduction="none"
         ).view(len(labels), -1)
         # the digits of the answer count as much as all the rest
-        total = loss.mean() + loss[:, -n_answer:].mean()
+        total = loss.mean() + loss[:, -texts.n_answer :].mean()
         total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
         if step % CHECK_EVERY == 0:
-            right = (logits.argmax(-1) == labels)[:, -n_answer:].all(1).float().mean().item()
+            right = (logits.argmax(-1) == labels)[:, -texts.n_answer :].all(1).float().mean().item()
             line = {"step": step, "loss": round(loss.mean().item(), 4), "found": right}
             print(json.dumps(line), file=sys.stderr, flush=True)
     convert(save_hf(model, out), out / "passkey-f16.gguf", "f16")
