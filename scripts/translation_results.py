@@ -27,6 +27,7 @@ from typing import Any, Final
 from translation_report import write
 
 from templora_edge.assets import BUNDLED_MODEL
+from templora_edge.gguf_base import GgufBase
 from templora_edge.tasks.evaluate import read_side
 from templora_edge.tasks.translate import GREEDY
 from templora_edge.tasks.translation_session import open_session, own_prompt, pair_loop
@@ -102,7 +103,8 @@ def main() -> None:
     lines = []
     if given.results.exists():
         lines = [json.loads(line) for line in given.results.read_text().splitlines()]
-    prompt = own_prompt(given.model, None, *LANGUAGES)
+    base = GgufBase(given.model)
+    prompt = own_prompt(base, None, *LANGUAGES)
     for name, pairs in read(given.pairs, given.documents, given.limit).items():
         for system in given.systems:
             learns, references = SYSTEMS[system]
@@ -120,7 +122,7 @@ def main() -> None:
             if learns and given.learning_rate is not None:
                 settings["learning_rate"] = given.learning_rate
             begun, segments = time.perf_counter(), []
-            with open_session(given.model, settings, templora=learns) as session:
+            with open_session(base, settings, templora=learns) as session:
                 loop = pair_loop(session, prompt, *LANGUAGES)
                 for segment in translate(loop, pairs, references=references):
                     segments.append(segment)

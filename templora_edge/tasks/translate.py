@@ -10,11 +10,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.closing import Closing
 from templora_edge.config import SamplingOptions
 from templora_edge.documents import read_document
 from templora_edge.errors import DocumentError, JobError, OptionError
 from templora_edge.files import check_writable, replacing
+from templora_edge.gguf_base import GgufBase
 from templora_edge.jobs import Job, discard, folder_of
 from templora_edge.tasks.translation_session import open_session, own_prompt, pair_loop
 from templora_edge.translation.bitext import read_bitext
@@ -96,13 +98,12 @@ class Translator(Closing):
                 f"{job.languages.source}; expected its own, perhaps -sl {other}"
             )
         languages = job.languages.source, job.languages.target
-        prompt = own_prompt(job.model, job.prompt_template, *languages)
+        base = GgufBase(job.model or BUNDLED_MODEL)
+        prompt = own_prompt(base, job.prompt_template, *languages)
         self._glossary = Glossary.read(job.glossary, *languages) if job.glossary else Glossary(())
         self._references = read_bitext(job.references, *languages) if job.references else []
         with ExitStack() as stack:
-            session = stack.enter_context(
-                open_session(job.model, job.settings, templora=job.templora)
-            )
+            session = stack.enter_context(open_session(base, job.settings, templora=job.templora))
             self._loop = pair_loop(session, prompt, *languages)
             self.session = session
             self._stack = stack.pop_all()

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.config import DEFAULT_MAX_CTX, BlockOptions
 from templora_edge.errors import OptionError
 from templora_edge.gguf_base import TRANSLATION_TEMPLATE, GgufBase
@@ -13,16 +12,13 @@ from templora_edge.translation.pairs import PairLoop, PairOptions
 from templora_edge.translation.prompt import ChatPrompt, TemplatePrompt
 
 
-def open_session(
-    model: Path | None, settings: Mapping[str, Any], *, templora: bool = True
-) -> TempLora:
+def open_session(base: GgufBase, settings: Mapping[str, Any], *, templora: bool = True) -> TempLora:
     """A session with the lengths that suit translation, unless ``settings`` say others.
 
     Raises:
         TemploraError: see `TempLora`.
     """
     chosen = dict(settings)
-    base = GgufBase(model or BUNDLED_MODEL)
     trained = int(base.get("{arch}.context_length", DEFAULT_MAX_CTX))
     n_ctx = chosen.get("n_ctx") or min(trained, DEFAULT_MAX_CTX)
     block = chosen.get("block_len")
@@ -31,22 +27,20 @@ def open_session(
     for name, length in (("prefix_len", n_ctx // 4), ("train_prefix_len", 2 * block)):
         if chosen.get(name) is None:
             chosen[name] = length
-    return TempLora(model, templora=templora, **chosen)
+    return TempLora(base.path, templora=templora, **chosen)
 
 
 def own_prompt(
-    model: Path | None, template: Path | None, source_language: str, target_language: str
+    base: GgufBase, template: Path | None, source_language: str, target_language: str
 ) -> TemplatePrompt | None:
     """The user's template, or the one that came with the model; None if it has a chat template.
 
     Raises:
         OptionError: there is none, or it does not work.
-        ModelFileError: ``model`` is not a GGUF.
     """
     languages = source_language, target_language
     if template is not None:
         return TemplatePrompt.read(template, *languages)
-    base = GgufBase(model or BUNDLED_MODEL)
     text = base.get(TRANSLATION_TEMPLATE)
     if text is not None:
         return TemplatePrompt(text, str(base.path), *languages)
