@@ -40,13 +40,9 @@ def main() -> None:
     }
     methods = dict.fromkeys(variant.rpartition(" ")[0] for variant in figures)
     rows = [
-        [method, *(cell(figures.get(f"{method} {factor}")) for factor in FACTORS)]
+        [method, *(cell(figures, f"{method} {factor}", best) for factor in FACTORS)]
         for method in methods
     ]
-    for row, method in zip(rows, methods, strict=True):
-        for column, factor in enumerate(FACTORS, 1):
-            if f"{method} {factor}" in best:
-                row[column] = f"**{row[column]}**"
     head = ["method", *(f"{factor} × = {factor * TRAINED:,}" for factor in FACTORS)]
     parts = [
         "# Past the trained context",
@@ -58,11 +54,13 @@ def main() -> None:
     given.out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
-def cell(figures: Line | None) -> str:
+def cell(figures: dict[str, Line], variant: str, best: set[str]) -> str:
     """Without Temp-LoRA → with it."""
-    if figures is None:
+    if variant not in figures:
         return "as base"
-    return f"{figures['base']:.1f} → {figures['templora']:.1f} ({figures['change']:+.1f} %)"
+    found = figures[variant]
+    text = f"{found['base']:.1f} → {found['templora']:.1f} ({found['change']:+.1f} %)"
+    return f"**{text}**" if variant in best else text
 
 
 def findings(figures: dict[str, Line]) -> str:

@@ -49,7 +49,7 @@ def main() -> None:
     if chosen is None:
         raise SystemExit(f"-c {n_ctx} is within the {trained} tokens that the model knows")
     tokens = [int(token) for token in np.random.default_rng(0).integers(10, 1000, n_ctx)]
-    seconds = {phase: [0.0, 0.0] for phase in ("prefill", "generation", "both")}
+    seconds = {phase: [0.0, 0.0] for phase in ("prefill", "generation")}
     options = EngineOptions(n_ctx=n_ctx, n_threads=arguments.threads)
     with (
         LlamaEngine(arguments.model, options) as plain,
@@ -59,9 +59,8 @@ def main() -> None:
             for index, engine in enumerate((plain, extended)):
                 started = time.process_time()
                 engine.decode(tokens[begin:end])
-                spent = time.process_time() - started
-                seconds[phase][index] += spent
-                seconds["both"][index] += spent
+                seconds[phase][index] += time.process_time() - started
+    seconds["both"] = [sum(parts) for parts in zip(*seconds.values(), strict=True)]
     costs = {phase: 100 * (after / before - 1) for phase, (before, after) in seconds.items()}
     result = {
         "model": arguments.model.name,

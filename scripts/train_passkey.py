@@ -2,8 +2,9 @@
 
 Usage: python scripts/train_passkey.py OUT_DIR
 
-Writes OUT_DIR/passkey-f16.gguf. Past 256 tokens it fails, unless SelfExtend brings the text back to
-positions it knows: what a method makes of the context can be seen apart from what a model can do.
+Writes OUT_DIR/passkey-f16.gguf. Past twice 256 tokens it fails, unless SelfExtend brings the
+text back to positions it knows: what a method makes of the context can be seen apart from what a
+model can do.
 """
 
 import argparse

@@ -79,11 +79,10 @@ def read(paths: list[Path], patterns: list[str], limit: int | None) -> dict[str,
     """Documents by name."""
     documents: dict[str, list[Pair]] = {}
     for path in paths:
-        sources = read_side(path, LANGUAGES[0], sources=True)
-        targets = read_side(path, LANGUAGES[1])
-        for name, *texts in zip(sources.documents, sources.texts, targets.texts, strict=True):
+        side = read_side(path, LANGUAGES[1])
+        for name, source, text in zip(side.documents, side.sources or [], side.texts, strict=True):
             if any(fnmatch(name, pattern) for pattern in patterns):
-                documents.setdefault(name, []).append(Pair(*texts))
+                documents.setdefault(name, []).append(Pair(" ".join(source.split()), text))
     return {name: pairs[:limit] for name, pairs in documents.items()}
 
 

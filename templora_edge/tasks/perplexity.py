@@ -39,7 +39,8 @@ class Text:
 class PerplexityJob:
     """Texts to score.
 
-    Args of `TempLora` are in ``settings``; ``templora`` False scores with the base alone.
+    Args of `TempLora` are in ``settings``, all but given and measure_after; ``templora`` False
+    scores with the base alone.
     """
 
     texts: tuple[Text, ...]
