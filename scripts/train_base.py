@@ -60,7 +60,8 @@ N_CHECKED: Final = 131_072
 SAVE_SECONDS: Final = 180
 TEMPLATE: Final = (
     "{{%- if (source_language, target_language) != ({source!r}, {target!r}) -%}}"
-    "{{{{ raise_exception('this model translates from {source} to {target} only') }}}}"
+    "{{{{ raise_exception('this model translates from {source} to {target} only; "
+    "give another with -m') }}}}"
     "{{%- endif -%}}"
     "{{%- for pair in pairs -%}}<|{codes[0]}|>{{{{ pair.source }}}}"
     "<|{codes[1]}|>{{{{ pair.translation }}}}<|endoftext|>{{%- endfor -%}}"

@@ -26,7 +26,7 @@ from typing import Any, Final
 
 from translation_report import write
 
-from templora_edge.assets import BUNDLED_MODEL
+from templora_edge.assets import BUNDLED_TRANSLATOR
 from templora_edge.gguf_base import GgufBase
 from templora_edge.tasks.evaluate import read_side
 from templora_edge.tasks.translate import GREEDY
@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("results", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("pairs", type=Path, nargs="+")
-    parser.add_argument("-m", dest="model", type=Path, default=BUNDLED_MODEL)
+    parser.add_argument("-m", dest="model", type=Path, default=BUNDLED_TRANSLATOR)
     parser.add_argument("--documents", nargs="+", default=["*"])
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
     parser.add_argument("--limit", type=int)

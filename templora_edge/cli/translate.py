@@ -45,7 +45,7 @@ def translate(
             "--prompt-template",
             metavar="FILE",
             help="Jinja, with source, pairs, terms, source_language and target_language; default: "
-            "the model's own chat template.",
+            "what came with the model.",
         ),
     ] = None,
     references: Annotated[

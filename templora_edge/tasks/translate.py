@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from templora_edge.assets import BUNDLED_MODEL
+from templora_edge.assets import BUNDLED_TRANSLATOR
 from templora_edge.closing import Closing
 from templora_edge.config import SamplingOptions
 from templora_edge.documents import read_document
@@ -98,7 +98,7 @@ class Translator(Closing):
                 f"{job.languages.source}; expected its own, perhaps -sl {other}"
             )
         languages = job.languages.source, job.languages.target
-        base = GgufBase(job.model or BUNDLED_MODEL)
+        base = GgufBase(job.model or BUNDLED_TRANSLATOR)
         prompt = own_prompt(base, job.prompt_template, *languages)
         self._glossary = Glossary.read(job.glossary, *languages) if job.glossary else Glossary(())
         self._references = read_bitext(job.references, *languages) if job.references else []
