@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from templora_edge.documents.markup import PLACEHOLDER, is_balanced
-from templora_edge.translation.sentences import join, sentences, split
+from templora_edge.translation.sentences import has_words, join, sentences, split
 
 CASES = {
     "Il partit. Elle resta.": ["Il partit.", "Elle resta."],
@@ -67,3 +67,13 @@ def test_what_has_no_ends_is_cut_anyway() -> None:
 def test_joined_pieces_take_the_space_of_their_script() -> None:
     assert join(["He left. ", "", " She stayed."]) == "He left. She stayed."
     assert join(["彼は去った。", "彼女は残った。"]) == "彼は去った。彼女は残った。"
+
+
+@pytest.mark.parametrize("text", ["", "* * *", "1866", "II", "<1>XIV.</1>", "— 3 —", "§ 12"])
+def test_nothing_to_translate(text: str) -> None:
+    assert not has_words(text)
+
+
+@pytest.mark.parametrize("text", ["Chapitre II", "Oui.", "il", "IIII", "第二章", "<1>A</1> 2"])
+def test_something_to_translate(text: str) -> None:
+    assert has_words(text)

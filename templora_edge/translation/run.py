@@ -16,7 +16,7 @@ from templora_edge.translation.checks import Flag, check
 from templora_edge.translation.glossary import Glossary
 from templora_edge.translation.pairs import PairLoop
 from templora_edge.translation.prompt import Pair
-from templora_edge.translation.sentences import join, split
+from templora_edge.translation.sentences import has_words, join, split
 
 ATTEMPTS: Final = 3
 
@@ -161,9 +161,12 @@ class TranslationRun:
 
     def _segment(self, row: SegmentRow) -> SegmentRow:
         """``row`` with its translation, which is on disk; one that has it is only read again."""
-        self._loop.ask(row.source, self._glossary.found_in(row.source))
+        ask = has_words(row.source)
+        if ask:
+            self._loop.ask(row.source, self._glossary.found_in(row.source))
         if row.translation is None:
-            row = self._translate(row)
+            kept = replace(row, translation=row.source, tokens=self._loop.n_tokens(row.source))
+            row = self._translate(row) if ask else kept
             self._job.finish_segment(row)
         return row
 
