@@ -1,7 +1,7 @@
 """Tables of what `translation_results.py` measured, as Markdown."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,67 +11,117 @@ from templora_edge.metrics import Comparison, Score
 from templora_edge.translation.scores import compare, score
 
 Line = dict[str, Any]
+Systems = Mapping[str, Line]
+"""Runs on one document with one model, by the system's name."""
 
 INTRO: Final = """French documents with their published English translations, in order, a sentence a
 segment; greedy decoding. `base` and `own` are shown their own last translations in the prompt,
 `base, shown` and `references` the reference's. `own` learns each block of its own translations that
 pass their checks; `references` each block of the reference, as the paper's script does. Perplexity
-is that of the reference, before it is learned. BLEU and chrF are sacrebleu's; d-BLEU is BLEU with
-the whole document as one line; names and terms: share of their occurrences that have their most
-frequent rendering; ± is a standard error over segments; p is sacrebleu's paired bootstrap
-(1,000 samples of segments).
+is that of the reference, before it is learned, ± a standard error over segments. BLEU and chrF are
+sacrebleu's, ± half of their 95 % interval, p by its paired bootstrap against the system without
+Temp-LoRA (1,000 samples of segments). d-BLEU is BLEU with the whole document as one line. Names and
+terms: share of their occurrences that have their most frequent rendering. Covered: at least half as
+long as the reference. Flagged: failed a check.
 
-The paper (arXiv 2401.11504, literary Chinese to English): BLEU +53 % in its first version, +113 %
-in its third, with bases of 6 to 7 billion parameters, learning references."""
+The paper (arXiv 2401.11504) has literary Chinese to English: BLEU +53 % in its first version,
++113 % in its third, by bases of 6 to 7 billion parameters that learn references."""
 PAIRED: Final = {"own": "base", "references": "base, shown"}
 """System with Temp-LoRA -> the same without."""
-QUARTERS: Final = 4
+ORDER: Final = ("base", "own", "base, shown", "references")
+SIGNIFICANT: Final = 0.05
+QUARTERS: Final = ("1st", "2nd", "3rd", "4th")
 
 
-def score_of(line: Line, begin: int = 0, end: int | None = None) -> Score:
+def pairs(systems: Systems) -> dict[str, str]:
+    """Names of what has Temp-LoRA -> name of the same without, where both were run."""
+    names = {name: PAIRED.get(line["run"]["system"], "") for name, line in systems.items()}
+    return {name: without for name, without in names.items() if without in systems}
+
+
+def score_of(line: Line, span: slice) -> Score:
     """NLL of the reference, a segment an entry."""
-    segments = line["segments"][begin:end]
+    segments = line["segments"][span]
     return Score(tuple(s["nll"] for s in segments), tuple(s["tokens"] for s in segments))
 
 
-def texts(line: Line, begin: int = 0, end: int | None = None) -> list[str]:
+def texts(line: Line, span: slice) -> list[str]:
     """Translations."""
-    return [s["translation"] for s in line["segments"][begin:end]]
+    return [segment["translation"] for segment in line["segments"][span]]
 
 
-def change(base: Score, templora: Score) -> str:
-    """Of perplexity, in percent."""
-    both = Comparison(base, templora)
-    return f"{both.change_percent:+.1f} ± {both.change_percent_se:.1f} %"
+class Change:
+    """What Temp-LoRA changes in some of the segments of a document."""
+
+    def __init__(self, without: Line, line: Line, span: slice = slice(None)) -> None:
+        reference = line["references"][span]
+        self.base = score_of(without, span)
+        self.tested = compare(
+            {"without": texts(without, span), "with": texts(line, span)}, reference, "en"
+        )
+        found = self.tested["BLEU"]
+        self._difference = found["with"]["score"] - found["without"]["score"]
+        self._p = found["with"]["p"]
+        self._comparison = Comparison(self.base, score_of(line, span))
+        names = ["document"] * len(reference)
+        self._d_bleu = [
+            score(texts(run, span), reference, names, "en").d_bleu for run in (without, line)
+        ]
+
+    @property
+    def ppl(self) -> str:
+        """Of the reference, in percent."""
+        found = self._comparison
+        return f"{found.change_percent:+.1f} ± {found.change_percent_se:.1f} %"
+
+    @property
+    def d_bleu(self) -> str:
+        """Without and with."""
+        without, with_it = self._d_bleu
+        return f"{without:.2f} → {with_it:.2f} ({100 * (with_it / without - 1):+.1f} %)"
+
+    @property
+    def bleu(self) -> str:
+        """The difference, and its chance."""
+        return f"{self._difference:+.2f} (p = {self._p:.3f})"
+
+    @property
+    def effect(self) -> str:
+        """In a word, by BLEU."""
+        if self._p >= SIGNIFICANT:
+            return "neither"
+        return "better" if self._difference > 0 else "worse"
 
 
-def systems_table(systems: dict[str, Line]) -> str:
+def systems_table(systems: Systems) -> str:
     """A row a system, of one document."""
+    changes = {
+        name: Change(systems[without], systems[name]) for name, without in pairs(systems).items()
+    }
+    measured: dict[str, dict[str, str]] = {}
+    for name, without in pairs(systems).items():
+        for side, system in (("with", name), ("without", without)):
+            measured[system] = {
+                metric: f"{found[side]['score']:.2f} ± {found[side]['confidence']:.2f}"
+                for metric, found in changes[name].tested.items()
+            }
     rows = []
     for name, line in systems.items():
         reference = line["references"]
-        found = score(texts(line), reference, ["document"] * len(reference), "en")
-        other = systems.get(PAIRED.get(line["run"]["system"], ""))
-        differs = ["", ""]
-        if other is not None:
-            tested = compare({"without": texts(other), "with": texts(line)}, reference, "en")
-            bleu = tested["BLEU"]
-            difference = bleu["with"]["score"] - bleu["without"]["score"]
-            differs = [
-                change(score_of(other), score_of(line)),
-                f"{difference:+.2f} (p = {bleu['with']['p']:.3f})",
-            ]
+        found = score(texts(line, slice(None)), reference, ["document"] * len(reference), "en")
+        figures = measured.get(name, {"BLEU": f"{found.bleu:.2f}", "chrF2": f"{found.chrf:.2f}"})
+        change = changes.get(name)
         shares = [f"{100 * x:.1f} %" if x is not None else "" for x in (found.names, found.terms)]
         flagged = sum(bool(s["flags"]) for s in line["segments"]) / len(reference)
         rows.append(
             [
                 name,
-                f"{score_of(line).ppl:.2f}",
-                differs[0],
+                f"{score_of(line, slice(None)).ppl:.2f}",
+                change.ppl if change else "",
                 f"{found.d_bleu:.2f}",
-                f"{found.bleu:.2f}",
-                differs[1],
-                f"{found.chrf:.2f}",
+                figures["BLEU"],
+                change.bleu if change else "",
+                figures["chrF2"],
                 *shares,
                 f"{100 * found.coverage:.0f} %",
                 f"{100 * flagged:.0f} %",
@@ -85,38 +135,60 @@ def systems_table(systems: dict[str, Line]) -> str:
     return table(head, rows)
 
 
-def position_table(systems: dict[str, Line]) -> str:
-    """A row a pair of systems: what each quarter of the document changes."""
+def position_table(systems: Systems) -> str:
+    """What each quarter of the document changes."""
     rows = []
-    for name, without in PAIRED.items():
-        if name not in systems or without not in systems:
-            continue
-        line, other = systems[name], systems[without]
+    for name, without in pairs(systems).items():
+        line = systems[name]
         n = len(line["references"])
-        cells = []
-        for quarter in range(QUARTERS):
-            span = quarter * n // QUARTERS, (quarter + 1) * n // QUARTERS
-            reference = line["references"][slice(*span)]
-            names = ["document"] * len(reference)
-            d_bleu = [score(texts(x, *span), reference, names, "en").d_bleu for x in (other, line)]
-            ppl = change(score_of(other, *span), score_of(line, *span))
-            cells.append(f"{ppl}; {d_bleu[0]:.2f} → {d_bleu[1]:.2f}")
-        rows.append([f"{without} → {name}", *cells])
-    return table(["perplexity; d-BLEU", "1st quarter", "2nd", "3rd", "4th"], rows)
+        for index, quarter in enumerate(QUARTERS):
+            span = slice(index * n // len(QUARTERS), (index + 1) * n // len(QUARTERS))
+            change = Change(systems[without], line, span)
+            rows.append([f"{without} → {name}", quarter, change.ppl, change.d_bleu, change.bleu])
+    return table(["", "quarter", "perplexity", "d-BLEU", "BLEU"], rows)
+
+
+def models_table(models: Mapping[str, Systems]) -> str:
+    """What Temp-LoRA changes on one document, by model, the weakest first."""
+    changes = [
+        (model, f"{without} → {name}", Change(systems[without], systems[name]))
+        for model, systems in models.items()
+        for name, without in pairs(systems).items()
+    ]
+    changes.sort(key=lambda entry: -entry[2].base.ppl)
+    rows = [
+        [
+            model,
+            name,
+            f"{change.base.ppl:.2f}",
+            change.ppl,
+            change.d_bleu,
+            change.bleu,
+            change.effect,
+        ]
+        for model, name, change in changes
+    ]
+    head = ["model", "", "perplexity", "change", "d-BLEU", "BLEU", f"p < {SIGNIFICANT}"]
+    return table(head, rows)
 
 
 def write(lines: Sequence[Line], out: Path) -> None:
-    """All documents of all models."""
-    parts = ["# Translation", INTRO]
-    groups: dict[tuple[str, str, int], dict[str, Line]] = defaultdict(dict)
-    for line in lines:
+    """All documents: one model in detail, several side by side."""
+    groups: dict[tuple[str, int], dict[str, dict[str, Line]]] = defaultdict(dict)
+    for line in sorted(lines, key=lambda line: ORDER.index(line["run"]["system"])):
         run = line["run"]
         name = run["system"]
         if run["learning_rate"] is not None:
             name += f", {run['learning_rate']:g}"
-        groups[run["document"], run["model"], run["segments"]][name] = line
-    for (document, model, n_segments), systems in groups.items():
-        parts += [f"## {document}", f"`{model}`, {n_segments:,} segments.", systems_table(systems)]
-        if any(name in systems for name in PAIRED):
-            parts.append(position_table(systems))
+        groups[run["document"], run["segments"]].setdefault(run["model"], {})[name] = line
+    parts = ["# Translation", INTRO]
+    for (document, n_segments), models in groups.items():
+        parts.append(f"## {document}, {n_segments:,} segments")
+        if len(models) > 1:
+            parts.append(models_table(models))
+            continue
+        for model, systems in models.items():
+            parts += [f"`{model}`", systems_table(systems)]
+            if pairs(systems):
+                parts.append(position_table(systems))
     out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
