@@ -59,8 +59,14 @@ class Update:
 class Trainer(Protocol):
     """What the loop needs of the side that trains the adapter."""
 
-    def train(self, prefix: Sequence[int], block: Sequence[int]) -> Update:
-        """Train on ``block`` with ``prefix`` before it as context, without loss."""
+    def train(
+        self, prefix: Sequence[int], block: Sequence[int], learned: Sequence[bool] | None = None
+    ) -> Update:
+        """Train on ``block`` with ``prefix`` before it as context, without loss.
+
+        Args:
+            learned: which tokens of ``block`` have a loss, at least one; all if None.
+        """
         ...
 
     def export(self) -> Path:

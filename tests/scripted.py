@@ -88,9 +88,13 @@ class ScriptedTrainer:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.trained: list[tuple[str, str]] = []
+        """What was shown, and what was learned."""
 
-    def train(self, prefix: Sequence[int], block: Sequence[int]) -> Update:
-        self.trained.append(("".join(map(chr, prefix)), "".join(map(chr, block))))
+    def train(
+        self, prefix: Sequence[int], block: Sequence[int], learned: Sequence[bool] | None = None
+    ) -> Update:
+        tokens = [token for token, flag in zip(block, learned or (), strict=True) if flag]
+        self.trained.append(("".join(map(chr, [*prefix, *block])), "".join(map(chr, tokens))))
         return Update(1.0, None)
 
     def export(self) -> Path:
@@ -102,7 +106,7 @@ class ScriptedTrainer:
         path.write_text(json.dumps(self.trained))
 
     def load(self, path: Path) -> None:
-        self.trained = [(prefix, block) for prefix, block in json.loads(path.read_text())]
+        self.trained = [(shown, learned) for shown, learned in json.loads(path.read_text())]
 
 
 def make_loop(engine: ScriptedEngine, trainer: ScriptedTrainer | None, **lengths: int) -> PairLoop:

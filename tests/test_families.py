@@ -85,7 +85,7 @@ def test_a_family_in_f32(
     window = torch.tensor([TOKENS])
     losses = [
         LoraTrainer(GgufBase(path), LoraOptions(rank=4, prefix_gradient=flag), TRAIN)
-        .loss(window, len(TOKENS) - WINDOW - 20)
+        .loss(window, torch.ones(len(TOKENS) - WINDOW - 20, dtype=torch.bool))
         .item()
         for flag in (True, False)
     ]

@@ -79,7 +79,9 @@ class FakeTrainer:
     log: list[object]
     windows: list[tuple[list[int], list[int]]] = field(default_factory=list)
 
-    def train(self, prefix: Sequence[int], block: Sequence[int]) -> Update:
+    def train(
+        self, prefix: Sequence[int], block: Sequence[int], learned: Sequence[bool] | None = None
+    ) -> Update:
         self.windows.append((list(prefix), list(block)))
         self.log.append(("trained", tuple(block)))
         return Update(2.0, 1.0)

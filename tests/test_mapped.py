@@ -25,6 +25,8 @@ from templora_edge.sidecar.mapped import MappedHead, MappedTensor, Scratch
 from templora_edge.sidecar.trainer import LoraTrainer
 
 KIND = gguf.GGMLQuantizationType
+ALL = torch.ones(64, dtype=torch.bool)
+"""What is learned of a block of 64 tokens."""
 PYTHON_KNOWS = [
     kind for kind in KIND if kind in gguf.quants._type_traits or kind in (KIND.F16, KIND.F32)
 ]
@@ -97,13 +99,15 @@ def test_a_block_equals_plain_peft_on_dense_weights(
         theirs.values(), lr=1e-3, betas=(0.9, 0.999), eps=1e-7, weight_decay=0
     )
 
-    def dense_loss(window: list[int], n_scored: int) -> torch.Tensor:
-        labels = torch.tensor([[-100] * (len(window) - n_scored) + window[-n_scored:]])
+    def dense_loss(window: list[int], learned: torch.Tensor) -> torch.Tensor:
+        labels = torch.full((1, len(window)), -100)
+        labels[0, -len(learned) :][learned] = torch.tensor(window)[-len(learned) :][learned]
         loss: torch.Tensor = dense(input_ids=torch.tensor([window]), labels=labels).loss
         return loss
 
-    dense_loss(tokens[:96], 64).backward()  # type: ignore[no-untyped-call]
-    mapped.loss(torch.tensor([tokens[:96]]), 64).backward()  # type: ignore[no-untyped-call]
+    some = torch.rand(64) < 0.5  # the answers of a translation
+    dense_loss(tokens[:96], some).backward()  # type: ignore[no-untyped-call]
+    mapped.loss(torch.tensor([tokens[:96]]), some).backward()  # type: ignore[no-untyped-call]
     for name, parameter in theirs.items():
         assert_same_to_1e4(ours[name].grad, parameter.grad)
         ours[name].grad = parameter.grad = None
@@ -114,11 +118,12 @@ def test_a_block_equals_plain_peft_on_dense_weights(
             group["lr"] = 1e-3 * min(1, (block + 1) / 3)
         for _ in range(2):
             n_scored = min(64, len(prefix) + 63)
-            dense_loss(prefix + target, n_scored).backward()  # type: ignore[no-untyped-call]
+            learned = some if block == 1 else torch.ones(n_scored, dtype=torch.bool)
+            dense_loss(prefix + target, learned).backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(theirs.values(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
-        mapped.train(prefix, target)
+        mapped.train(prefix, target, some.tolist() if block == 1 else None)
     for name, parameter in theirs.items():
         assert_same_to_1e4(ours[name], parameter)
 
@@ -154,7 +159,7 @@ def test_checkpointing_with_a_prefix_that_is_only_read(
             trainer.checkpoint()
         trainer.train(tokens[:32], tokens[32:96])  # B is no longer zero
         trainer.model.train()
-        trainer.loss(torch.tensor([tokens[:96]]), 64).backward()  # type: ignore[no-untyped-call]
+        trainer.loss(torch.tensor([tokens[:96]]), ALL).backward()  # type: ignore[no-untyped-call]
         gradients.append([p.grad for p in trainer.model.parameters() if p.requires_grad])
     for a, b in zip(*gradients, strict=True):
         assert_same_to_1e4(b, a)
@@ -188,7 +193,7 @@ def test_gradient_without_that_of_the_prefix(
             module.register_forward_hook(detach_prefix)
     labels = torch.tensor([[-100] * 32 + tokens[32:96]])
     dense(input_ids=torch.tensor([tokens[:96]]), labels=labels).loss.backward()
-    mapped.loss(torch.tensor([tokens[:96]]), 64).backward()  # type: ignore[no-untyped-call]
+    mapped.loss(torch.tensor([tokens[:96]]), ALL).backward()  # type: ignore[no-untyped-call]
     for name, parameter in theirs.items():
         assert_same_to_1e4(ours[name].grad, parameter.grad)
 

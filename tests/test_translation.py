@@ -1,19 +1,24 @@
 """Blocks of pairs, checks and durable state, around an engine that answers by rule."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from conftest import EXACT
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted import Rule, ScriptedEngine, ScriptedTrainer, make_loop
+from scripted import TEMPLATE, Rule, ScriptedEngine, ScriptedTrainer, make_loop
 
+from templora_edge.assets import BUNDLED_TRANSLATOR
 from templora_edge.config import SamplingOptions
+from templora_edge.engine import LlamaEngine
 from templora_edge.errors import JobError
+from templora_edge.gguf_base import TRANSLATION_TEMPLATE, GgufBase
 from templora_edge.jobs import Job
 from templora_edge.translation.checks import Flag
 from templora_edge.translation.glossary import Glossary
-from templora_edge.translation.prompt import Pair
+from templora_edge.translation.pairs import PairLoop, PairOptions
+from templora_edge.translation.prompt import ChatPrompt, Message, Pair, Prompt, TemplatePrompt
 from templora_edge.translation.run import Languages, TranslationRun, assemble, segments_of
 
 FRENCH = [
@@ -43,6 +48,10 @@ def well(source: str, attempt: int) -> str:
     return BY_HAND[source]
 
 
+def lines(texts: Iterable[str]) -> str:
+    return "".join(f"{text}\n" for text in texts)
+
+
 def start(
     folder: Path, rule: Rule, paragraphs: list[str] = FRENCH, **others: object
 ) -> tuple[TranslationRun, Job, ScriptedEngine, ScriptedTrainer]:
@@ -61,15 +70,80 @@ def test_blocks_are_learned_in_order_and_shown_to_the_next(tmp_path: Path) -> No
     list(run)
     assert assemble(FRENCH, job.segments()) == ENGLISH
     # two segments pass 60 characters; the last block is not learned for nothing
-    assert [block for _, block in trainer.trained] == [
-        "\n".join(ENGLISH[i : i + 2]) for i in (0, 2, 4)
+    turns = [f"{source} => {translation}\n" for source, translation in BY_HAND.items()]
+    assert trainer.trained == [
+        ("".join(turns[:2]), lines(ENGLISH[:2])),
+        ("".join(turns[:4]), lines(ENGLISH[2:4])),
+        ("".join(turns[2:6]), lines(ENGLISH[4:6])),
     ]
-    assert [prefix.split("\n")[-3:-1] for prefix, _ in trainer.trained[1:]]
-    assert trainer.trained[1][0].endswith(f"{FRENCH[2]}\n{FRENCH[3]} => ")
-    assert f"{FRENCH[1]} => {ENGLISH[1]}\n" in trainer.trained[1][0]
     assert engine.swaps == 3
     assert engine.prompts[3].startswith(f"{FRENCH[0]} => {ENGLISH[0]}\n")
     job.close()
+
+
+def chat(messages: Sequence[Message], thought: str = "") -> str:
+    turns = [f"<{m['role']}>{m['content']}<end>" for m in messages]
+    return "".join(turns) + f"<assistant>{thought}"
+
+
+def thinking(messages: Sequence[Message]) -> str:
+    """As some do, a thought where an answer begins, none in earlier turns."""
+    return chat(messages, "<think></think>")
+
+
+PROMPTS: dict[str, tuple[Prompt, str]] = {
+    "lines": (TemplatePrompt(TEMPLATE, "", "fr", "en"), "\n"),
+    "after a space": (
+        TemplatePrompt(
+            "{% for pair in pairs %}{{ pair.source }}: {{ pair.translation }}#{% endfor %}"
+            "{{ source }}:", "", "fr", "en"
+        ),
+        "#",
+    ),
+    "chat": (ChatPrompt(chat, "fr", "en"), "<"),
+    "thinking": (ChatPrompt(thinking, "fr", "en"), "<"),
+    "single sentences": (TemplatePrompt("{{ source }} =>", "", "fr", "en"), ""),
+}  # fmt: skip
+"""And the token that ends an answer."""
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+def test_answers_are_learned_and_nothing_else(name: str, tmp_path: Path) -> None:
+    prompt, end = PROMPTS[name]
+    engine, trainer = ScriptedEngine(well), ScriptedTrainer(tmp_path)
+    loop = PairLoop(engine, engine, trainer, prompt, PairOptions(2000, 60, 200, 400))
+    pairs = [Pair(*both) for both in BY_HAND.items()]
+    loop.begin_block(pairs[:4])
+    loop.learn(pairs[4:7])
+    [(shown, learned)] = trainer.trained
+    answers = "".join(f"{pair.translation}{end}" for pair in pairs[4:7])
+    assert learned.replace(" ", "") == answers.replace(" ", "")
+    assert shown.endswith(f"{ENGLISH[6]}{end}")
+    assert len(shown) <= 400 + len(learned)
+
+
+def test_learned_as_llama_cpp_would_generate_it(tmp_path: Path) -> None:
+    """On real tokens: what is learned of a block is what was sampled, ends included."""
+    template = GgufBase(BUNDLED_TRANSLATOR).require(TRANSLATION_TEMPLATE)
+    prompt = TemplatePrompt(template, "", "fr", "en")
+    trainer = ScriptedTrainer(tmp_path)
+    with LlamaEngine(BUNDLED_TRANSLATOR, EXACT) as engine:
+        vocab = engine.model.vocab
+        loop = PairLoop(engine, vocab, trainer, prompt, PairOptions(512, 60, 100, 100))
+        loop.begin_block([Pair(FRENCH[0], ENGLISH[0])])
+        answers = []
+        for source in FRENCH[1:4]:
+            loop.ask(source, ())
+            answers.append(loop.answer(SamplingOptions(temperature=0), 60).text)
+            loop.accept(Pair(source, answers[-1]))
+        loop.learn([Pair(*both) for both in zip(FRENCH[1:4], answers, strict=True)])
+        [(_, learned)] = trainer.trained
+        expected = [
+            token
+            for answer in answers
+            for token in (*vocab.tokenize(answer, add_special=False), vocab.eos)
+        ]
+    assert [ord(character) for character in learned] == expected
 
 
 BAD = {
@@ -90,7 +164,7 @@ def test_what_fails_a_check_is_kept_flagged_and_never_learned(kind: str, tmp_pat
     rows = job.segments()
     assert [row.id for row in rows if row.flags] == [3]
     assert rows[2].attempts == 3
-    learned = "".join(prefix + block for prefix, block in trainer.trained)
+    learned = "".join(shown for shown, _ in trainer.trained)
     assert FRENCH[2] not in learned
     for line in BAD[kind].splitlines():
         assert line not in learned
@@ -154,9 +228,9 @@ def test_references_come_first(tmp_path: Path) -> None:
     references = [Pair(f"Référence {i}.", f"Reference {i}.") for i in range(12)]
     run, job, engine, trainer = start(tmp_path, well, references=references)
     list(run)
-    assert trainer.trained[0][1] == "\n".join(f"Reference {i}." for i in range(5))
-    assert trainer.trained[2][1] == "Reference 10.\nReference 11."
-    assert trainer.trained[3][1] == "\n".join(ENGLISH[:2])
+    assert trainer.trained[0][1] == lines(f"Reference {i}." for i in range(5))
+    assert trainer.trained[2][1] == "Reference 10.\nReference 11.\n"
+    assert trainer.trained[3][1] == lines(ENGLISH[:2])
     assert "Référence 11. => Reference 11.\n" in engine.prompts[0]
     assert engine.swaps == 1 + 3
     job.close()
@@ -171,7 +245,7 @@ def test_review_is_what_is_learned(tmp_path: Path) -> None:
 
     run, job, _, trainer = start(tmp_path, rule, review=review)
     list(run)
-    assert trainer.trained[0][1] == f"{ENGLISH[0].upper()}\n{FRENCH[1].upper()}"
+    assert trainer.trained[0][1] == f"{ENGLISH[0].upper()}\n{FRENCH[1].upper()}\n"
     assert job.segments()[1].flags == ()
     job.close()
 
@@ -188,7 +262,7 @@ def test_flagged_segments_are_done_again(tmp_path: Path) -> None:
     list(run.retry())
     assert [row.id for row in job.segments() if row.flags] == [7]
     assert assemble(FRENCH, job.segments())[1] == ENGLISH[1]
-    assert "".join(block for _, block in trainer.trained).count("The old sailor") == 1
+    assert "".join(learned for _, learned in trainer.trained).count("The old sailor") == 1
     # each is shown what precedes it
     assert engine.prompts[0] == f"{FRENCH[0]} => {ENGLISH[0]}\n{FRENCH[1]} => "
     job.close()
@@ -217,6 +291,16 @@ def test_markup_that_is_lost_becomes_plain_text(tmp_path: Path) -> None:
         "The old sailor looked at the sea.<2/>", "The <1>sea</1> was calm.",
     ]  # fmt: skip
     assert not trainer.trained
+    job.close()
+
+
+def test_what_has_no_words_is_not_asked(tmp_path: Path) -> None:
+    paragraphs = ["II", FRENCH[0], "* * *", FRENCH[1]]
+    run, job, engine, _ = start(tmp_path, well, paragraphs)
+    list(run)
+    assert assemble(paragraphs, job.segments()) == ["II", ENGLISH[0], "* * *", ENGLISH[1]]
+    assert [row.attempts for row in job.segments()] == [0, 1, 0, 1]
+    assert len(engine.prompts) == 2
     job.close()
 
 

@@ -82,14 +82,16 @@ class SidecarTrainer(Closing):
             self._note(self._receive(Ready))
             self._started = True
 
-    def train(self, prefix: Sequence[int], block: Sequence[int]) -> Update:
-        """Train on ``block``, ``prefix`` before it as context, without loss.
+    def train(
+        self, prefix: Sequence[int], block: Sequence[int], learned: Sequence[bool] | None = None
+    ) -> Update:
+        """Train on ``block``, or what is ``learned`` of it, ``prefix`` before it as context.
 
         Raises:
             SidecarError: the child died, by being killed for memory perhaps.
         """
         self.wait_ready()
-        self._send(Train(tuple(prefix), tuple(block)))
+        self._send(Train(tuple(prefix), tuple(block), None if learned is None else tuple(learned)))
         return self._receive(Update)
 
     def export(self) -> Path:

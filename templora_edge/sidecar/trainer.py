@@ -99,8 +99,14 @@ class LoraTrainer:
         self._network.activation_checkpointing_enable({"use_reentrant": False})
         allow_prefix(self._network.model)
 
-    def train(self, prefix: Sequence[int], block: Sequence[int]) -> Update:
-        """Train ``epochs`` steps on ``block``, ``prefix`` before it as context, without loss."""
+    def train(
+        self, prefix: Sequence[int], block: Sequence[int], learned: Sequence[bool] | None = None
+    ) -> Update:
+        """Train ``epochs`` steps on ``block``, ``prefix`` before it as context, without loss.
+
+        Args:
+            learned: which tokens of ``block`` have a loss, at least one; all if None.
+        """
         self._n_blocks += 1
         rate = min(1.0, self._n_blocks / (self._lora.warmup_blocks + 1))
         for group in self._optimizer.param_groups:
@@ -109,10 +115,11 @@ class LoraTrainer:
         n_scored = min(len(block), tokens.shape[1] - 1)
         if n_scored == 0:  # the first token of a text: nothing precedes it
             return Update(0.0, 0.0)
+        chosen = torch.tensor([True] * len(block) if learned is None else learned)[-n_scored:]
         losses = []
         self.model.train()
         for _ in range(self._lora.epochs):
-            loss = self.loss(tokens, n_scored)
+            loss = self.loss(tokens, chosen)
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self._trained, self._lora.max_grad_norm)
             self._optimizer.step()
@@ -122,11 +129,17 @@ class LoraTrainer:
         if self._measure_after:
             self.model.eval()
             with torch.inference_mode():
-                after = self.loss(tokens, n_scored).item()
+                after = self.loss(tokens, chosen).item()
         return Update(loss_before=losses[0], loss_after=after)
 
-    def loss(self, tokens: torch.Tensor, n_scored: int) -> torch.Tensor:
-        """Mean cross-entropy of the last ``n_scored`` of ``tokens`` (1, T), in nats."""
+    def loss(self, tokens: torch.Tensor, learned: torch.Tensor) -> torch.Tensor:
+        """Mean cross-entropy of what is ``learned`` of the last of ``tokens``, in nats.
+
+        Args:
+            tokens: (1, T).
+            learned: (n,) bool, n < T.
+        """
+        n_scored = len(learned)
         bf16 = self.dtype == torch.bfloat16
         inputs = tokens[:, :-1]
         n_read = 0 if self._lora.prefix_gradient else inputs.shape[1] - n_scored
@@ -134,8 +147,9 @@ class LoraTrainer:
             network = self._network.model
             past = read_prefix(network, inputs[:, :n_read]) if n_read else None
             output = network(input_ids=inputs[:, n_read:], past_key_values=past, use_cache=False)
-        hidden = output.last_hidden_state[0, -n_scored:]  # (n_scored, width)
-        loss: torch.Tensor = self._network.lm_head.cross_entropy(hidden, tokens[0, -n_scored:])
+        hidden = output.last_hidden_state[0, -n_scored:][learned]
+        targets = tokens[0, -n_scored:][learned]
+        loss: torch.Tensor = self._network.lm_head.cross_entropy(hidden, targets)
         return loss
 
     def save(self, path: Path) -> None:

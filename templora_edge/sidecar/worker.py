@@ -65,8 +65,8 @@ def _serve(requests: "queue.Queue[Any]", answers: IO[bytes]) -> None:
     send(answers, Ready(memory.peak_resident()))
     while True:
         match requests.get():
-            case Train(prefix, block):
-                update = trainer.train(prefix, block)
+            case Train(prefix, block, learned):
+                update = trainer.train(prefix, block, learned)
                 send(answers, replace(update, rss_bytes=memory.resident()))
             case Load(path):
                 trainer.load(path)

@@ -2,18 +2,22 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from templora_edge.config import DEFAULT_MAX_CTX, BlockOptions
 from templora_edge.errors import OptionError
 from templora_edge.gguf_base import TRANSLATION_TEMPLATE, GgufBase
+from templora_edge.presets import SMALL_PARAMETERS
 from templora_edge.session import TempLora
 from templora_edge.translation.pairs import PairLoop, PairOptions
 from templora_edge.translation.prompt import ChatPrompt, TemplatePrompt
 
+OWN_SMALL_LEARNING_RATE: Final = 1e-5
+"""Of a small base that learns its own translations (docs/results/translation.md)."""
+
 
 def open_session(base: GgufBase, settings: Mapping[str, Any], *, templora: bool = True) -> TempLora:
-    """A session with the lengths that suit translation, unless ``settings`` say others.
+    """A session with what suits translation, unless ``settings`` say otherwise.
 
     Raises:
         TemploraError: see `TempLora`.
@@ -24,9 +28,12 @@ def open_session(base: GgufBase, settings: Mapping[str, Any], *, templora: bool 
     block = chosen.get("block_len")
     block = block or BlockOptions.for_context(n_ctx, n_trained=trained).block_len
     # sources take about as much room as translations, and some pairs before them
-    for name, length in (("prefix_len", n_ctx // 4), ("train_prefix_len", 2 * block)):
+    suits: dict[str, float] = {"prefix_len": n_ctx // 4, "train_prefix_len": 2 * block}
+    if base.n_params < SMALL_PARAMETERS and not chosen.get("given"):
+        suits["learning_rate"] = OWN_SMALL_LEARNING_RATE
+    for name, value in suits.items():
         if chosen.get(name) is None:
-            chosen[name] = length
+            chosen[name] = value
     return TempLora(base.path, templora=templora, **chosen)
 
 

@@ -3,7 +3,7 @@
     for each block, a run of segments up to Δ tokens of translation:
         decode the prompt with the preceding pairs       (Engine)
         for each segment: translate, check, try again    (Engine)
-        train on the block's sources -> its translations,
+        train on the block's translations as answers,
         those that passed every check                    (Trainer)
         swap the new adapter in                          (Engine)
 
@@ -170,19 +170,14 @@ class PairLoop:
         self._engine.clear()
 
     def learn(self, pairs: Sequence[Pair]) -> Update | None:
-        """Train on the sources of ``pairs``, after the preceding ones -> their translations."""
+        """Train on the translations of ``pairs``, each as the answer that it was or should be."""
         if self._trainer is None:
             return None
-        length = self.options.train_prefix_len
-        joined = Pair(
-            "\n".join(pair.source for pair in pairs), "\n".join(pair.translation for pair in pairs)
-        )
-        shown = self._before[self._shown :]
-        prompt = self._tokenizer.tokenize(
-            self._prompt(Request(joined.source, shown)), parse_special=True
-        )
-        target = self._tokenizer.tokenize(joined.translation, add_special=False)
-        return self._trainer.train(prompt[max(0, len(prompt) - length) :], target)
+        tokens, learned = self._turns(pairs) if self._prompt.in_turns else self._questions(pairs)
+        length = self.options.train_prefix_len + sum(learned)
+        tokens, learned = tokens[-length:], learned[-length:]
+        begin = learned.index(True)
+        return self._trainer.train(tokens[:begin], tokens[begin:], learned[begin:])
 
     def swap(self) -> None:
         """Let the engine use the adapter as it is now."""
@@ -193,6 +188,42 @@ class PairLoop:
             self._engine.swap(adapter)
         finally:
             adapter.unlink()
+
+    def _turns(self, pairs: Sequence[Pair]) -> tuple[list[int], list[bool]]:
+        """The prompt that shows ``pairs``, and what is learned: translations and their ends."""
+        shown = self._before[self._shown :]
+        tokens = self._tokens(Request("", (*shown, *pairs)))
+        learned = [False] * len(tokens)
+        end = 0
+        for index, pair in enumerate(pairs):
+            asked = self._tokens(Request(pair.source, (*shown, *pairs[:index])))
+            begin = _common(asked, tokens)
+            end = self._end(pair.translation, tokens, begin)
+            learned[begin:end] = [True] * (end - begin)
+        return tokens[:end], learned[:end]
+
+    def _end(self, translation: str, tokens: list[int], begin: int) -> int:
+        """Where ``translation``, from ``begin`` on, has ended and the token after it says so."""
+        length = len(translation.strip())
+        for end in range(begin, len(tokens)):
+            text = self._tokenizer.detokenize(tokens[begin:end]).lstrip()
+            if len(text) >= length:
+                return end + (len(text) == length)  # else its last token is the end as well
+        return len(tokens)
+
+    def _questions(self, pairs: Sequence[Pair]) -> tuple[list[int], list[bool]]:
+        """Prompts and translations one after the other, for templates that show no turns."""
+        tokens: list[int] = []
+        learned: list[bool] = []
+        for pair in pairs:
+            asked = self._tokens(Request(pair.source))
+            answer = self._tokenizer.tokenize(pair.translation, add_special=False)
+            tokens += asked + answer
+            learned += [False] * len(asked) + [True] * len(answer)
+        return tokens, learned
+
+    def _tokens(self, request: Request) -> list[int]:
+        return self._tokenizer.tokenize(self._prompt(request), parse_special=True)
 
     def _rewind(self) -> None:
         """Leave the prompt in the cache, all but its last token."""
@@ -205,8 +236,7 @@ class PairLoop:
         room = self.options.n_ctx - 2 * self.n_tokens(source) - 64
         while True:
             pairs = (*self._before[self._shown :], *self._block)
-            prompt = self._prompt(Request(source, pairs, terms))
-            tokens = self._tokenizer.tokenize(prompt, parse_special=True)
+            tokens = self._tokens(Request(source, pairs, terms))
             if len(tokens) <= room or self._shown >= len(self._before):
                 return tokens
             # half of them at once, or every further segment would move the window again

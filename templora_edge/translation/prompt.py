@@ -45,6 +45,8 @@ class Request:
 class ChatPrompt:
     """Each pair a turn of the model's own chat template, with the instruction in each."""
 
+    in_turns: Final = True
+
     def __init__(self, render: Render, source_language: str, target_language: str) -> None:
         self._render = render
         self._instruction = INSTRUCTION.format(
@@ -95,8 +97,12 @@ class TemplatePrompt:
             self._template = environment.from_string(text)
         except jinja2.TemplateError as error:
             raise self._failed(error) from error
-        if "source" not in self(Request("source")):
+        asked = self(Request("source"))
+        if "source" not in asked:
             raise OptionError(f"{name}: does not use {{{{ source }}}}")
+        answered = self(Request("next", (Pair("source", "translation"),)))
+        self.in_turns = answered.startswith(asked.rstrip())
+        """Whether pairs are shown as they were asked and answered."""
 
     @classmethod
     def read(cls, path: Path, source_language: str, target_language: str) -> "TemplatePrompt":
