@@ -8,7 +8,7 @@ from typing import Any, Final
 from pg19_report import table
 
 from templora_edge.metrics import Comparison, Score
-from templora_edge.translation.scores import compare, score
+from templora_edge.translation.scores import Scores, compare, score
 
 Line = dict[str, Any]
 Systems = Mapping[str, Line]
@@ -30,6 +30,7 @@ PAIRED: Final = {"own": "base", "references": "base, shown"}
 """System with Temp-LoRA -> the same without."""
 ORDER: Final = ("base", "own", "base, shown", "references")
 SIGNIFICANT: Final = 0.05
+WHOLE: Final = slice(None)
 QUARTERS: Final = ("1st", "2nd", "3rd", "4th")
 
 
@@ -39,34 +40,35 @@ def pairs(systems: Systems) -> dict[str, str]:
     return {name: without for name, without in names.items() if without in systems}
 
 
-def score_of(line: Line, span: slice) -> Score:
+def score_of(line: Line, span: slice = WHOLE) -> Score:
     """NLL of the reference, a segment an entry."""
     segments = line["segments"][span]
     return Score(tuple(s["nll"] for s in segments), tuple(s["tokens"] for s in segments))
 
 
-def texts(line: Line, span: slice) -> list[str]:
+def texts(line: Line, span: slice = WHOLE) -> list[str]:
     """Translations."""
     return [segment["translation"] for segment in line["segments"][span]]
+
+
+def scores_of(line: Line, span: slice = WHOLE) -> Scores:
+    """Of the translations, as one document."""
+    reference = line["references"][span]
+    return score(texts(line, span), reference, ["document"] * len(reference), "en")
 
 
 class Change:
     """What Temp-LoRA changes in some of the segments of a document."""
 
-    def __init__(self, without: Line, line: Line, span: slice = slice(None)) -> None:
-        reference = line["references"][span]
+    def __init__(self, without: Line, line: Line, span: slice = WHOLE) -> None:
         self.base = score_of(without, span)
-        self.tested = compare(
-            {"without": texts(without, span), "with": texts(line, span)}, reference, "en"
-        )
+        both = {"without": texts(without, span), "with": texts(line, span)}
+        self.tested = compare(both, line["references"][span], "en")
         found = self.tested["BLEU"]
         self._difference = found["with"]["score"] - found["without"]["score"]
         self._p = found["with"]["p"]
         self._comparison = Comparison(self.base, score_of(line, span))
-        names = ["document"] * len(reference)
-        self._d_bleu = [
-            score(texts(run, span), reference, names, "en").d_bleu for run in (without, line)
-        ]
+        self._d_bleu = [scores_of(run, span).d_bleu for run in (without, line)]
 
     @property
     def ppl(self) -> str:
@@ -107,16 +109,15 @@ def systems_table(systems: Systems) -> str:
             }
     rows = []
     for name, line in systems.items():
-        reference = line["references"]
-        found = score(texts(line, slice(None)), reference, ["document"] * len(reference), "en")
+        found = scores_of(line)
         figures = measured.get(name, {"BLEU": f"{found.bleu:.2f}", "chrF2": f"{found.chrf:.2f}"})
         change = changes.get(name)
         shares = [f"{100 * x:.1f} %" if x is not None else "" for x in (found.names, found.terms)]
-        flagged = sum(bool(s["flags"]) for s in line["segments"]) / len(reference)
+        flagged = sum(bool(s["flags"]) for s in line["segments"]) / len(line["segments"])
         rows.append(
             [
                 name,
-                f"{score_of(line, slice(None)).ppl:.2f}",
+                f"{score_of(line).ppl:.2f}",
                 change.ppl if change else "",
                 f"{found.d_bleu:.2f}",
                 figures["BLEU"],

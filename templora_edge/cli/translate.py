@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 EXAMPLES: Final = (
     "templora translate novel.epub -o roman.epub -sl en -tl fr -m model.gguf",
     "templora translate notes.md -o notes.en.md -sl fr -tl en --glossary terms.csv",
-    "templora translate subs.srt -o subs.de.srt -sl en -tl de --test 5",
+    "templora translate subs.srt -o subs.de.srt -sl en -tl de -m model.gguf --test 5",
 )
 
 
