@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 from pg19 import EXPERIMENTS
+from runs import versions
 
 from templora_edge.cli.plot import plot_perplexity
 from templora_edge.metrics import Comparison, Score
@@ -178,12 +179,11 @@ def conditions(lines: list[Line], script: str = "pg19.py") -> str:
     """Command and machine of some runs of one experiment."""
     run, result, machine = lines[0]["run"], lines[0]["result"], lines[0]["machine"]
     books = dict.fromkeys(line["run"]["book"] for line in lines)
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     settings = result["settings"]
     return (
         f"`python scripts/{script} RESULTS.jsonl {run['experiment']} --books {' '.join(books)} "
-        f"--tokens {run['tokens']} -t {settings['n_threads']}`: seed {run['seed']}, {versions}; a "
-        f"machine of {machine['cpus']} cores, two runs at a time."
+        f"--tokens {run['tokens']} -t {settings['n_threads']}`: seed {run['seed']}, "
+        f"{versions(machine)}; a machine of {machine['cpus']} cores, two runs at a time."
     )
 
 

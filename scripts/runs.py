@@ -22,6 +22,20 @@ Settings = dict[str, Any]
 """Arguments of `TempLora`."""
 
 
+def machine() -> dict[str, Any]:
+    """What a run's times depend on, besides its settings."""
+    return {
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "versions": {name: version(name) for name in ("torch", "llama-cpp-python", "peft")},
+    }
+
+
+def versions(machine: Mapping[str, Any]) -> str:
+    """In words."""
+    return ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+
+
 @dataclass(frozen=True)
 class Run:
     """One variant of one experiment on one book."""
@@ -87,11 +101,6 @@ def do_runs(
     done = []
     if given.results.exists():
         done = [json.loads(line)["run"] for line in given.results.read_text().splitlines()]
-    machine = {
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "versions": {name: version(name) for name in ("torch", "llama-cpp-python", "peft")},
-    }
     for experiment in given.experiments:
         for variant, settings in experiments[experiment].items():
             for book in given.books:
@@ -100,6 +109,6 @@ def do_runs(
                     continue
                 print(run.key, file=sys.stderr, flush=True)
                 line = {"run": run.key} | run.measure(settings | {"n_threads": given.threads})
-                line["machine"] = machine
+                line["machine"] = machine()
                 with given.results.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(line) + "\n")

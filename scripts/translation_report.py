@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from pg19_report import table
+from runs import versions
 
 from templora_edge.metrics import Comparison, Score
+from templora_edge.presets import Preset
 from templora_edge.translation.scores import Scores, compare, score
 
 Line = dict[str, Any]
@@ -22,7 +24,8 @@ is that of the reference, before it is learned, ± a standard error over segment
 sacrebleu's, ± half of their 95 % interval, p by its paired bootstrap against the system without
 Temp-LoRA (1,000 samples of segments). d-BLEU is BLEU with the whole document as one line. Names and
 terms: share of their occurrences that have their most frequent rendering. Covered: at least half as
-long as the reference. Flagged: failed a check.
+long as the reference. Flagged: failed a check. What follows the name of a system is its
+`--preset` and `--learning-rate`, where they are not the library's own.
 
 The paper (arXiv 2401.11504) has literary Chinese to English: BLEU +53 % in its first version,
 +113 % in its third, by bases of 6 to 7 billion parameters that learn references."""
@@ -173,18 +176,31 @@ def models_table(models: Mapping[str, Systems]) -> str:
     return table(head, rows)
 
 
+def conditions(line: Line) -> str:
+    """Command and machine of the runs on one document."""
+    run, machine = line["run"], line["machine"]
+    return (
+        "`python scripts/translation_results.py RESULTS.jsonl OUT.md PAIRS.jsonl --documents "
+        f"{run['document']} --limit {run['segments']} -t {line['settings']['n_threads']}`: "
+        f"{versions(machine)}, a machine of {machine['cpus']} cores."
+    )
+
+
 def write(lines: Sequence[Line], out: Path) -> None:
     """All documents: one model in detail, several side by side."""
     groups: dict[tuple[str, int], dict[str, dict[str, Line]]] = defaultdict(dict)
     for line in sorted(lines, key=lambda line: ORDER.index(line["run"]["system"])):
         run = line["run"]
         name = run["system"]
+        if run["preset"] not in (None, Preset.DEFAULT):
+            name += f", {run['preset']}"
         if run["learning_rate"] is not None:
             name += f", {run['learning_rate']:g}"
         groups[run["document"], run["segments"]].setdefault(run["model"], {})[name] = line
     parts = ["# Translation", INTRO]
     for (document, n_segments), models in groups.items():
-        parts.append(f"## {document}, {n_segments:,} segments")
+        first = next(iter(next(iter(models.values())).values()))
+        parts += [f"## {document}, {n_segments:,} segments", conditions(first)]
         if len(models) > 1:
             parts.append(models_table(models))
             continue

@@ -1,7 +1,8 @@
 """Translate documents whose translation is known, with and without Temp-LoRA.
 
 Usage: python scripts/translation_results.py RESULTS.jsonl OUT.md PAIRS.jsonl... [-m MODEL.gguf]
-           [--documents PATTERN...] [--systems NAME...] [--limit N] [--learning-rate X] [-t THREADS]
+           [--documents PATTERN...] [--systems NAME...] [--limit N] [--preset NAME]
+           [--learning-rate X] [-t THREADS]
 
 PAIRS.jsonl has a sentence a line: doc, src, and the code of the other language. Each document is
 translated by four systems, segment by segment, in blocks:
@@ -24,10 +25,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
 
+from runs import machine
 from translation_report import write
 
 from templora_edge.assets import BUNDLED_TRANSLATOR
 from templora_edge.gguf_base import GgufBase
+from templora_edge.presets import Preset
 from templora_edge.tasks.evaluate import read_side
 from templora_edge.tasks.translate import GREEDY
 from templora_edge.tasks.translation_session import open_session, own_prompt, pair_loop
@@ -96,15 +99,19 @@ def main() -> None:
     parser.add_argument("--documents", nargs="+", default=["*"])
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--preset", choices=list(Preset), default=Preset.DEFAULT)
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("-t", dest="threads", type=int, default=0)
     given = parser.parse_args()
     lines = []
     if given.results.exists():
         lines = [json.loads(line) for line in given.results.read_text().splitlines()]
+    documents = read(given.pairs, given.documents, given.limit)
+    if not documents:
+        parser.error(f"--documents {' '.join(given.documents)}: none of that name in PAIRS.jsonl")
     base = GgufBase(given.model)
     prompt = own_prompt(base, None, *LANGUAGES)
-    for name, pairs in read(given.pairs, given.documents, given.limit).items():
+    for name, pairs in documents.items():
         for system in given.systems:
             learns, references = SYSTEMS[system]
             run = {
@@ -112,14 +119,19 @@ def main() -> None:
                 "system": system,
                 "model": given.model.name,
                 "segments": len(pairs),
+                "preset": given.preset if learns else None,
                 "learning_rate": given.learning_rate if learns else None,
             }
             if any(line["run"] == run for line in lines):
                 continue
             print(run, file=sys.stderr, flush=True)
-            settings = {"n_threads": given.threads, "measure_after": False, "given": references}
-            if learns and given.learning_rate is not None:
-                settings["learning_rate"] = given.learning_rate
+            settings: dict[str, Any] = {
+                "n_threads": given.threads,
+                "measure_after": False,
+                "given": references,
+            }
+            if learns:
+                settings |= {"preset": given.preset, "learning_rate": given.learning_rate}
             begun, segments = time.perf_counter(), []
             with open_session(base, settings, templora=learns) as session:
                 loop = pair_loop(session, prompt, *LANGUAGES)
@@ -131,6 +143,7 @@ def main() -> None:
                 {
                     "run": run,
                     "settings": used,
+                    "machine": machine(),
                     "seconds": time.perf_counter() - begun,
                     "segments": segments,
                     "references": [pair.translation for pair in pairs],
