@@ -246,6 +246,9 @@ class LoraOptions:
     """Blocks over which the learning rate rises to its full value."""
     epochs: int = 2
     max_grad_norm: float = 1.0
+    decay: float = 0.0
+    """Share of the adapter's output that fades after each block. Nothing else holds a model that
+    learns what it writes itself (docs/log.md); the paper has none."""
     targets: Targets = Targets.ALL
     layers: int | None = None
     """Decoder layers that carry the adapter, counted from the last; None is all of them."""
@@ -262,6 +265,7 @@ class LoraOptions:
         _require(
             self.layers is None or self.layers >= 1, f"layers is {self.layers}; expected 1 or more"
         )
+        _require(0 <= self.decay < 1, f"decay is {self.decay}; expected 0 to below 1")
         _require(self.epochs >= 1, f"epochs is {self.epochs}; expected at least 1")
         _require(
             self.warmup_blocks >= 0, f"warm-up is {self.warmup_blocks} blocks; expected 0 or more"

@@ -86,6 +86,7 @@ class TempLora(Closing):
         given: the text is given rather than written by the model: small bases learn it faster.
         rank, alpha: of the adapter. With a rank of its own, alpha keeps the preset's ratio to it.
         learning_rate, epochs, dropout: of the updates.
+        decay: share of the adapter's output that fades after each block.
         targets: layers that carry the adapter: all, mlp or attention.
         layers: that carry the adapter, counted from the last.
         prefix_gradient: False computes the train prefix's keys and values without gradient: faster.
@@ -127,6 +128,7 @@ class TempLora(Closing):
         learning_rate: float | None = None,
         epochs: int | None = None,
         dropout: float | None = None,
+        decay: float | None = None,
         targets: Targets | str | None = None,
         layers: int | None = None,
         prefix_gradient: bool | None = None,
@@ -179,6 +181,7 @@ class TempLora(Closing):
                 learning_rate=learning_rate,
                 epochs=epochs,
                 dropout=dropout,
+                decay=decay,
                 targets=None if targets is None else Targets(targets),
                 layers=layers or chosen.layers(int(self.base.require("{arch}.block_count"))),
                 prefix_gradient=prefix_gradient,

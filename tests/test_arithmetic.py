@@ -114,6 +114,7 @@ def test_defaults_fit_any_context(n_ctx: int) -> None:
         (lambda: LoraOptions(alpha=0), "alpha is 0"),
         (lambda: LoraOptions(dropout=1), "dropout is 1"),
         (lambda: LoraOptions(learning_rate=math.nan), "learning rate is nan"),
+        (lambda: LoraOptions(decay=1), "decay is 1"),
         (lambda: LoraOptions(epochs=0), "epochs is 0"),
         (lambda: LoraOptions(warmup_blocks=-1), "warm-up is -1"),
         (lambda: SamplingOptions(top_p=1.5), "top_p is 1.5"),

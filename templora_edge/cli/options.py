@@ -116,6 +116,12 @@ class SessionFlags:
         int | None,
         typer.Option("--epochs", min=1, metavar="N", help="Training steps a block (preset)."),
     ] = None
+    decay: Annotated[
+        float | None,
+        typer.Option(
+            "--decay", metavar="X", help="Share of the adapter that fades with each block (preset)."
+        ),
+    ] = None
     targets: Annotated[
         Targets | None,
         typer.Option("--targets", help="Linear layers that carry the adapter (preset)."),
@@ -252,6 +258,7 @@ class SessionFlags:
             "alpha": self.alpha,
             "learning_rate": self.learning_rate,
             "epochs": self.epochs,
+            "decay": self.decay,
             "targets": self.targets,
             "layers": self.layers,
             "prefix_gradient": self.prefix_gradient,

@@ -102,7 +102,7 @@ class LoraTrainer:
     def train(
         self, prefix: Sequence[int], block: Sequence[int], learned: Sequence[bool] | None = None
     ) -> Update:
-        """Train ``epochs`` steps on ``block``, ``prefix`` before it as context, without loss.
+        """Train ``epochs`` steps on ``block``, ``prefix`` before it as context, without loss; fade.
 
         Args:
             learned: which tokens of ``block`` have a loss, at least one; all if None.
@@ -125,12 +125,22 @@ class LoraTrainer:
             self._optimizer.step()
             self._optimizer.zero_grad()
             losses.append(loss.item())
+        self._fade()
         after = None
         if self._measure_after:
             self.model.eval()
             with torch.inference_mode():
                 after = self.loss(tokens, chosen).item()
         return Update(loss_before=losses[0], loss_after=after)
+
+    def _fade(self) -> None:
+        """Take the adapter's output, which is linear in B, back towards zero by ``decay``."""
+        if self._lora.decay == 0:
+            return
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                if "lora_B" in name:
+                    parameter.mul_(1 - self._lora.decay)
 
     def loss(self, tokens: torch.Tensor, learned: torch.Tensor) -> torch.Tensor:
         """Mean cross-entropy of what is ``learned`` of the last of ``tokens``, in nats.

@@ -12,8 +12,8 @@ from templora_edge.session import TempLora
 from templora_edge.translation.pairs import PairLoop, PairOptions
 from templora_edge.translation.prompt import ChatPrompt, TemplatePrompt
 
-OWN_SMALL_LEARNING_RATE: Final = 1e-5
-"""Of a small base that learns its own translations (docs/results/translation.md)."""
+OWN_SMALL: Final = {"learning_rate": 1e-5, "decay": 0.02}
+"""Of a small base that learns its own translations (docs/log.md)."""
 
 
 def open_session(base: GgufBase, settings: Mapping[str, Any], *, templora: bool = True) -> TempLora:
@@ -30,7 +30,7 @@ def open_session(base: GgufBase, settings: Mapping[str, Any], *, templora: bool 
     # sources take about as much room as translations, and some pairs before them
     suits: dict[str, float] = {"prefix_len": n_ctx // 4, "train_prefix_len": 2 * block}
     if base.n_params < SMALL_PARAMETERS and not chosen.get("given"):
-        suits["learning_rate"] = OWN_SMALL_LEARNING_RATE
+        suits |= OWN_SMALL
     for name, value in suits.items():
         if chosen.get(name) is None:
             chosen[name] = value
