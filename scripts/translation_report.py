@@ -25,7 +25,7 @@ sacrebleu's, ± half of their 95 % interval, p by its paired bootstrap against t
 Temp-LoRA (1,000 samples of segments). d-BLEU is BLEU with the whole document as one line. Names and
 terms: share of their occurrences that have their most frequent rendering. Covered: at least half as
 long as the reference. Flagged: failed a check. What follows the name of a system is its
-`--preset` and `--learning-rate`, where they are not the library's own.
+rule, where that is not the library's own.
 
 The paper (arXiv 2401.11504) has literary Chinese to English: BLEU +53 % in its first version,
 +113 % in its third, by bases of 6 to 7 billion parameters that learn references."""
@@ -35,6 +35,19 @@ ORDER: Final = ("base", "own", "base, shown", "references")
 SIGNIFICANT: Final = 0.05
 WHOLE: Final = slice(None)
 QUARTERS: Final = ("1st", "2nd", "3rd", "4th")
+
+
+def name_of(system: str, rule: Mapping[str, Any] | None) -> str:
+    """A system, and what of its rule is not the library's own."""
+    parts = [system]
+    if rule is not None:
+        if rule["preset"] != Preset.DEFAULT:
+            parts.append(rule["preset"])
+        if rule["learning_rate"] is not None:
+            parts.append(f"rate {rule['learning_rate']:g}")
+        if rule["decay"] is not None:
+            parts.append(f"decay {rule['decay']:g}")
+    return ", ".join(parts)
 
 
 def pairs(systems: Systems) -> dict[str, str]:
@@ -191,12 +204,8 @@ def write(lines: Sequence[Line], out: Path) -> None:
     groups: dict[tuple[str, int], dict[str, dict[str, Line]]] = defaultdict(dict)
     for line in sorted(lines, key=lambda line: ORDER.index(line["run"]["system"])):
         run = line["run"]
-        name = run["system"]
-        if run["preset"] not in (None, Preset.DEFAULT):
-            name += f", {run['preset']}"
-        if run["learning_rate"] is not None:
-            name += f", {run['learning_rate']:g}"
-        groups[run["document"], run["segments"]].setdefault(run["model"], {})[name] = line
+        systems = groups[run["document"], run["segments"]].setdefault(run["model"], {})
+        systems[name_of(run["system"], run["rule"])] = line
     parts = ["# Translation", INTRO]
     for (document, n_segments), models in groups.items():
         first = next(iter(next(iter(models.values())).values()))

@@ -2,7 +2,7 @@
 
 Usage: python scripts/translation_results.py RESULTS.jsonl OUT.md PAIRS.jsonl... [-m MODEL.gguf]
            [--documents PATTERN...] [--systems NAME...] [--limit N] [--preset NAME]
-           [--learning-rate X] [-t THREADS]
+           [--learning-rate X] [--decay X] [-t THREADS]
 
 PAIRS.jsonl has a sentence a line: doc, src, and the code of the other language. Each document is
 translated by four systems, segment by segment, in blocks:
@@ -101,6 +101,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--preset", choices=list(Preset), default=Preset.DEFAULT)
     parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--decay", type=float)
     parser.add_argument("-t", dest="threads", type=int, default=0)
     given = parser.parse_args()
     lines = []
@@ -114,13 +115,17 @@ def main() -> None:
     for name, pairs in documents.items():
         for system in given.systems:
             learns, references = SYSTEMS[system]
+            rule = {
+                "preset": given.preset,
+                "learning_rate": given.learning_rate,
+                "decay": given.decay,
+            }
             run = {
                 "document": name,
                 "system": system,
                 "model": given.model.name,
                 "segments": len(pairs),
-                "preset": given.preset if learns else None,
-                "learning_rate": given.learning_rate if learns else None,
+                "rule": rule if learns else None,
             }
             if any(line["run"] == run for line in lines):
                 continue
@@ -131,7 +136,7 @@ def main() -> None:
                 "given": references,
             }
             if learns:
-                settings |= {"preset": given.preset, "learning_rate": given.learning_rate}
+                settings |= rule
             begun, segments = time.perf_counter(), []
             with open_session(base, settings, templora=learns) as session:
                 loop = pair_loop(session, prompt, *LANGUAGES)
