@@ -22,7 +22,7 @@ segment; greedy decoding. `base` and `own` are shown their own last translations
 pass their checks; `references` each block of the reference, as the paper's script does. Perplexity
 is that of the reference, before it is learned, ± a standard error over segments. BLEU and chrF are
 sacrebleu's, ± half of their 95 % interval, p by its paired bootstrap against the system without
-Temp-LoRA (1,000 samples of segments). d-BLEU is BLEU with the whole document as one line. Names and
+Temp-LoRA (1,000 samples of segments). d-BLEU is BLEU with a whole document as one line. Names and
 terms: share of their occurrences that have their most frequent rendering. Covered: at least half as
 long as the reference. Flagged: failed a check. What follows the name of a system is its
 rule, where that is not the library's own.
@@ -68,18 +68,19 @@ def texts(line: Line, span: slice = WHOLE) -> list[str]:
 
 
 def scores_of(line: Line, span: slice = WHOLE) -> Scores:
-    """Of the translations, as one document."""
-    reference = line["references"][span]
-    return score(texts(line, span), reference, ["document"] * len(reference), "en")
+    """Of the translations."""
+    return score(texts(line, span), line["references"][span], line["documents"][span], "en")
 
 
 class Change:
     """What Temp-LoRA changes in some of the segments of a document."""
 
-    def __init__(self, without: Line, line: Line, span: slice = WHOLE) -> None:
+    def __init__(
+        self, without: Line, line: Line, span: slice = WHOLE, *, chrf: bool = False
+    ) -> None:
         self.base = score_of(without, span)
         both = {"without": texts(without, span), "with": texts(line, span)}
-        self.tested = compare(both, line["references"][span], "en")
+        self.tested = compare(both, line["references"][span], "en", chrf=chrf)
         found = self.tested["BLEU"]
         self._difference = found["with"]["score"] - found["without"]["score"]
         self._p = found["with"]["p"]
@@ -114,7 +115,8 @@ class Change:
 def systems_table(systems: Systems) -> str:
     """A row a system, of one document."""
     changes = {
-        name: Change(systems[without], systems[name]) for name, without in pairs(systems).items()
+        name: Change(systems[without], systems[name], chrf=True)
+        for name, without in pairs(systems).items()
     }
     measured: dict[str, dict[str, str]] = {}
     for name, without in pairs(systems).items():
@@ -189,6 +191,23 @@ def models_table(models: Mapping[str, Systems]) -> str:
     return table(head, rows)
 
 
+def together(documents: Sequence[Systems]) -> dict[str, Line]:
+    """Systems that translated all of several documents, as if these were one."""
+    first, *others = documents
+    names = [name for name in first if all(name in systems for systems in others)]
+    return {
+        name: {
+            "run": first[name]["run"],
+            "seconds": sum(systems[name]["seconds"] for systems in documents),
+            **{
+                part: [entry for systems in documents for entry in systems[name][part]]
+                for part in ("segments", "references", "documents")
+            },
+        }
+        for name in names
+    }
+
+
 def conditions(line: Line) -> str:
     """Command and machine of the runs on one document."""
     run, machine = line["run"], line["machine"]
@@ -204,9 +223,13 @@ def write(lines: Sequence[Line], out: Path) -> None:
     groups: dict[tuple[str, int], dict[str, dict[str, Line]]] = defaultdict(dict)
     for line in sorted(lines, key=lambda line: ORDER.index(line["run"]["system"])):
         run = line["run"]
+        line["documents"] = [run["document"]] * len(line["segments"])
         systems = groups[run["document"], run["segments"]].setdefault(run["model"], {})
         systems[name_of(run["system"], run["rule"])] = line
     parts = ["# Translation", INTRO]
+    alone = [next(iter(models.values())) for models in groups.values() if len(models) == 1]
+    if len(alone) > 1:
+        parts += ["## All documents that one model translated", systems_table(together(alone))]
     for (document, n_segments), models in groups.items():
         first = next(iter(next(iter(models.values())).values()))
         parts += [f"## {document}, {n_segments:,} segments", conditions(first)]
