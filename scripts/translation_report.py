@@ -1,7 +1,7 @@
 """Tables of what `translation_results.py` measured, as Markdown."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -225,12 +225,13 @@ def together(documents: Sequence[Systems]) -> dict[str, Line]:
     }
 
 
-def conditions(line: Line) -> str:
+def conditions(line: Line, models: Collection[str]) -> str:
     """Command and machine of the runs on one document."""
+    model = " -m MODEL.gguf" if len(models) > 1 else ""
     run, machine = line["run"], line["machine"]
     return (
         "`python scripts/translation_results.py RESULTS.jsonl OUT.md PAIRS.jsonl --documents "
-        f"{run['document']} --limit {run['segments']} -t {line['settings']['n_threads']}`: "
+        f"{run['document']} --limit {run['segments']} -t {line['settings']['n_threads']}{model}`: "
         f"{versions(machine)}, a machine of {machine['cpus']} cores."
     )
 
@@ -249,7 +250,7 @@ def write(lines: Sequence[Line], out: Path) -> None:
         parts += ["## All documents that one model translated", systems_table(together(alone))]
     for (document, n_segments), models in groups.items():
         first = next(iter(next(iter(models.values())).values()))
-        parts += [f"## {document}, {n_segments:,} segments", conditions(first)]
+        parts += [f"## {document}, {n_segments:,} segments", conditions(first, models)]
         if len(models) > 1:
             parts.append(models_table(models))
             continue
