@@ -12,8 +12,9 @@ from typing import Final
 
 from templora_edge.config import LoraOptions, Targets
 
-SMALL_PARAMETERS: Final = 100_000_000
-"""Bases with fewer are small: they take larger learning rates, on text that is given."""
+_SMALL_PARAMETERS: Final = 100_000_000
+"""Bases with fewer are small: they take larger learning rates on text that is given, smaller ones
+on translations of their own."""
 
 
 class Preset(StrEnum):
@@ -52,6 +53,9 @@ _RULES: Final[Mapping[Preset, Rule]] = MappingProxyType(
     }
 )
 _GIVEN_SMALL_LEARNING_RATE: Final = 7e-4
+_OWN_TRANSLATIONS_SMALL: Final[Mapping[str, float]] = MappingProxyType(
+    {"learning_rate": 1e-5, "decay": 0.02}
+)
 
 
 def rule(preset: Preset, n_parameters: int, *, given: bool) -> Rule:
@@ -63,7 +67,16 @@ def rule(preset: Preset, n_parameters: int, *, given: bool) -> Rule:
             itself on text of its own (docs/log.md).
     """
     chosen = _RULES[preset]
-    if given and n_parameters < SMALL_PARAMETERS:
+    if given and n_parameters < _SMALL_PARAMETERS:
         faster = replace(chosen.lora, learning_rate=_GIVEN_SMALL_LEARNING_RATE)
         return replace(chosen, lora=faster)
     return chosen
+
+
+def for_own_translations(n_parameters: int) -> Mapping[str, float]:
+    """What differs from any preset's rule where a base learns its own translations (docs/log.md).
+
+    Args:
+        n_parameters: of the base.
+    """
+    return _OWN_TRANSLATIONS_SMALL if n_parameters < _SMALL_PARAMETERS else {}

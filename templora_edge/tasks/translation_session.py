@@ -2,18 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from templora_edge.config import DEFAULT_MAX_CTX, BlockOptions
 from templora_edge.errors import OptionError
 from templora_edge.gguf_base import TRANSLATION_TEMPLATE, GgufBase
-from templora_edge.presets import SMALL_PARAMETERS
+from templora_edge.presets import for_own_translations
 from templora_edge.session import TempLora
 from templora_edge.translation.pairs import PairLoop, PairOptions
 from templora_edge.translation.prompt import ChatPrompt, TemplatePrompt
-
-OWN_SMALL: Final = {"learning_rate": 1e-5, "decay": 0.02}
-"""Of a small base that learns its own translations (docs/log.md)."""
 
 
 def open_session(base: GgufBase, settings: Mapping[str, Any], *, templora: bool = True) -> TempLora:
@@ -29,8 +26,8 @@ def open_session(base: GgufBase, settings: Mapping[str, Any], *, templora: bool 
     block = block or BlockOptions.for_context(n_ctx, n_trained=trained).block_len
     # sources take about as much room as translations, and some pairs before them
     suits: dict[str, float] = {"prefix_len": n_ctx // 4, "train_prefix_len": 2 * block}
-    if base.n_params < SMALL_PARAMETERS and not chosen.get("given"):
-        suits |= OWN_SMALL
+    if not chosen.get("given"):
+        suits |= for_own_translations(base.n_params)
     for name, value in suits.items():
         if chosen.get(name) is None:
             chosen[name] = value
