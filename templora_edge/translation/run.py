@@ -161,14 +161,19 @@ class TranslationRun:
 
     def _segment(self, row: SegmentRow) -> SegmentRow:
         """``row`` with its translation, which is on disk; one that has it is only read again."""
-        ask = has_words(row.source)
-        if ask:
+        if has_words(row.source):
             self._loop.ask(row.source, self._glossary.found_in(row.source))
+            translate = self._translate
+        else:
+            translate = self._copy
         if row.translation is None:
-            kept = replace(row, translation=row.source, tokens=self._loop.n_tokens(row.source))
-            row = self._translate(row) if ask else kept
+            row = translate(row)
             self._job.finish_segment(row)
         return row
+
+    def _copy(self, row: SegmentRow) -> SegmentRow:
+        """What has no words, as it is: a model would make something up for it."""
+        return replace(row, translation=row.source, tokens=self._loop.n_tokens(row.source))
 
     def _translate(self, row: SegmentRow) -> SegmentRow:
         """An answer to what was asked that passes its checks, or the one with the fewest flags."""
