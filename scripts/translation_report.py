@@ -10,7 +10,7 @@ from runs import versions
 
 from templora_edge.metrics import Comparison, Score
 from templora_edge.presets import Preset
-from templora_edge.translation.scores import Scores, compare, score
+from templora_edge.translation.scores import compare, d_bleu, score
 
 Line = dict[str, Any]
 Systems = Mapping[str, Line]
@@ -68,11 +68,6 @@ def texts(line: Line, span: slice = WHOLE) -> list[str]:
     return [segment["translation"] for segment in line["segments"][span]]
 
 
-def scores_of(line: Line, span: slice = WHOLE) -> Scores:
-    """Of the translations."""
-    return score(texts(line, span), line["references"][span], line["documents"][span], "en")
-
-
 class Change:
     """What Temp-LoRA changes in some of the segments of a document."""
 
@@ -86,7 +81,8 @@ class Change:
         self.difference = found["with"]["score"] - found["without"]["score"]
         self._p = found["with"]["p"]
         self._comparison = Comparison(self.base, score_of(line, span))
-        self._d_bleu = [scores_of(run, span).d_bleu for run in (without, line)]
+        against = line["references"][span], line["documents"][span], "en"
+        self._d_bleu = [d_bleu(translations, *against) for translations in both.values()]
 
     @property
     def ppl(self) -> str:
@@ -128,7 +124,7 @@ def systems_table(systems: Systems) -> str:
             }
     rows = []
     for name, line in systems.items():
-        found = scores_of(line)
+        found = score(texts(line), line["references"], line["documents"], "en")
         figures = measured.get(name, {"BLEU": f"{found.bleu:.2f}", "chrF2": f"{found.chrf:.2f}"})
         change = changes.get(name)
         shares = [f"{100 * x:.1f} %" if x is not None else "" for x in (found.names, found.terms)]
@@ -245,17 +241,22 @@ def write(lines: Sequence[Line], out: Path) -> None:
         systems = groups[run["document"], run["segments"]].setdefault(run["model"], {})
         systems[name_of(run["system"], run["rule"])] = line
     parts = ["# Translation", INTRO]
-    alone = [next(iter(models.values())) for models in groups.values() if len(models) == 1]
-    if len(alone) > 1:
-        parts += ["## All documents that one model translated", systems_table(together(alone))]
+    alone: dict[str, list[Systems]] = defaultdict(list)
+    for models in groups.values():
+        if len(models) == 1:
+            [(model, systems)] = models.items()
+            alone[model].append(systems)
+    for model, documents in alone.items():
+        if len(documents) > 1:
+            parts += ["## All documents", f"`{model}`", systems_table(together(documents))]
     for (document, n_segments), models in groups.items():
-        first = next(iter(next(iter(models.values())).values()))
-        parts += [f"## {document}, {n_segments:,} segments", conditions(first, models)]
+        model, systems = next(iter(models.items()))
+        some = next(iter(systems.values()))
+        parts += [f"## {document}, {n_segments:,} segments", conditions(some, models)]
         if len(models) > 1:
             parts.append(models_table(models))
             continue
-        for model, systems in models.items():
-            parts += [f"`{model}`", systems_table(systems)]
-            if pairs(systems):
-                parts.append(position_table(systems))
+        parts += [f"`{model}`", systems_table(systems)]
+        if pairs(systems):
+            parts.append(position_table(systems))
     out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")

@@ -112,14 +112,10 @@ def main() -> None:
         parser.error(f"--documents {' '.join(given.documents)}: none of that name in PAIRS.jsonl")
     base = GgufBase(given.model)
     prompt = own_prompt(base, None, *LANGUAGES)
+    rule = {"preset": given.preset, "learning_rate": given.learning_rate, "decay": given.decay}
     for name, pairs in documents.items():
         for system in given.systems:
             learns, references = SYSTEMS[system]
-            rule = {
-                "preset": given.preset,
-                "learning_rate": given.learning_rate,
-                "decay": given.decay,
-            }
             run = {
                 "document": name,
                 "system": system,

@@ -5,9 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from conftest import ROOT
 from test_translation import ENGLISH, FRENCH
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "translation_results.py"
+SCRIPT = ROOT / "scripts" / "translation_results.py"
 REPEATS = 6
 N = REPEATS * len(FRENCH)
 UPDATE = 20

@@ -102,7 +102,7 @@ class LoraTrainer:
     def train(
         self, prefix: Sequence[int], block: Sequence[int], learned: Sequence[bool] | None = None
     ) -> Update:
-        """Train ``epochs`` steps on ``block``, ``prefix`` before it as context, without loss; fade.
+        """Train ``epochs`` steps on ``block``, ``prefix`` before it as context, without loss.
 
         Args:
             learned: which tokens of ``block`` have a loss, at least one; all if None.

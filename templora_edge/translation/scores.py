@@ -67,9 +67,7 @@ def score(
     bleu, chrf = BLEU(trg_lang=code(target_language)), CHRF()
     figures = {
         "bleu": bleu.corpus_score(hypothesis, [reference]).score,
-        "d_bleu": bleu.corpus_score(
-            whole(hypothesis, documents), [whole(reference, documents)]
-        ).score,
+        "d_bleu": d_bleu(hypothesis, reference, documents, target_language),
         "chrf": chrf.corpus_score(hypothesis, [reference]).score,
     }
     signatures = {"bleu": bleu, "d_bleu": bleu, "chrf": chrf}
@@ -86,6 +84,17 @@ def score(
         coverage=sum(covered) / len(covered),
         repetition=sum(map(has_loop, hypothesis)) / len(hypothesis),
     )
+
+
+def d_bleu(
+    hypothesis: Sequence[str],
+    reference: Sequence[str],
+    documents: Sequence[str],
+    target_language: str | None = None,
+) -> float:
+    """BLEU with a document a line; args as `score`."""
+    lines = whole(hypothesis, documents), [whole(reference, documents)]
+    return float(BLEU(trg_lang=code(target_language)).corpus_score(*lines).score)
 
 
 def compare(
