@@ -40,6 +40,35 @@ TEXT = (
 )
 
 
+REAL_MODELS = {
+    "smollm2": ROOT / "models" / "smollm2-135m-instruct-q4_1.gguf",
+    "gemma3": ROOT / "models" / "gemma-3-270m-q4_k_m.gguf",
+}
+"""Pretrained models, as scripts/models fetches them: a llama without BOS, and a gemma3 with BOS and
+sliding windows."""
+
+PROSE = ROOT / "tests" / "prose.txt"
+"""The beginning of H. G. Wells, Tono-Bungay (Project Gutenberg 718, public domain)."""
+
+
+def real_model(name: str) -> Path:
+    """A pretrained model; the test is skipped where scripts/models could not fetch it."""
+    path = REAL_MODELS[name]
+    if not path.is_file():
+        pytest.skip(f"{path} is missing; scripts/models fetches it")
+    return path
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    return real_model("smollm2")
+
+
+@pytest.fixture(scope="session")
+def gemma3() -> Path:
+    return real_model("gemma3")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_storage() -> Iterator[None]:
     """Temporary storage of these tests alone: they look for what runs leave there."""
