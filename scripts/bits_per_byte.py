@@ -22,7 +22,7 @@ N_BYTES = 100_000
 
 def bits_per_byte(engine: LlamaEngine, text: str) -> float:
     """Of ``text``, scored from an empty cache in half-overlapping windows of n_ctx tokens."""
-    tokens = engine.model.vocab.tokenize(text, add_special=True)
+    tokens = [*engine.model.vocab.head, *engine.model.vocab.tokenize(text)]
     half = engine.n_ctx // 2
     nats = 0.0
     for middle in range(0, len(tokens), half):

@@ -61,7 +61,7 @@ def measure_own(model: Path, n_tokens: int) -> None:
 def measure_given(model_path: Path, path: Path, n_tokens: int) -> None:
     """Print the table of `score`."""
     with Model(model_path) as model:
-        tokens = model.vocab.tokenize(path.read_text(), add_special=False)
+        tokens = model.vocab.tokenize(path.read_text())
         text = model.vocab.detokenize(tokens[:n_tokens])
     print("| learning rate | ppl | change | training s |\n|---|---|---|---|", flush=True)
     base, _ = score(model_path, text, None)

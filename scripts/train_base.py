@@ -205,7 +205,7 @@ def check_tokenizer(tokenizer: Tokenizer, model: Path, texts: Sequence[str]) -> 
     """
     with Model(model) as loaded:
         for text in texts:
-            if loaded.vocab.tokenize(text) != [0, *tokenizer.encode(text).ids]:
+            if loaded.vocab.tokenize(text) != tokenizer.encode(text).ids:
                 raise CheckpointError(f"{model}: llama.cpp splits {text[:60]!r}… differently")
 
 

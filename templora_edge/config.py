@@ -99,6 +99,8 @@ class EngineOptions:
     self_extend: SelfExtendOptions | None = None
     shift: bool = False
     """Whether the cache will be shifted."""
+    swa_full: bool = False
+    """Whether sliding-window layers keep every token, so that the cache can be cut anywhere."""
 
     @property
     def k_shift(self) -> bool:
@@ -152,12 +154,12 @@ class BlockOptions:
     block_len: int
     """Δ: tokens between two updates of the adapter."""
     prefix_len: int
-    """L_X: tokens recomputed when the cache is full."""
+    """L_X: tokens recomputed when the cache is full, BOS among them."""
     train_prefix_len: int
     """L_T: tokens before a block that its update conditions on, without loss."""
     kv_policy: KvPolicy = KvPolicy.REUSE
     n_keep: int = 4
-    """Tokens that `KvPolicy.SHIFT` never drops (attention sinks, arXiv 2309.17453)."""
+    """Tokens that `KvPolicy.SHIFT` never drops, BOS among them (attention sinks, arXiv 2309.17453)."""
 
     def __post_init__(self) -> None:
         _require(self.block_len >= 1, f"block is {self.block_len} tokens; expected at least 1")

@@ -13,10 +13,12 @@ trained on for nothing.
 
 import time
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from templora_edge import memory, windows
 from templora_edge.config import BlockOptions
+from templora_edge.errors import OptionError
 from templora_edge.protocols import Engine, Trainer
 
 
@@ -61,9 +63,30 @@ class ScoredBlock:
 class TempLoraLoop:
     """One text that is absorbed, generated and scored, block by block, in any order."""
 
-    def __init__(self, engine: Engine, trainer: Trainer | None, options: BlockOptions) -> None:
-        """``trainer`` None runs the same blocks and KV policy without Temp-LoRA."""
+    def __init__(
+        self,
+        engine: Engine,
+        trainer: Trainer | None,
+        options: BlockOptions,
+        head: Sequence[int] = (),
+    ) -> None:
+        """Begin an empty text.
+
+        Args:
+            trainer: None runs the same blocks and KV policy without Temp-LoRA.
+            head: what every context and every training sequence begins with, and is no part of the
+                text: BOS, or nothing.
+
+        Raises:
+            OptionError: the prefix has no room for more than the head.
+        """
+        if options.prefix_len <= len(head):
+            raise OptionError(
+                f"prefix is {options.prefix_len} tokens; this model needs {len(head) + 1} or more, "
+                "for BOS comes first; raise --prefix or lower --block"
+            )
         self.options = options
+        self._head = list(head)
         self.text: list[int] = []
         self.blocks: list[BlockReport] = []
         self._engine = engine
@@ -91,7 +114,8 @@ class TempLoraLoop:
         Generation conditions on ``prefix_len`` tokens once the cache is full, so the head of a
         longer prompt would be lost if it were not in the weights.
         """
-        if len(tokens) > self.options.prefix_len and self._trainer is not None:
+        too_long = len(self._head) + len(tokens) > self.options.prefix_len
+        if too_long and self._trainer is not None:
             yield from self.absorb(tokens)
         else:
             self.text.extend(tokens)
@@ -109,11 +133,12 @@ class TempLoraLoop:
                 yield self.blocks[-1]
             clock, begin = _Clock(), len(self.text)
             try:
-                with clock:
+                with clock, self._whole_or_not_at_all():
                     self._make_room()
                 while len(self.text) - begin < min(self.options.block_len, left):
-                    with clock:
-                        self._engine.decode(self._take_pending())
+                    with clock, self._whole_or_not_at_all():
+                        self._engine.decode(self._pending())
+                        self._decoded = len(self.text)
                         token = self._engine.sample()
                     if ended := self._engine.is_end(token):
                         break
@@ -130,19 +155,19 @@ class TempLoraLoop:
     def score(self, tokens: Sequence[int]) -> Iterator[ScoredBlock | BlockReport]:
         """Score ``tokens`` as the continuation of the text: each block before it is trained on.
 
-        The first token of a text is not scored: nothing precedes it.
+        The first token of a text is not scored where nothing precedes it, not even BOS.
         """
         for block in windows.cut(0, len(tokens), self.options.block_len):
             if self._learn():
                 yield self.blocks[-1]
             clock, begin, new = _Clock(), len(self.text), list(tokens[block.start : block.stop])
-            with clock:
+            with clock, self._whole_or_not_at_all():
                 self._make_room()
-                pending = self._take_pending()
-                self.text.extend(new)
+                pending = self._pending()
                 unscored = 0 if pending or self._engine.n_past else 1
                 pending, scored = pending + new[:unscored], new[unscored:]
                 nll = self._engine.score(pending, scored) if scored else []
+                self.text.extend(new)
                 # all but the last token went through the engine
                 self._decoded = len(self.text) - 1 if scored else begin
             self._finish(range(begin, len(self.text)), clock.seconds)
@@ -150,15 +175,15 @@ class TempLoraLoop:
         if self._unlearned is not None:
             yield self.blocks[-1]
 
-    def score_chunk(self, head: Sequence[int], tokens: Sequence[int]) -> ScoredBlock:
-        """Score ``tokens`` after ``head`` alone, from an empty cache; both are one block."""
+    def score_chunk(self, before: Sequence[int], tokens: Sequence[int]) -> ScoredBlock:
+        """Score ``tokens`` after ``before`` alone, from an empty cache; both are one block."""
         self._learn()
         begin = len(self.text)
-        with _Clock() as clock:
+        with _Clock() as clock, self._whole_or_not_at_all():
             self._engine.clear()
-            nll = self._engine.score(head, tokens)
-            self.text.extend((*head, *tokens))
-            self._decoded = len(self.text)
+            nll = self._engine.score([*self._head, *before], tokens)
+            self.text.extend((*before, *tokens))
+            self._decoded = len(self.text) - 1
         self._finish(range(begin, len(self.text)), clock.seconds)
         return ScoredBlock(tuple(nll))
 
@@ -166,24 +191,38 @@ class TempLoraLoop:
         """Train on the last block too, so that the adapter holds the whole text."""
         self._learn()
 
-    def _take_pending(self) -> list[int]:
-        pending = self.text[self._decoded :]
-        self._decoded = len(self.text)
-        return pending
+    def _pending(self) -> list[int]:
+        """What is to be decoded next: the text that is not in the cache, the head of an empty one."""
+        head = [] if self._engine.n_past else self._head
+        return head + self.text[self._decoded :]
+
+    @contextmanager
+    def _whole_or_not_at_all(self) -> Iterator[None]:
+        """Refill the cache before the next block if this decoding is interrupted or fails."""
+        try:
+            yield
+        except BaseException:
+            self._refill(max(0, len(self.text) - (self.options.prefix_len - len(self._head))))
+            raise
+
+    def _refill(self, start: int) -> None:
+        """Empty the cache; what is pending then begins at ``start``."""
+        self._engine.clear()
+        self._decoded = start
 
     def _make_room(self) -> None:
         """See to it that the pending tokens and one whole block fit behind what is cached."""
         plan = windows.plan_kv(
             self.options,
+            n_head=len(self._head),
             cached=self._engine.n_past,
-            pending=len(self.text) - self._decoded,
+            pending=len(self._pending()),
             text_len=len(self.text),
             swapped=self._swapped,
         )
         match plan:
             case windows.Refill(start):
-                self._engine.clear()
-                self._decoded = start
+                self._refill(start)
             case windows.Shift(keep, discard):
                 self._engine.shift(keep, discard)
             case windows.Keep():
@@ -212,7 +251,8 @@ class TempLoraLoop:
         prefix = windows.train_prefix(block, self.options.train_prefix_len)
         with _Clock() as clock:
             update = self._trainer.train(
-                self.text[prefix.start : prefix.stop], self.text[block.start : block.stop]
+                self._head + self.text[prefix.start : prefix.stop],
+                self.text[block.start : block.stop],
             )
         self._trainer_rss = update.rss_bytes
         self.blocks[-1] = replace(

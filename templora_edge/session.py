@@ -70,7 +70,8 @@ class TempLora(Closing):
         model: path of a GGUF; None is the bundled model.
         n_ctx: llama.cpp's context in tokens (W); 0 is the trained context, at most 4,096.
         block_len: tokens between two updates (Δ); default n_ctx / 4.
-        prefix_len: tokens recomputed when the cache is full (L_X); default n_ctx - block_len.
+        prefix_len: tokens recomputed when the cache is full, BOS among them (L_X); default
+            n_ctx - block_len.
         train_prefix_len: tokens before a block its update conditions on (L_T); default block_len,
             or the preset's share of it.
         kv_policy: what happens to the KV cache at a swap and when it is full.
@@ -79,6 +80,7 @@ class TempLora(Closing):
         rope: what differs from the model's own RoPE scaling; training follows it.
         self_extend: group the positions of far tokens (SelfExtend, arXiv 2401.01325), to go past
             the trained context; auto chooses the groups for n_ctx.
+        swa_full: sliding-window layers keep every token: more memory, and a cache that can be cut.
         templora: False generates without an adapter.
         adapter: a GGUF adapter to go on from, as `save_adapter` writes; rank, alpha, targets and
             layers are its own.
@@ -119,6 +121,7 @@ class TempLora(Closing):
         type_v: KvType | str = KvType.F16,
         rope: RopeOptions | None = None,
         self_extend: SelfExtendOptions | Literal["auto"] | None = None,
+        swa_full: bool = False,
         templora: bool = True,
         adapter: str | Path | None = None,
         preset: Preset | str = Preset.DEFAULT,
@@ -165,6 +168,7 @@ class TempLora(Closing):
             rope=rope,
             self_extend=_self_extend(self_extend, self.base, rope, self.block_options.n_ctx),
             shift=policy is KvPolicy.SHIFT,
+            swa_full=swa_full,
         )
         self.lora_options: LoraOptions | None = None
         if adapter is not None and not templora:
@@ -213,7 +217,8 @@ class TempLora(Closing):
                 self.trainer.wait_ready()
             if adapter is not None:
                 self.engine.swap(Path(adapter))
-            self._loop = TempLoraLoop(self.engine, self.trainer, self.block_options)
+            head = self.engine.model.vocab.head
+            self._loop = TempLoraLoop(self.engine, self.trainer, self.block_options, head)
             self._stack = stack.pop_all()
 
     @property
@@ -223,7 +228,7 @@ class TempLora(Closing):
 
     @property
     def n_tokens(self) -> int:
-        """Length of the text so far."""
+        """Length of the text so far, without BOS."""
         return len(self._loop.text)
 
     def settings(self) -> dict[str, Any]:
@@ -246,9 +251,12 @@ class TempLora(Closing):
         n_predict: int | None = None,
         sampling: SamplingOptions | None = None,
         chat: bool = False,
+        special: bool = False,
     ) -> Iterator[Piece]:
         """Append ``prompt`` and continue the text; see `stream`."""
-        for event in self.stream(prompt, n_predict=n_predict, sampling=sampling, chat=chat):
+        for event in self.stream(
+            prompt, n_predict=n_predict, sampling=sampling, chat=chat, special=special
+        ):
             if isinstance(event, Piece):
                 yield event
 
@@ -259,12 +267,15 @@ class TempLora(Closing):
         n_predict: int | None = None,
         sampling: SamplingOptions | None = None,
         chat: bool = False,
+        special: bool = False,
     ) -> Iterator[Absorbed | Piece | BlockReport]:
         """Append ``prompt``, absorbing it if it is long, and continue the text.
 
         Args:
             n_predict: tokens to write; None is until the model ends the text.
             chat: wrap the prompt in the GGUF's own chat template.
+            special: read control tokens in the prompt, such as <|im_end|>, as llama.cpp does;
+                otherwise they are text.
 
         Yields:
             Absorbed prompt blocks, then pieces, and each block's report once it is learned.
@@ -273,9 +284,10 @@ class TempLora(Closing):
             PromptError: there is nothing to continue.
             EngineError, SidecarError: llama.cpp or the training process failed.
         """
-        yield from self._append_prompt(prompt, chat)
+        yield from self._append_prompt(prompt, chat=chat, special=special)
+        written = [*self.engine.model.vocab.head, *self._loop.text]
         self.engine.use_sampling(
-            sampling or SamplingOptions(), self._loop.text[-self.block_options.n_ctx :]
+            sampling or SamplingOptions(), written[-self.block_options.n_ctx :]
         )
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         block = len(self._loop.blocks)
@@ -309,21 +321,17 @@ class TempLora(Closing):
         where the model uses it; a rest that fills no window is left out. With Temp-LoRA a window is
         trained on before the next one.
         """
-        vocab, n_ctx = self.engine.model.vocab, self.block_options.n_ctx
+        n_head, n_ctx = len(self.engine.model.vocab.head), self.block_options.n_ctx
         half = n_ctx // 2
+        tokens = [*self.engine.model.vocab.head, *tokens]
         for window in windows.cut(0, len(tokens) - len(tokens) % n_ctx, n_ctx):
-            chunk = list(tokens[window.start : window.stop])
-            if vocab.adds_bos:
-                chunk[0] = vocab.bos
-            yield self._loop.score_chunk(chunk[: half + 1], chunk[half + 1 :])
+            chunk = tokens[window.start + n_head : window.stop]  # BOS takes the first one's place
+            before = half + 1 - n_head
+            yield self._loop.score_chunk(chunk[:before], chunk[before:])
 
-    def tokenize(self, text: str, *, parse_special: bool = False) -> list[int]:
-        """Tokens of ``text`` as it would be appended: with BOS only where the text begins."""
-        if not text:
-            return []  # not even BOS
-        return self.engine.model.vocab.tokenize(
-            text, add_special=not self._loop.text, parse_special=parse_special
-        )
+    def tokenize(self, text: str) -> list[int]:
+        """Tokens of ``text`` as it would be appended; what looks like a control token is text."""
+        return self.engine.model.vocab.tokenize(text)
 
     def save_adapter(self, path: str | Path) -> None:
         """Train on the last block too and keep the adapter as a GGUF file.
@@ -346,10 +354,12 @@ class TempLora(Closing):
         """End the training process, free llama.cpp's memory, remove all traces of the adapter."""
         self._stack.close()
 
-    def _append_prompt(self, prompt: str, chat: bool) -> Iterator[Absorbed]:
+    def _append_prompt(self, prompt: str, *, chat: bool, special: bool) -> Iterator[Absorbed]:
+        model = self.engine.model
         if chat:
-            prompt = self.engine.model.chat_prompt([{"role": "user", "content": prompt}])
-        tokens = self.tokenize(prompt, parse_special=True)
+            content = prompt if special else model.vocab.quote(prompt)
+            prompt = model.chat_prompt([{"role": "user", "content": content}])
+        tokens = model.vocab.tokenize_prompt(prompt) if chat or special else self.tokenize(prompt)
         if not tokens and not self._loop.text:
             raise PromptError("the prompt is empty; expected some text to continue")
         done = 0

@@ -41,25 +41,28 @@ KvPlan = Keep | Refill | Shift
 
 
 def plan_kv(
-    options: BlockOptions, *, cached: int, pending: int, text_len: int, swapped: bool
+    options: BlockOptions, *, n_head: int, cached: int, pending: int, text_len: int, swapped: bool
 ) -> KvPlan:
     """What to do with the cache before the next block.
 
     Args:
-        cached: tokens in the cache.
-        pending: tokens of the text that are not in the cache yet; decoded before the block.
+        n_head: tokens at the head of the cache that are not of the text (BOS); never dropped.
+        cached: tokens in the cache, its head included.
+        pending: tokens that are not in the cache yet; decoded before the block. Those of the head
+            where the cache is empty.
         text_len: tokens of the text so far.
         swapped: whether the adapter changed since the cache was filled.
     """
     room = options.n_ctx - options.block_len
     needed = cached + pending
-    last_prefix = Refill(max(0, text_len - options.prefix_len))
+    last_prefix = Refill(max(0, text_len - (options.prefix_len - n_head)))
     if needed > room:
         if options.kv_policy is not KvPolicy.SHIFT:
             return last_prefix
-        movable = cached - options.n_keep
+        keep = max(options.n_keep, n_head)
+        movable = cached - keep
         discard = max(movable // 2, needed - room)
-        return Shift(options.n_keep, discard) if 0 < discard < movable else last_prefix
+        return Shift(keep, discard) if 0 < discard < movable else last_prefix
     if swapped and cached and options.kv_policy is KvPolicy.RECOMPUTE:
-        return Refill(text_len - needed)
+        return Refill(text_len - (needed - n_head))
     return Keep()

@@ -182,7 +182,7 @@ def run_upstream(script: Path, *arguments: object) -> None:
 def engine_logits(engine: LlamaEngine, tokens: Sequence[int]) -> Floats:
     """Logits after every token from an empty cache, (T, n_vocab)."""
     engine.clear()
-    return engine.context.decode_all(tokens)
+    return np.concatenate([logits.copy() for logits in engine.context.decode_all(tokens)])
 
 
 def sidecar_logits(trainer: LoraTrainer, tokens: Sequence[int]) -> Floats:
@@ -206,7 +206,7 @@ def trained(path: Path, tokens: Sequence[int], blocks: int = 2, seed: int = 0) -
 def bundled_tokens(n: int) -> list[int]:
     """The first ``n`` tokens of a text, for the bundled model."""
     with LlamaEngine(BUNDLED_MODEL, EXACT) as engine:
-        return (engine.model.vocab.tokenize(TEXT * 20))[:n]
+        return [*engine.model.vocab.head, *engine.model.vocab.tokenize(TEXT * 20)][:n]
 
 
 def assert_close_to_hf(model: torch.nn.Module, path: Path, tokens: Sequence[int]) -> None:

@@ -73,10 +73,16 @@ class ScriptedEngine:
     def swap(self, adapter: Path | None) -> None:
         self.swaps += 1
 
-    def tokenize(
-        self, text: str, *, add_special: bool = True, parse_special: bool = False
-    ) -> list[int]:
+    head = ()
+
+    def tokenize(self, text: str) -> list[int]:
         return list(map(ord, text))
+
+    def quote(self, text: str) -> str:
+        return text
+
+    def tokenize_prompt(self, prompt: str) -> list[int]:
+        return self.tokenize(prompt)
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         return "".join(map(chr, tokens))

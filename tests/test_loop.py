@@ -99,19 +99,30 @@ class Run:
     trainer: FakeTrainer
     options: BlockOptions
     log: list[object]
+    head: list[int]
 
 
-def make(folder: Path, options: BlockOptions, end_after: int | None = None) -> Run:
+BOS = -2
+HEADS = st.sampled_from([[], [BOS]])
+
+
+def make(
+    folder: Path,
+    options: BlockOptions,
+    end_after: int | None = None,
+    head: Sequence[int] = (),
+) -> Run:
     log: list[object] = []
     engine, trainer = FakeEngine(options.n_ctx, log, end_after), FakeTrainer(folder, log)
-    return Run(TempLoraLoop(engine, trainer, options), engine, trainer, options, log)
+    loop = TempLoraLoop(engine, trainer, options, head)
+    return Run(loop, engine, trainer, options, log, list(head))
 
 
 @st.composite
 def block_options(draw: st.DrawFn) -> BlockOptions:
     n_ctx = draw(st.integers(3, 40))
-    block = draw(st.integers(1, n_ctx - 1))
-    prefix = draw(st.integers(1, n_ctx - block))
+    block = draw(st.integers(1, n_ctx - 2))
+    prefix = draw(st.integers(2, n_ctx - block))
     return BlockOptions(
         n_ctx,
         block,
@@ -141,38 +152,45 @@ def check_blocks(run: Run, n_unblocked: int) -> None:
     position = n_unblocked
     for prefix, block in run.trainer.windows:
         begin = max(0, position - run.options.train_prefix_len)
-        assert prefix == run.loop.text[begin:position]
+        assert prefix == run.head + run.loop.text[begin:position]
         assert block == run.loop.text[position : position + len(block)]
         position += len(block)
 
 
 def check_conditioning(run: Run, given_len: int) -> None:
     """What each choice was conditioned on: all of the text, or what the KV policy left of it."""
-    text, options = run.loop.text, run.options
+    text, options, n_head = run.loop.text, run.options, len(run.head)
     least = options.prefix_len
     if options.kv_policy is KvPolicy.SHIFT:  # drops the older half when the next block needs room
         least = min(least, (options.n_ctx - options.block_len) // 2)
-    for index, cached in enumerate(run.engine.conditioned_on):
-        before = text[: given_len + index]
+    for index, cells in enumerate(run.engine.conditioned_on):
+        assert cells[:n_head] == run.head, "BOS is not at the head of the cache"
+        cached, before = cells[n_head:], text[: given_len + index]
         if options.kv_policy is KvPolicy.SHIFT:
-            head = options.n_keep if len(cached) > options.n_keep else 0
-            tail = cached[head:]
+            n_keep = max(0, options.n_keep - n_head)
+            kept = n_keep if len(cached) > n_keep else 0
+            tail = cached[kept:]
             assert tail == before[len(before) - len(tail) :]
         else:
             assert cached == before[len(before) - len(cached) :]
-        assert cached == before or len(cached) >= min(len(before), least)
+        assert cached == before or len(cells) >= min(len(before), least)
 
 
 @settings(max_examples=300, deadline=None)
-@given(block_options(), st.integers(1, 90), st.integers(0, 90), st.data())
+@given(block_options(), HEADS, st.integers(1, 90), st.integers(0, 90), st.data())
 def test_generate(
-    folder: Path, options: BlockOptions, prompt_len: int, n_predict: int, data: st.DataObject
+    folder: Path,
+    options: BlockOptions,
+    head: list[int],
+    prompt_len: int,
+    n_predict: int,
+    data: st.DataObject,
 ) -> None:
     end_after = data.draw(st.none() | st.integers(0, n_predict))
-    run = make(folder, options, end_after)
+    run = make(folder, options, end_after, head)
     prompt = list(range(prompt_len))
     absorbed = list(run.loop.prompt(prompt))
-    assert bool(absorbed) == (prompt_len > options.prefix_len)
+    assert bool(absorbed) == (len(head) + prompt_len > options.prefix_len)
     n_unblocked = 0 if absorbed else prompt_len
     generated = ids(run.loop.generate(n_predict))
     expected = n_predict if end_after is None else min(n_predict, end_after)
@@ -199,16 +217,17 @@ def check_nothing_is_trained_on_early(run: Run, known: set[int]) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(block_options(), st.integers(0, 90))
-def test_score(folder: Path, options: BlockOptions, n: int) -> None:
-    run = make(folder, options)
+@given(block_options(), HEADS, st.integers(0, 90))
+def test_score(folder: Path, options: BlockOptions, head: list[int], n: int) -> None:
+    run = make(folder, options, head=head)
     text = list(range(n))
     blocks = [event for event in run.loop.score(text) if isinstance(event, ScoredBlock)]
-    # every token but the first, once, in order
-    assert [nll for block in blocks for nll in block.nll] == [float(t) for t in text[1:]]
+    # every token, once, in order; but for the first where nothing precedes it
+    unscored = 0 if head else 1
+    assert [nll for block in blocks for nll in block.nll] == [float(t) for t in text[unscored:]]
     check_blocks(run, 0)
-    check_conditioning(run, 1)
-    check_nothing_is_trained_on_early(run, set(text[:1]))
+    check_conditioning(run, unscored)
+    check_nothing_is_trained_on_early(run, set(text[:unscored]))
 
 
 def options_for(policy: KvPolicy) -> BlockOptions:

@@ -110,11 +110,12 @@ def test_a_block_is_scored_before_it_is_learned() -> None:
     assert len(buckets) == 4
     with LlamaEngine(BUNDLED_MODEL) as engine:
         tokens = engine.model.vocab.tokenize(NOVEL * 6)
+        assert engine.model.vocab.adds_bos, "nothing precedes the first token"
     one_block = score(NOVEL * 6, max_tokens=64)["total"]
-    assert one_block["tokens"] == 63
+    assert one_block["tokens"] == 64
     assert one_block["base"] == one_block["templora"]
     assert one_block["change_percent"] == 0
-    assert result["total"]["tokens"] == len(tokens) - 1
+    assert result["total"]["tokens"] == len(tokens)
     assert buckets[-1]["change_percent"] < -20
 
 
@@ -122,7 +123,7 @@ def test_the_base_is_what_the_engine_says() -> None:
     """Streaming inside one context is plain scoring, up to an F16 cache in other batches."""
     text = (NOVEL + TEXT) * 2
     with LlamaEngine(BUNDLED_MODEL, EngineOptions(n_ctx=256, n_threads=1)) as engine:
-        tokens = engine.model.vocab.tokenize(text)[:190]
+        tokens = [*engine.model.vocab.head, *engine.model.vocab.tokenize(text)[:190]]
         logits = engine_logits(engine, tokens).astype(np.float64)
     log_sums = np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1)) + logits.max(1)
     nll = [log_sums[i] - logits[i, tokens[i + 1]] for i in range(len(tokens) - 1)]
@@ -130,7 +131,7 @@ def test_the_base_is_what_the_engine_says() -> None:
     assert result["templora"] is None
     assert result["change_percent"] is None
     assert result["base"]["ppl"] == pytest.approx(math.exp(np.mean(nll)), rel=5e-3)
-    blocks = [nll[:63], nll[63:127], nll[127:]]  # the first block's first token is not scored
+    blocks = [nll[:64], nll[64:128], nll[128:]]
     expected = sum(len(b) * math.exp(np.mean(b)) for b in blocks) / len(nll)
     assert result["base"]["ppl_block_mean"] == pytest.approx(expected, rel=5e-3)
 
@@ -149,7 +150,7 @@ def test_the_chunks_of_llama_perplexity() -> None:
     nll = []
     with LlamaEngine(BUNDLED_MODEL, EngineOptions(n_ctx=256, n_threads=1)) as engine:
         vocab = engine.model.vocab
-        tokens = vocab.tokenize(text)
+        tokens = [*vocab.head, *vocab.tokenize(text)]
         assert vocab.adds_bos
         assert len(tokens) % 256
         for begin in range(0, len(tokens) - 255, 256):
@@ -300,8 +301,8 @@ def test_a_text_of_one_token() -> None:
     assert total["change_percent_se"] is None
 
 
-def test_nothing_but_a_bos() -> None:
-    result = score("a", max_tokens=1)
+def test_one_token_without_a_bos_before_it(smollm2: Path) -> None:
+    result = score("a", max_tokens=1, model=smollm2)
     assert result["total"]["tokens"] == 0
     assert result["total"]["base"]["ppl"] is None
     assert result["total"]["change_percent"] is None

@@ -95,7 +95,7 @@ def test_from_texts_to_card(texts: Path, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "hf")
     text = (texts / "39.txt").read_text()
     with LlamaEngine(tmp_path / "small-f16.gguf", EXACT) as engine:
-        tokens = engine.model.vocab.tokenize(text)
+        tokens = [*engine.model.vocab.head, *engine.model.vocab.tokenize(text)]
         assert tokens == [0, *tokenizer(text, add_special_tokens=False).input_ids]
         logits = engine_logits(engine, tokens[:64])
         assert engine.model.n_ctx_train == SMALL.context
@@ -273,7 +273,8 @@ def test_from_pairs_to_a_translator(tmp_path: Path) -> None:
     before = (TranslationPair("Oui.", "Yes."),)
     assert prompt(Request("Non.", before)) == "<|fr|>Oui.<|en|>Yes.<|endoftext|><|fr|>Non.<|en|>"
     with LlamaEngine(tmp_path / "out" / "tiny-f16.gguf", EXACT) as engine:
-        tokens = engine.model.vocab.tokenize(prompt(Request("Non.")), parse_special=True)
+        vocab = engine.model.vocab
+        tokens = [*vocab.head, *vocab.tokenize_prompt(prompt(Request("Non.")))]
     assert tokens[:2] == [0, 1]
     assert tokens[-1] == 2
     with pytest.raises(OptionError, match="translates from French to English only"):

@@ -141,7 +141,7 @@ def test_learned_as_llama_cpp_would_generate_it(tmp_path: Path) -> None:
         expected = [
             token
             for answer in answers
-            for token in (*vocab.tokenize(answer, add_special=False), vocab.eos)
+            for token in (*vocab.tokenize(answer), vocab.eos)
         ]
     assert [ord(character) for character in learned] == expected
 

@@ -55,7 +55,7 @@ class Context(Closing):
         params.n_threads = params.n_threads_batch = n_threads
         params.type_k = GGMLQuantizationType[options.type_k.name]
         params.type_v = GGMLQuantizationType[options.type_v.name]
-        params.swa_full = options.k_shift  # caches of one size can be shifted
+        params.swa_full = options.swa_full or options.k_shift  # caches of one size can be shifted
         if options.type_v.quantized:
             params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED
         elif options.flash_attn is not None:
@@ -91,6 +91,11 @@ class Context(Closing):
         """Positions in use; also the position of the next token."""
         return int(llama_cpp.llama_memory_seq_pos_max(self._memory, _SEQUENCE)) + 1
 
+    @property
+    def _first_position(self) -> int:
+        """First position that every layer still holds: sliding-window layers forget."""
+        return int(llama_cpp.llama_memory_seq_pos_min(self._memory, _SEQUENCE))
+
     def decode(self, tokens: Sequence[int]) -> None:
         """Append ``tokens`` to the cache; the last one's logits become current.
 
@@ -100,17 +105,18 @@ class Context(Closing):
         for chunk in self._chunks(tokens):
             self._decode_chunk(chunk, every_logit=False)
 
-    def decode_all(self, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
-        """As `decode`, and return the logits after every token, (len(tokens), n_vocab)."""
-        rows = []
+    def decode_all(self, tokens: Sequence[int]) -> Iterator[npt.NDArray[np.float32]]:
+        """As `decode`, and yield the logits after every token, batch by batch, (n, n_vocab) each.
+
+        They are llama.cpp's own memory, valid until the next decode: half a gigabyte for a batch
+        of 512 tokens and a vocabulary of 262k.
+        """
         for chunk in self._chunks(tokens):
             self._decode_chunk(chunk, every_logit=True)
-            flat = np.ctypeslib.as_array(
+            yield np.ctypeslib.as_array(
                 llama_cpp.llama_get_logits(self.pointer),
                 shape=(len(chunk), self.model.vocab.n_tokens),
             )
-            rows.append(flat.copy())  # the next decode overwrites them
-        return np.concatenate(rows) if rows else np.empty((0, self.model.vocab.n_tokens), "f4")
 
     def logits(self) -> npt.NDArray[np.float32]:
         """Logits after the last decoded token, (n_vocab,)."""
@@ -125,15 +131,18 @@ class Context(Closing):
     def truncate(self, n_tokens: int) -> None:
         """Forget all but the first ``n_tokens``.
 
-        The whole cache is emptied where a part of it cannot be forgotten: in a group of
-        SelfExtend, and in recurrent state.
+        The whole cache is emptied where what would be left is not what decoding those tokens gives:
+        in a group of SelfExtend, in recurrent state, and where sliding-window layers have dropped
+        tokens that the next one looks back at (unless `EngineOptions.swa_full` keeps them all).
         """
         n_positions = self._n_positions
         if n_tokens >= self._positions.n_tokens(n_positions):
             return
         position = self._positions.position_of(n_tokens)
-        if position is None or not llama_cpp.llama_memory_seq_rm(
-            self._memory, _SEQUENCE, position, -1
+        if (
+            position is None
+            or self._first_position > max(0, position - self.model.n_swa + 1)
+            or not llama_cpp.llama_memory_seq_rm(self._memory, _SEQUENCE, position, -1)
         ):
             self.clear()
 

@@ -84,13 +84,10 @@ class LlamaEngine(Closing):
         Raises:
             EngineError: they do not fit, or llama.cpp fails.
         """
-        nll: list[float] = []
         self.context.decode(pending)
-        nll.append(_nll(self.context.logits()[None], tokens[:1])[0])
-        for begin in range(0, len(tokens) - 1, self.context.n_batch):
-            chunk = tokens[begin : min(begin + self.context.n_batch, len(tokens) - 1)]
-            logits = self.context.decode_all(chunk)
-            nll.extend(_nll(logits, tokens[begin + 1 : begin + 1 + len(chunk)]))
+        nll = [_nll(self.context.logits(), tokens[0])]
+        for chunk in self.context.decode_all(tokens[:-1]):
+            nll += [_nll(row, tokens[len(nll) + index]) for index, row in enumerate(chunk)]
         return nll
 
     def is_end(self, token: int) -> bool:
@@ -150,10 +147,8 @@ class LlamaEngine(Closing):
         self.model.close()
 
 
-def _nll(logits: npt.NDArray[np.float32], tokens: Sequence[int]) -> list[float]:
-    """-log softmax(logits)[token] row by row; logits (n, n_vocab)."""
-    peak = logits.max(axis=1, keepdims=True)
-    log_sum = np.log(np.exp(logits - peak, dtype=np.float32).sum(axis=1, dtype=np.float64))
-    chosen = logits[np.arange(len(tokens)), list(tokens)].astype(np.float64)
-    result: list[float] = (log_sum + peak[:, 0] - chosen).tolist()
-    return result
+def _nll(logits: npt.NDArray[np.float32], token: int) -> float:
+    """-log softmax(logits)[token]; logits (n_vocab,). One row at a time: a batch of them is large."""
+    peak = logits.max()
+    log_sum = np.log(np.exp(logits - peak).sum(dtype=np.float64))
+    return float(log_sum + np.float64(peak) - np.float64(logits[token]))

@@ -2,8 +2,9 @@
 
 import ctypes
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import llama_cpp
 
@@ -12,6 +13,9 @@ from templora_edge.engine import backend
 from templora_edge.engine.vocab import Vocab
 from templora_edge.errors import EngineError, ModelFileError
 from templora_edge.gguf_base import check_is_gguf
+
+if TYPE_CHECKING:
+    from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
 
 class Model(Closing):
@@ -48,6 +52,11 @@ class Model(Closing):
         return int(llama_cpp.llama_model_n_ctx_train(self.pointer))
 
     @property
+    def n_swa(self) -> int:
+        """Tokens of a sliding window, itself included; 0 if all layers see the whole context."""
+        return int(llama_cpp.llama_model_n_swa(self.pointer))
+
+    @property
     def n_params(self) -> int:
         """Number of weights."""
         return int(llama_cpp.llama_model_n_params(self.pointer))
@@ -76,11 +85,21 @@ class Model(Closing):
     def chat_prompt(self, messages: Sequence[dict[str, str]]) -> str:
         """Turns (role, content) in the GGUF's own chat template, ready for the model's next one.
 
-        BOS is left out: tokenizing adds it.
+        For `Vocab.tokenize_prompt`. Models that would think aloud are asked not to, where their
+        template knows how (``enable_thinking``).
 
         Raises:
             EngineError: the GGUF has no chat template, or it fails.
         """
+        formatter = self._chat_formatter
+        try:
+            formatted = formatter(messages=cast(Any, messages), enable_thinking=False)
+        except Exception as error:  # a template is foreign code; jinja2 has many error types
+            raise self._template_failed(error) from error
+        return str(formatted.prompt)
+
+    @cached_property
+    def _chat_formatter(self) -> "Jinja2ChatFormatter":
         from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
         template = self.metadata("tokenizer.chat_template")
@@ -89,14 +108,15 @@ class Model(Closing):
                 f"{self.path}: no chat template (tokenizer.chat_template) in the GGUF; "
                 "give the prompt without --chat"
             )
+        eos, bos = self.vocab.text(self.vocab.eos), self.vocab.text(self.vocab.bos)
         try:
-            formatter = Jinja2ChatFormatter(
-                template, eos_token=self.vocab.text(self.vocab.eos), bos_token=""
-            )
-            prompt: str = formatter(messages=cast(Any, messages)).prompt
-        except Exception as error:  # a template is foreign code; jinja2 has many error types
-            raise EngineError(f"{self.path}: its chat template fails ({error})") from error
-        return prompt.removeprefix(self.vocab.text(self.vocab.bos))
+            return Jinja2ChatFormatter(template, eos_token=eos, bos_token=bos)
+        except Exception as error:
+            raise self._template_failed(error) from error
+
+    def _template_failed(self, error: Exception) -> EngineError:
+        reason = " ".join(str(error).split())[:200]
+        return EngineError(f"{self.path}: its chat template fails ({reason})")
 
     def close(self) -> None:
         """Free the model. Contexts and adapters made from it must be gone."""

@@ -1,13 +1,22 @@
 """Text to tokens and back."""
 
 import ctypes
+import re
 from collections.abc import Sequence
-from typing import Any
+from functools import cached_property
+from typing import Any, Final
 
 import llama_cpp
 from llama_cpp import llama_token
 
 from templora_edge.errors import EngineError
+
+_CONTROL: Final = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
+"""Tokens that llama.cpp reads in a text with ``parse_special`` only."""
+_QUOTE: Final = "\ufdd0"
+"""A code point that Unicode reserves for use inside programs."""
+_SPACES: Final = " \t\n\v\f\r"
+"""What C's isspace knows."""
 
 
 class Vocab:
@@ -30,15 +39,17 @@ class Vocab:
     @property
     def adds_bos(self) -> bool:
         """Whether texts begin with `bos`."""
-        return bool(llama_cpp.llama_vocab_get_add_bos(self.pointer))
+        return self.bos >= 0 and bool(llama_cpp.llama_vocab_get_add_bos(self.pointer))
 
-    def tokenize(
-        self, text: str, *, add_special: bool = True, parse_special: bool = False
-    ) -> list[int]:
-        """Tokens of ``text``.
+    @property
+    def head(self) -> tuple[int, ...]:
+        """What every context and every training sequence begins with: BOS, or nothing."""
+        return (self.bos,) if self.adds_bos else ()
+
+    def tokenize(self, text: str, *, parse_special: bool = False) -> list[int]:
+        """Tokens of ``text``, without BOS.
 
         Args:
-            add_special: begin with BOS if the model wants one.
             parse_special: read the text of control tokens as those tokens.
 
         Raises:
@@ -50,11 +61,45 @@ class Vocab:
             raise EngineError(f"text of {len(data)} bytes; llama.cpp tokenizes at most 2 GiB")
         tokens = (llama_token * capacity)()
         n = llama_cpp.llama_tokenize(
-            self.pointer, data, len(data), tokens, capacity, add_special, parse_special
+            self.pointer, data, len(data), tokens, capacity, False, parse_special
         )
         if n < 0:
             raise EngineError(f"llama.cpp could not tokenize a text of {len(data)} bytes")
         return tokens[:n]
+
+    def tokenize_prompt(self, prompt: str) -> list[int]:
+        """Tokens of a template's output, without BOS, also where the template writes it.
+
+        Control tokens are read as such, but for those of texts that went through `quote`. Without
+        any of these the tokens are llama.cpp's (common_chat_template_direct_apply, llama_tokenize).
+        """
+        if self.adds_bos:
+            prompt = prompt.removeprefix(self.text(self.bos))
+        if _QUOTE not in prompt:
+            return self.tokenize(prompt, parse_special=True)
+        # control tokens split a text before anything else is done, in llama.cpp too
+        # (tokenizer_st_partition), so the pieces between them can be tokenized one by one
+        tokens: list[int] = []
+        end = 0
+        for match in re.finditer(self._control_pattern, prompt):
+            before = prompt[end : match.start()]
+            token = self._control_tokens[match.group()]
+            attributes = int(llama_cpp.llama_vocab_get_attr(self.pointer, token))
+            if attributes & llama_cpp.LLAMA_TOKEN_ATTR_LSTRIP:
+                before = before.rstrip(_SPACES)
+            tokens += [*self.tokenize(_unquote(before)), token]
+            end = match.end()
+            if attributes & llama_cpp.LLAMA_TOKEN_ATTR_RSTRIP:
+                end += len(prompt[end:]) - len(prompt[end:].lstrip(_SPACES))
+        return tokens + self.tokenize(_unquote(prompt[end:]))
+
+    def quote(self, text: str) -> str:
+        """``text`` for a template, in which control tokens stay text (`tokenize_prompt`)."""
+        text = text.replace(_QUOTE, 2 * _QUOTE)
+        if not self._control_tokens:
+            return text
+        # a mark inside each of them: templates trim and cut texts, but not there
+        return re.sub(f"(?=(?:{self._control_pattern}))(.)", rf"\1{_QUOTE}", text, flags=re.DOTALL)
 
     def piece(self, token: int) -> bytes:
         """Bytes of one token, which may end inside a UTF-8 character; control tokens have none."""
@@ -78,6 +123,21 @@ class Vocab:
         """All tokens that end generation."""
         return [token for token in range(self.n_tokens) if self.is_end(token)]
 
+    @cached_property
+    def _control_tokens(self) -> dict[str, int]:
+        """Text -> control token."""
+        control = (
+            token
+            for token in range(self.n_tokens)
+            if llama_cpp.llama_vocab_get_attr(self.pointer, token) & _CONTROL
+        )
+        return {text: token for token in control if (text := self.text(token))}
+
+    @cached_property
+    def _control_pattern(self) -> str:
+        """All of them, the longest first, as llama.cpp looks for them."""
+        return "|".join(map(re.escape, sorted(self._control_tokens, key=len, reverse=True)))
+
     def _piece(self, token: int, *, special: bool) -> bytes:
         buffer = ctypes.create_string_buffer(64)
         n = llama_cpp.llama_token_to_piece(self.pointer, token, buffer, len(buffer), 0, special)
@@ -85,3 +145,7 @@ class Vocab:
             buffer = ctypes.create_string_buffer(-n)
             n = llama_cpp.llama_token_to_piece(self.pointer, token, buffer, -n, 0, special)
         return buffer.raw[:n]
+
+
+def _unquote(text: str) -> str:
+    return re.sub(f"{_QUOTE}({_QUOTE}?)", r"\1", text)

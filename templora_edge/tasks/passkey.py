@@ -163,8 +163,8 @@ def is_found(key: str, answer: str) -> bool:
 def passkey_text(vocab: Vocab, length: int, depth: float, key: str) -> tuple[str, int]:
     """The text, of at most ``length`` tokens, and how many it has."""
     needle = NEEDLE.format(key=key)
-    frame = len(vocab.tokenize(INTRO + needle + QUESTION))
-    n_fillers = (length - frame) // len(vocab.tokenize(FILLER, add_special=False))
+    frame = len(vocab.head) + len(vocab.tokenize(INTRO + needle + QUESTION))
+    n_fillers = (length - frame) // len(vocab.tokenize(FILLER))
     if n_fillers < 1:
         raise OptionError(
             f"--length {length}: too short for the passkey test, whose question alone takes "
@@ -172,4 +172,4 @@ def passkey_text(vocab: Vocab, length: int, depth: float, key: str) -> tuple[str
         )
     before = round(depth * n_fillers)
     text = INTRO + FILLER * before + needle + FILLER * (n_fillers - before) + QUESTION
-    return text, len(vocab.tokenize(text))
+    return text, len(vocab.head) + len(vocab.tokenize(text))

@@ -89,7 +89,7 @@ class PerplexityRun:
             self._texts = []
             for text in job.texts:
                 tokens = model.vocab.tokenize(text.text)[: job.max_tokens]
-                self._check(text, len(tokens), n_ctx)
+                self._check(text, len(model.vocab.head) + len(tokens), n_ctx)
                 self._texts.append(_TextRun(text.name, tokens))
 
     def __iter__(self) -> Iterator[Progress]:

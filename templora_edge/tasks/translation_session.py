@@ -31,7 +31,8 @@ def open_session(base: GgufBase, settings: Mapping[str, Any], *, templora: bool 
     for name, value in suits.items():
         if chosen.get(name) is None:
             chosen[name] = value
-    return TempLora(base.path, templora=templora, **chosen)
+    # prompts are cut and gone on with at every segment
+    return TempLora(base.path, templora=templora, swa_full=True, **chosen)
 
 
 def own_prompt(

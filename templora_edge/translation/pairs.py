@@ -41,10 +41,21 @@ class PairEngine(Engine, Protocol):
 class Tokenizer(Protocol):
     """Text to tokens and back."""
 
-    def tokenize(
-        self, text: str, *, add_special: bool = True, parse_special: bool = False
-    ) -> list[int]:
-        """Tokens of ``text``."""
+    @property
+    def head(self) -> tuple[int, ...]:
+        """What every context and every training sequence begins with: BOS, or nothing."""
+        ...
+
+    def tokenize(self, text: str) -> list[int]:
+        """Tokens of ``text``, without BOS."""
+        ...
+
+    def quote(self, text: str) -> str:
+        """``text`` for a template, in which control tokens stay text."""
+        ...
+
+    def tokenize_prompt(self, prompt: str) -> list[int]:
+        """Tokens of a template's output, without BOS; control tokens are read, unless quoted."""
         ...
 
     def detokenize(self, tokens: Sequence[int]) -> str:
@@ -100,7 +111,7 @@ class PairLoop:
 
     def n_tokens(self, text: str) -> int:
         """Length of ``text``."""
-        return len(self._tokenizer.tokenize(text, add_special=False))
+        return len(self._tokenizer.tokenize(text))
 
     def longest_answer(self, source: str) -> int:
         """Tokens that the translation of ``source`` may take; a longer one would not end."""
@@ -142,7 +153,7 @@ class PairLoop:
     def score(self, translation: str) -> list[float]:
         """NLL of ``translation`` as an answer to what was asked, in nats, one a token."""
         self._rewind()
-        tokens = self._tokenizer.tokenize(translation, add_special=False)
+        tokens = self._tokenizer.tokenize(translation)
         return self._engine.score([self._last], tokens)
 
     def accept(self, pair: Pair) -> None:
@@ -177,7 +188,8 @@ class PairLoop:
         length = self.options.train_prefix_len + sum(learned)
         tokens, learned = tokens[-length:], learned[-length:]
         begin = learned.index(True)
-        return self._trainer.train(tokens[:begin], tokens[begin:], learned[begin:])
+        prefix = [*self._tokenizer.head, *tokens[:begin]]
+        return self._trainer.train(prefix, tokens[begin:], learned[begin:])
 
     def swap(self) -> None:
         """Let the engine use the adapter as it is now."""
@@ -217,13 +229,15 @@ class PairLoop:
         learned: list[bool] = []
         for pair in pairs:
             asked = self._tokens(Request(pair.source))
-            answer = self._tokenizer.tokenize(pair.translation, add_special=False)
+            answer = self._tokenizer.tokenize(pair.translation)
             tokens += asked + answer
             learned += [False] * len(asked) + [True] * len(answer)
         return tokens, learned
 
     def _tokens(self, request: Request) -> list[int]:
-        return self._tokenizer.tokenize(self._prompt(request), parse_special=True)
+        """Tokens of the prompt for ``request``, without BOS; no text of it is a control token."""
+        quoted = request.changed(self._tokenizer.quote)
+        return self._tokenizer.tokenize_prompt(self._prompt(quoted))
 
     def _rewind(self) -> None:
         """Leave the prompt in the cache, all but its last token."""
@@ -236,7 +250,7 @@ class PairLoop:
         room = self.options.n_ctx - 2 * self.n_tokens(source) - 64
         while True:
             pairs = (*self._before[self._shown :], *self._block)
-            tokens = self._tokens(Request(source, pairs, terms))
+            tokens = [*self._tokenizer.head, *self._tokens(Request(source, pairs, terms))]
             if len(tokens) <= room or self._shown >= len(self._before):
                 return tokens
             # half of them at once, or every further segment would move the window again

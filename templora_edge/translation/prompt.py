@@ -41,6 +41,14 @@ class Request:
     terms: tuple[Pair, ...] = ()
     """Of the glossary, that occur in it."""
 
+    def changed(self, change: Callable[[str], str]) -> "Request":
+        """The same with every text of it put through ``change``."""
+
+        def change_all(pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
+            return tuple(Pair(change(pair.source), change(pair.translation)) for pair in pairs)
+
+        return Request(change(self.source), change_all(self.pairs), change_all(self.terms))
+
 
 class ChatPrompt:
     """Each pair a turn of the model's own chat template, with the instruction in each."""
