@@ -54,6 +54,7 @@ def decoded(options: BlockOptions, n_tokens: int) -> Iterator[tuple[int, int]]:
     for block in windows.cut(0, n_tokens, options.block_len):
         plan = windows.plan_kv(
             options,
+            n_head=0,  # BOS is one token a window
             cached=cached,
             pending=text_len - seen,
             text_len=text_len,

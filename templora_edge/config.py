@@ -159,7 +159,8 @@ class BlockOptions:
     """L_T: tokens before a block that its update conditions on, without loss."""
     kv_policy: KvPolicy = KvPolicy.REUSE
     n_keep: int = 4
-    """Tokens that `KvPolicy.SHIFT` never drops, BOS among them (attention sinks, arXiv 2309.17453)."""
+    """Tokens that `KvPolicy.SHIFT` never drops, BOS among them (attention sinks, arXiv
+    2309.17453)."""
 
     def __post_init__(self) -> None:
         _require(self.block_len >= 1, f"block is {self.block_len} tokens; expected at least 1")

@@ -192,7 +192,7 @@ class TempLoraLoop:
         self._learn()
 
     def _pending(self) -> list[int]:
-        """What is to be decoded next: the text that is not in the cache, the head of an empty one."""
+        """What is to be decoded next: an empty cache's head, and the text that is not cached."""
         head = [] if self._engine.n_past else self._head
         return head + self.text[self._decoded :]
 

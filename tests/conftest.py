@@ -179,6 +179,26 @@ def run_upstream(script: Path, *arguments: object) -> None:
     assert result.returncode == 0, result.stderr[-2000:]
 
 
+def copy_gguf(
+    source: Path, out: Path, add: Callable[[gguf.GGUFWriter], None], without: Sequence[str] = ()
+) -> None:
+    """Write ``source`` again, with what ``add`` adds to its metadata, without some keys."""
+    reader = gguf.GGUFReader(source)
+    writer = gguf.GGUFWriter(out, "llama")
+    for key, field in reader.fields.items():
+        if not key.startswith(("GGUF.", "general.architecture", *without)):
+            kind = field.types[0]
+            sub_type = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
+            writer.add_key_value(key, field.contents(), kind, sub_type)
+    add(writer)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def engine_logits(engine: LlamaEngine, tokens: Sequence[int]) -> Floats:
     """Logits after every token from an empty cache, (T, n_vocab)."""
     engine.clear()
@@ -230,6 +250,11 @@ def assert_same_tensors(ours: Path, theirs: Path) -> None:
 
 def mean_kl(reference: Floats, other: Floats) -> float:
     """Mean Kullback-Leibler divergence of rows of logits, in nats."""
+    return float(np.mean([kl(p, q) for p, q in zip(reference, other, strict=True)]))
+
+
+def kl(reference: Floats, other: Floats) -> float:
+    """Kullback-Leibler divergence of two rows of logits, (n_vocab,), in nats."""
     p = torch.log_softmax(torch.from_numpy(reference).double(), -1)
     q = torch.log_softmax(torch.from_numpy(other).double(), -1)
-    return float((p.exp() * (p - q)).sum(-1).mean())
+    return float((p.exp() * (p - q)).sum())

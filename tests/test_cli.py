@@ -11,7 +11,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-from conftest import ROOT, trained
+from conftest import ROOT, copy_gguf, trained
 
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.config import EngineOptions
@@ -114,20 +114,7 @@ def test_a_long_prompt_has_its_own_progress(tmp_path: Path) -> None:
 def test_chat_uses_the_models_own_template(tmp_path: Path) -> None:
     template = "{{ bos_token }}{% for m in messages %}[{{ m.role }}: {{ m.content }}]{% endfor %}"
     chatty = tmp_path / "chatty.gguf"
-    reader = gguf.GGUFReader(BUNDLED_MODEL)
-    writer = gguf.GGUFWriter(chatty, "llama")
-    for key, field in reader.fields.items():
-        if not key.startswith(("GGUF.", "general.architecture")):
-            kind = field.types[0]
-            sub_type = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
-            writer.add_key_value(key, field.contents(), kind, sub_type)
-    writer.add_chat_template(template)
-    for tensor in reader.tensors:
-        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    copy_gguf(BUNDLED_MODEL, chatty, lambda writer: writer.add_chat_template(template))
     plain = [*SMALL, "--no-templora", "-t", "1"]
     chat = run("generate", "-m", chatty, "-p", "Hello", "--chat", *plain)
     by_hand = run("generate", "-m", chatty, "-p", "[user: Hello]", *plain)

@@ -109,7 +109,7 @@ def llama_cpp_alone(path: Path, prompt: str, n: int, options: SamplingOptions) -
             llama_cpp.llama_decode(context, llama_cpp.llama_batch_get_one(array, len(pending))) == 0
         )
         pending = [llama_cpp.llama_sampler_sample(chain, context, -1)]
-        if llama_cpp.llama_vocab_is_eog(vocab, pending[0]):  # which token comes when is the machine's
+        if llama_cpp.llama_vocab_is_eog(vocab, pending[0]):  # when, depends on the machine
             break
         chosen += pending
     llama_cpp.llama_sampler_free(chain)

@@ -1,6 +1,7 @@
 """Every family and every quantization: the sidecar computes what llama.cpp computes."""
 
 import ctypes
+from dataclasses import replace
 from pathlib import Path
 
 import llama_cpp
@@ -120,11 +121,34 @@ def test_every_family_has_a_case(family_files: dict[str, tuple[Path, Floats]]) -
 def test_long_factors_of_phi3_follow_the_context(
     family_files: dict[str, tuple[Path, Floats]],
 ) -> None:
-    from dataclasses import replace
-
     path, _ = family_files["phi3"]
     for n_ctx in (100, 512):  # the original context is 128
         trainer = LoraTrainer(GgufBase(path), LoraOptions(rank=4), replace(TRAIN, n_ctx=n_ctx))
         with LlamaEngine(path, replace(EXACT, n_ctx=n_ctx)) as engine:
             difference = sidecar_logits(trainer, TOKENS[:90]) - engine_logits(engine, TOKENS[:90])
         assert np.abs(difference).max() <= 2e-3
+
+
+@pytest.mark.parametrize("swa_full", [False, True])
+@pytest.mark.parametrize("name", ["gemma2", "gemma3"])
+def test_a_cut_cache_of_sliding_windows(
+    name: str, swa_full: bool, family_files: dict[str, tuple[Path, Floats]]
+) -> None:
+    """Wherever it is cut, inside, at and outside of what the sliding layers still hold."""
+    path, _ = family_files[name]
+    options = replace(EXACT, n_ctx=512, n_batch=16, swa_full=swa_full)
+    random = np.random.default_rng(2)
+    tokens = [int(token) for token in random.integers(3, 300, 512)]
+    with LlamaEngine(path, options) as engine, LlamaEngine(path, options) as fresh:
+        expected = engine_logits(fresh, tokens)
+        held = engine.context
+        for _ in range(6):  # every cut begins from what the one before left
+            engine.decode(tokens[engine.n_past : int(random.integers(300, 500))])
+            edge = held._first_position + WINDOW - 1
+            for cut in (engine.n_past - 5, edge + 1, edge, edge - 1):
+                if not 0 < cut < engine.n_past:
+                    continue
+                engine.truncate(cut)
+                assert engine.n_past == (cut if swa_full or cut >= edge else 0)
+                engine.decode(tokens[engine.n_past : cut + 3])
+                np.testing.assert_allclose(held.logits(), expected[cut + 2], atol=1e-3)

@@ -138,11 +138,7 @@ def test_learned_as_llama_cpp_would_generate_it(tmp_path: Path) -> None:
             loop.accept(Pair(source, answers[-1]))
         loop.learn([Pair(*both) for both in zip(FRENCH[1:4], answers, strict=True)])
         [(_, learned)] = trainer.trained
-        expected = [
-            token
-            for answer in answers
-            for token in (*vocab.tokenize(answer), vocab.eos)
-        ]
+        expected = [token for answer in answers for token in (*vocab.tokenize(answer), vocab.eos)]
     assert [ord(character) for character in learned] == expected
 
 

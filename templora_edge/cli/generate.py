@@ -67,6 +67,14 @@ def generate(
     chat: Annotated[
         bool, typer.Option("--chat", help="Wrap the prompt in the model's own chat template.")
     ] = False,
+    special: Annotated[
+        bool,
+        typer.Option(
+            "--special",
+            help="Read control tokens such as <|im_end|> in the prompt, as llama.cpp does; "
+            "default: they are text.",
+        ),
+    ] = False,
 ) -> None:
     """Write a long text; a temporary LoRA learns each finished block."""
     if prompt is not None and file is not None:
@@ -86,7 +94,7 @@ def generate(
     from templora_edge.tasks.generate import generate as run
 
     limit = None if n_predict == -1 else n_predict
-    job = GenerateJob(text_in, limit, sampling, chat, adapter_out, report)
+    job = GenerateJob(text_in, limit, sampling, chat, special, adapter_out, report)
     job.check_outputs()
     with (
         TempLora(

@@ -148,7 +148,7 @@ class LlamaEngine(Closing):
 
 
 def _nll(logits: npt.NDArray[np.float32], token: int) -> float:
-    """-log softmax(logits)[token]; logits (n_vocab,). One row at a time: a batch of them is large."""
+    """-log softmax(logits)[token]; logits (n_vocab,), one row, for a batch of them is large."""
     peak = logits.max()
     log_sum = np.log(np.exp(logits - peak).sum(dtype=np.float64))
     return float(log_sum + np.float64(peak) - np.float64(logits[token]))

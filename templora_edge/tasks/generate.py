@@ -30,6 +30,8 @@ class GenerateJob:
     """None: until the model ends the text."""
     sampling: SamplingOptions
     chat: bool = False
+    special: bool = False
+    """Control tokens in the prompt are read as such."""
     adapter_out: Path | None = None
     report: Path | None = None
 
@@ -58,7 +60,11 @@ def generate(text: TempLora, job: GenerateJob) -> Iterator[Absorbed | Piece | Bl
     n_tokens = 0
     try:
         for event in text.stream(
-            job.prompt, n_predict=job.n_predict, sampling=job.sampling, chat=job.chat
+            job.prompt,
+            n_predict=job.n_predict,
+            sampling=job.sampling,
+            chat=job.chat,
+            special=job.special,
         ):
             n_tokens += isinstance(event, Piece) and event.token is not None
             yield event
@@ -79,7 +85,8 @@ def _report(
 ) -> dict[str, Any]:
     return {
         "settings": text.settings()
-        | {"n_predict": job.n_predict, "chat": job.chat, "sampling": asdict(job.sampling)},
+        | {"n_predict": job.n_predict, "chat": job.chat, "special": job.special}
+        | {"sampling": asdict(job.sampling)},
         "versions": {name: version(name) for name in _PACKAGES}
         | {"python": platform.python_version(), "platform": platform.platform()},
         "model": {

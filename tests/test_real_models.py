@@ -1,0 +1,113 @@
+"""What toys cannot show: pretrained models, with and without BOS and sliding windows, on prose."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import EXACT, PROSE, Floats, engine_logits, kl, mean_kl, real_model, sidecar_logits
+from llama_cpp import Llama
+
+from templora_edge import KvPolicy, TempLora
+from templora_edge.config import EngineOptions, LoraOptions, TrainDtype, TrainerOptions
+from templora_edge.engine import LlamaEngine
+from templora_edge.gguf_base import GgufBase
+from templora_edge.sidecar.trainer import LoraTrainer
+
+WINDOW = 512
+"""Gemma's sliding window, and the tokens of the bar."""
+N_TOKENS = 800
+
+
+@pytest.fixture(params=["smollm2", "gemma3"])
+def model(request: pytest.FixtureRequest) -> Path:
+    return real_model(request.param)
+
+
+def prose(engine: LlamaEngine, n: int) -> list[int]:
+    """The first ``n`` tokens of a novel, BOS before them where the model adds it."""
+    vocab = engine.model.vocab
+    return [*vocab.head, *vocab.tokenize(PROSE.read_text())][:n]
+
+
+def perplexity(logits: Floats, tokens: Sequence[int]) -> float:
+    """Perplexity of all ``tokens`` but the first; logits (T, n_vocab)."""
+    nll = [
+        np.logaddexp.reduce(row.astype(np.float64)) - row[token]
+        for row, token in zip(logits, tokens[1:], strict=False)
+    ]
+    return math.exp(np.mean(nll))
+
+
+def test_the_sidecar_reads_as_llama_cpp_does(model: Path) -> None:
+    """Over 512 tokens, and past the sliding window: not farther from llama.cpp than it is from
+    itself, for it rounds activations, and the least change turns roundings over."""
+    with LlamaEngine(model, EngineOptions(n_ctx=1024)) as engine:
+        tokens = prose(engine, N_TOKENS)
+        served = engine_logits(engine, tokens)
+    with LlamaEngine(model, EngineOptions(n_ctx=1024, flash_attn=False)) as engine:
+        served_otherwise = engine_logits(engine, tokens)
+    options = TrainerOptions(n_threads=2, n_ctx=1024, n_tokens=N_TOKENS, dtype=TrainDtype.FP32)
+    trainer = LoraTrainer(GgufBase(model), LoraOptions(rank=4), options)
+    trained_on = sidecar_logits(trainer, tokens)
+    by_token = [kl(p, q) for p, q in zip(served, trained_on, strict=True)]
+    assert np.mean(by_token[:WINDOW]) <= 5e-3
+    assert np.mean(by_token) <= 1.1 * mean_kl(served, served_otherwise)
+    assert np.mean(by_token[WINDOW:]) <= 1.5 * np.mean(by_token[:WINDOW])
+    ours, theirs = perplexity(trained_on, tokens), perplexity(served, tokens)
+    assert ours == pytest.approx(theirs, rel=0.01)
+
+
+def test_the_base_is_llama_cpp_pythons_own(model: Path) -> None:
+    llama = Llama(str(model), n_ctx=1024, n_batch=512, logits_all=True, verbose=False)
+    tokens = llama.tokenize(PROSE.read_text().encode(), special=False)[:1000]
+    llama.eval(tokens)
+    theirs = perplexity(llama.scores, tokens)
+    llama.close()
+    with TempLora(model, templora=False, n_ctx=2048, block_len=512) as text:
+        head = text.engine.model.vocab.head
+        assert tokens[: len(head)] == list(head)
+        ours = text.score(text.engine.model.vocab.detokenize(tokens[len(head) :]))
+    assert sum(ours.tokens) == 999
+    assert ours.ppl == pytest.approx(theirs, rel=5e-3)
+
+
+def test_bos_stays_whichever_policy(gemma3: Path) -> None:
+    """A window without BOS reads a fifth worse."""
+    text = PROSE.read_text()[:4500]
+    ppl = {}
+    for policy in KvPolicy:
+        with TempLora(
+            gemma3, templora=False, n_ctx=384, block_len=96, prefix_len=192, kv_policy=policy
+        ) as session:
+            ppl[policy] = session.score(text).ppl
+            assert session.n_tokens > 2 * 384, "no window was left behind: an empty test"
+    assert max(ppl.values()) <= 1.03 * min(ppl.values())
+
+
+@pytest.mark.parametrize("swa_full", [False, True])
+def test_a_cut_cache_is_a_fresh_one(swa_full: bool, gemma3: Path) -> None:
+    """Tokens are decoded in the same batches, for the least change turns llama.cpp's roundings."""
+    step = 20
+    options = replace(EXACT, n_ctx=1280, n_batch=step, swa_full=swa_full)
+    with LlamaEngine(gemma3, options) as engine:
+        tokens = prose(engine, 1120)
+
+        def decode_to(end: int) -> Floats:
+            for begin in range(engine.n_past, end, step):
+                engine.decode(tokens[begin : begin + step])
+            return engine.context.logits()
+
+        cuts = (1060, 700, 660, 40)  # each from the end before it
+        ends = (1100, 1100, 720, 680)
+        fresh = {cut: decode_to(cut + step) for cut in sorted(cuts)}
+        kept = []
+        for cut, end in zip(cuts, ends, strict=True):
+            decode_to(end)
+            engine.truncate(cut)
+            assert engine.n_past in (0, cut)
+            kept.append(engine.n_past == cut)
+            np.testing.assert_allclose(decode_to(cut + step), fresh[cut], atol=1e-3)
+    assert kept == [True, swa_full, True, True]
