@@ -93,6 +93,7 @@ class TempLoraLoop:
         self._trainer = trainer
         self._decoded = 0  # tokens of the text that have been through the engine
         self._unlearned: range | None = None  # the last block, until it is trained on
+        self._unserved = False  # the trainer's adapter is newer than the engine's
         self._swapped = False  # the adapter changed since the cache was last made room in
         self._trainer_rss = 0
 
@@ -237,16 +238,19 @@ class TempLoraLoop:
         self._unlearned = block
 
     def _learn(self) -> bool:
-        """Train on the last finished block and swap the new adapter in; False if there is none."""
-        if self._unlearned is None:
-            return False
+        """Train on the last finished block and swap the new adapter in; False if there is none.
+
+        What an exception interrupted is done the next time; a trainer knows a call made again.
+        """
+        unlearned = self._unlearned is not None
         self._train()
         self._swap()
-        return True
+        return unlearned
 
     def _train(self) -> None:
-        block, self._unlearned = self._unlearned, None
+        block = self._unlearned
         if self._trainer is None or block is None:
+            self._unlearned = None
             return
         prefix = windows.train_prefix(block, self.options.train_prefix_len)
         with _Clock() as clock:
@@ -254,6 +258,7 @@ class TempLoraLoop:
                 self._head + self.text[prefix.start : prefix.stop],
                 self.text[block.start : block.stop],
             )
+        self._unlearned, self._unserved = None, True
         self._trainer_rss = update.rss_bytes
         self.blocks[-1] = replace(
             self.blocks[-1],
@@ -264,7 +269,7 @@ class TempLoraLoop:
         )
 
     def _swap(self) -> None:
-        if self._trainer is None:
+        if self._trainer is None or not self._unserved:
             return
         with _Clock() as convert:
             adapter = self._trainer.export()
@@ -273,7 +278,7 @@ class TempLoraLoop:
                 self._engine.swap(adapter)
         finally:
             adapter.unlink()
-        self._swapped = True
+        self._unserved, self._swapped = False, True
         self.blocks[-1] = replace(self.blocks[-1], convert_s=convert.seconds, swap_s=swap.seconds)
 
 

@@ -1,6 +1,8 @@
 """The algorithm, on an engine and a trainer that only take notes."""
 
+import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -303,3 +305,84 @@ def test_without_a_trainer_the_cache_is_managed_alike(folder: Path) -> None:
     list(loop.prompt(list(range(100))))
     assert len(ids(loop.generate(50))) == 50
     assert all(block.loss_after is None for block in loop.blocks)
+
+
+class InterruptedEngine(FakeEngine):
+    """Raises KeyboardInterrupt at chosen steps, in the middle of a decode with some of it done."""
+
+    def __init__(self, n_ctx: int, log: list[object], at: set[int]) -> None:
+        super().__init__(n_ctx, log)
+        self._at, self._steps = at, itertools.count()
+
+    def _step(self) -> None:
+        if next(self._steps) in self._at:
+            raise KeyboardInterrupt
+
+    def decode(self, tokens: Sequence[int]) -> None:
+        half = len(tokens) // 2
+        super().decode(tokens[:half])
+        self._step()
+        super().decode(tokens[half:])
+        self._step()
+
+    def swap(self, adapter: Path | None) -> None:
+        self._step()
+        super().swap(adapter)
+
+
+class InterruptedTrainer(FakeTrainer):
+    """Knows a call that is made again, as its Protocol asks for."""
+
+    def __init__(self, folder: Path, log: list[object], engine: InterruptedEngine) -> None:
+        super().__init__(folder, log)
+        self._engine = engine
+        self._unanswered: object = None
+
+    def train(
+        self, prefix: Sequence[int], block: Sequence[int], learned: Sequence[bool] | None = None
+    ) -> Update:
+        update, again = Update(2.0, 1.0), self._unanswered == (prefix, block)
+        if not again:
+            update = super().train(prefix, block, learned)
+            self._unanswered = (prefix, block)
+        self._engine._step()
+        self._unanswered = None
+        return update
+
+
+@settings(max_examples=300, deadline=None)
+@given(block_options(), HEADS, st.integers(1, 60), st.sets(st.integers(0, 120), max_size=12))
+def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
+    folder: Path, options: BlockOptions, head: list[int], prompt_len: int, at: set[int]
+) -> None:
+    """Nothing is decoded twice or left out; every block is learned once, and served."""
+    log: list[object] = []
+    engine = InterruptedEngine(options.n_ctx, log, at)
+    trainer = InterruptedTrainer(folder, log, engine)
+    run = Run(TempLoraLoop(engine, trainer, options, head), engine, trainer, options, log, head)
+    with suppress(KeyboardInterrupt):
+        list(run.loop.prompt(list(range(prompt_len))))
+    given_len = len(run.loop.text)
+    n_unblocked = given_len - sum(block.tokens for block in run.loop.blocks)
+    while len(run.loop.text) < given_len + 80:
+        with suppress(KeyboardInterrupt):
+            list(run.loop.generate(40))
+    while engine.adapter < len(run.loop.blocks):
+        with suppress(KeyboardInterrupt):
+            run.loop.settle()
+    check_blocks(run, n_unblocked)
+    check_conditioning(run, given_len)
+    assert [len(block) for _, block in trainer.windows] == [b.tokens for b in run.loop.blocks]
+
+
+def test_a_text_whose_scoring_is_interrupted_is_as_before(folder: Path) -> None:
+    log: list[object] = []
+    engine = InterruptedEngine(16, log, at={11})
+    loop = TempLoraLoop(engine, None, options_for(KvPolicy.REUSE), [BOS])
+    list(loop.score([0, 1, 2, 3]))
+    with pytest.raises(KeyboardInterrupt):
+        list(loop.score([4, 5, 6, 7]))
+    assert loop.text == [0, 1, 2, 3]
+    scored = [event for event in loop.score([4, 5, 6, 7]) if isinstance(event, ScoredBlock)]
+    assert [nll for block in scored for nll in block.nll] == [4, 5, 6, 7]
+    assert [token for token, _ in engine.cells] == [BOS, *range(7)]
