@@ -9,6 +9,7 @@ EXPERIMENT is any of
   policy     the KV cache: reuse, recompute, shift
   window     W short with Temp-LoRA against W long without: perplexity, FLOPs, time, KV memory
   rule       the update rule: learning rate, rank, alpha, epochs, L_T, layers, prefix gradient
+  rate       two presets at several learning rates, for pretrained models
   chance     some of these rules, for runs with several seeds
 
 Every run, one variant of one experiment on one book, adds a line of JSON to RESULTS.jsonl; runs
@@ -68,6 +69,11 @@ EXPERIMENTS: Final[dict[str, dict[str, Settings]]] = {
         "MLP only": {"targets": "mlp"},
         "attention only": {"targets": "attention"},
         "prefix only read": {"prefix_gradient": False},
+    },
+    "rate": {
+        f"{preset}, {rate:g}": {"preset": preset, "learning_rate": rate, "prefix_len": 512}
+        for preset, rates in {"default": (5e-5,), "fast": (5e-5, 2e-4, 5e-4)}.items()
+        for rate in rates
     },
     "chance": {"paper": {}, "lead": LEAD, "fast": {"preset": "fast"}},
 }

@@ -31,6 +31,7 @@ TITLES: Final = {
     "policy": "(c) The KV cache across swaps",
     "window": "(d) A short window with Temp-LoRA against a long one without",
     "rule": "(e) The update rule",
+    "rate": "(f) Pretrained models, by learning rate",
     "chance": "What the seed decides",
 }
 PAPER: Final = {
@@ -46,6 +47,7 @@ PAPER: Final = {
     "rule": "The paper's rule: all linear layers, rank = alpha = 64, 2 epochs, L_T 256; each row "
     "says what differs. `lead` is a rule found earlier on one book of another base: MLP only, the "
     "prefix only read, L_T 128, alpha 256, one epoch (docs/log.md).",
+    "rate": "The paper's rule and `fast`, at learning rates from the paper's own upwards. L_X 512.",
     "chance": "The same rules on the same book; the seed is that of A's first values and "
     "of dropout.",
 }
@@ -183,7 +185,7 @@ def conditions(lines: list[Line], script: str = "pg19.py") -> str:
     return (
         f"`python scripts/{script} RESULTS.jsonl {run['experiment']} --books {' '.join(books)} "
         f"--tokens {run['tokens']} -t {settings['n_threads']}`: seed {run['seed']}, "
-        f"{versions(machine)}; a machine of {machine['cpus']} cores, two runs at a time."
+        f"{versions(machine)}; a machine of {machine['cpus']} cores."
     )
 
 

@@ -1,6 +1,8 @@
 """What toys cannot show: pretrained models, with and without BOS and sliding windows, on prose."""
 
 import math
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -85,6 +87,29 @@ def test_bos_stays_whichever_policy(gemma3: Path) -> None:
             ppl[policy] = session.score(text).ppl
             assert session.n_tokens > 2 * 384, "no window was left behind: an empty test"
     assert max(ppl.values()) <= 1.03 * min(ppl.values())
+
+
+def test_scoring_holds_one_copy_of_the_logits(gemma3: Path) -> None:
+    """llama.cpp's own: half a gigabyte for a batch of 512 tokens and Gemma's vocabulary."""
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from templora_edge import memory\n"
+        "from templora_edge.config import EngineOptions\n"
+        "from templora_edge.engine import LlamaEngine\n"
+        "with LlamaEngine(Path(sys.argv[1]), EngineOptions(n_ctx=1024)) as engine:\n"
+        "    tokens = list(range(1000, 1513))\n"
+        "    for _ in engine.context.decode_all(tokens[:-1]):\n"
+        "        before = memory.peak_resident()\n"
+        "    engine.clear()\n"
+        "    engine.score(tokens[:1], tokens[1:])\n"
+        "    print(memory.peak_resident() - before, 512 * engine.model.vocab.n_tokens * 4)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script, gemma3], capture_output=True, text=True, check=True
+    )
+    more, copy = map(int, result.stdout.split())
+    assert more < copy / 4
 
 
 @pytest.mark.parametrize("swa_full", [False, True])
