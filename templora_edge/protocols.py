@@ -64,6 +64,9 @@ class Trainer(Protocol):
     ) -> Update:
         """Train on ``block`` with ``prefix`` before it as context, without loss.
 
+        A call that an exception interrupted may be made again, as the next one, and teaches the
+        block once.
+
         Args:
             learned: which tokens of ``block`` have a loss, at least one; all if None.
         """

@@ -56,14 +56,14 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An error of ours, to be raised again on the other side."""
+    """An error of ours, to be raised again on the other side; the child ends with it."""
 
     error: Exception
 
 
 def send(stream: IO[bytes], message: Any) -> None:
-    """Write one message."""
-    pickle.dump(message, stream)
+    """Write one message, or nothing if it cannot be pickled."""
+    stream.write(pickle.dumps(message))
     stream.flush()
 
 

@@ -6,14 +6,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from templora_edge.closing import Closing
 from templora_edge.config import LoraOptions, TrainerOptions
 from templora_edge.errors import SidecarError
 from templora_edge.protocols import Update
+from templora_edge.sidecar.channel import Call, Channel
 from templora_edge.sidecar.messages import (
     Export,
     Failed,
@@ -22,11 +22,7 @@ from templora_edge.sidecar.messages import (
     Save,
     Start,
     Train,
-    receive,
-    send,
 )
-
-_EXIT_SECONDS = 5.0
 
 CHILD_ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
@@ -46,6 +42,9 @@ class SidecarTrainer(Closing):
     llama.cpp's and torch's thread pools never share a process, and a training process killed for
     memory is an error message here. The child starts at once and loads torch in the background;
     `wait_ready` waits for it.
+
+    An exception that a signal raises while a method waits, KeyboardInterrupt for one, stops the
+    waiting alone: the child finishes what it was asked for, and the next call waits for that.
     """
 
     def __init__(
@@ -54,6 +53,7 @@ class SidecarTrainer(Closing):
         self._workspace = workspace
         self._numbers = itertools.count()
         self.peak_rss_bytes = 0
+        self._closed = False
         # -P: the working directory must not shadow modules. A session of its own: Ctrl-C reaches
         # the parent alone, which then ends the child in its own time.
         self._process = subprocess.Popen(
@@ -63,8 +63,11 @@ class SidecarTrainer(Closing):
             start_new_session=True,
             env=os.environ | CHILD_ENVIRONMENT,
         )
-        self._started = False
-        self._send(Start(base.resolve(), lora, options))
+        self._channel = Channel(self._process)
+        # not resolved: the parts of a split GGUF are found by the name that a link has
+        self._start = Call(Start(base.absolute(), lora, options))
+        self._channel.post(self._start)
+        self._training: Call | None = None  # until its answer was handed out
 
     @property
     def pid(self) -> int:
@@ -78,21 +81,26 @@ class SidecarTrainer(Closing):
             SidecarError: the child died.
             TemploraError: whatever of ours it raised.
         """
-        if not self._started:
-            self._note(self._receive(Ready))
-            self._started = True
+        self._note(self._answer(self._start, Ready))
 
     def train(
         self, prefix: Sequence[int], block: Sequence[int], learned: Sequence[bool] | None = None
     ) -> Update:
         """Train on ``block``, or what is ``learned`` of it, ``prefix`` before it as context.
 
+        A block whose call was interrupted is learned all the same. To call again, with the same
+        arguments and no other call in between, waits for that and returns its update: nothing is
+        learned twice.
+
         Raises:
             SidecarError: the child died, by being killed for memory perhaps.
         """
-        self.wait_ready()
-        self._send(Train(tuple(prefix), tuple(block), None if learned is None else tuple(learned)))
-        return self._receive(Update)
+        request = Train(tuple(prefix), tuple(block), None if learned is None else tuple(learned))
+        if self._training is None or self._training.request != request:
+            self._training = Call(request)
+        update = self._ask(self._training, Update)
+        self._training = None  # and no call after it: only in calls Python looks for signals
+        return update
 
     def export(self) -> Path:
         """Write the adapter as it is now to a new GGUF file in the workspace.
@@ -100,10 +108,8 @@ class SidecarTrainer(Closing):
         Raises:
             SidecarError: the child died.
         """
-        self.wait_ready()
         path = self._workspace / f"adapter-{next(self._numbers)}.gguf"
-        self._send(Export(path))
-        self._note(self._receive(Ready))
+        self._write(Export(path))
         return path
 
     def save(self, path: Path) -> None:
@@ -113,9 +119,7 @@ class SidecarTrainer(Closing):
             OutputError: there is no room.
             SidecarError: the child died.
         """
-        self.wait_ready()
-        self._send(Save(path))
-        self._note(self._receive(Ready))
+        self._write(Save(path))
 
     def load(self, path: Path) -> None:
         """Go on from what `save` wrote, as if training had never stopped.
@@ -124,45 +128,43 @@ class SidecarTrainer(Closing):
             JobError: the file is missing, damaged, or of other options.
             SidecarError: the child died.
         """
-        self.wait_ready()
-        self._send(Load(path))
-        self._note(self._receive(Ready))
+        self._training = None
+        self._note(self._ask(Call(Load(path)), Ready))
 
     def close(self) -> None:
         """End the child, in the middle of training if need be."""
-        if self._process.stdin is not None:
-            with suppress(BrokenPipeError):
-                self._process.stdin.close()
-        try:
-            self._process.wait(_EXIT_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        self._closed = True
+        self._process.kill()
+        self._process.wait()
+        self._channel.close()
 
-    def _send(self, message: Any) -> None:
-        stdin = self._process.stdin
-        if stdin is None or stdin.closed:
-            raise SidecarError("the training process is closed")
+    def _write(self, request: Export | Save) -> None:
+        """Have a file written; one that the caller does not get to know of is removed."""
+        self._training = None
         try:
-            send(stdin, message)
-        except BrokenPipeError:
-            raise self._death() from None
+            self._note(self._ask(Call(request), Ready))
+        except BaseException:
+            self._channel.remove(request.path)
+            raise
 
-    def _receive(self, kind: type[Answer]) -> Answer:
-        stdout = self._process.stdout
-        if stdout is None or stdout.closed:
+    def _ask(self, call: Call, kind: type[Answer]) -> Answer:
+        self._channel.post(call)
+        return self._answer(call, kind)
+
+    def _answer(self, call: Call, kind: type[Answer]) -> Answer:
+        if self._closed:
             raise SidecarError("the training process is closed")
-        try:
-            answer = receive(stdout)
-        except EOFError:
-            raise self._death() from None
-        if isinstance(answer, Failed):
-            raise answer.error
-        if not isinstance(answer, kind):
-            raise SidecarError(f"the training process answered {answer!r}; expected {kind}")
-        return answer
+        match call.wait():
+            case Failed(error):
+                raise error
+            case EOFError() | BrokenPipeError():
+                raise self._death()
+            case Exception() as error:
+                raise error
+            case answer if isinstance(answer, kind):
+                return answer
+            case answer:
+                raise SidecarError(f"the training process answered {answer!r}; expected {kind}")
 
     def _note(self, ready: Ready) -> None:
         self.peak_rss_bytes = max(self.peak_rss_bytes, ready.peak_rss_bytes)
