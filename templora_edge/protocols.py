@@ -47,13 +47,15 @@ class Engine(Protocol):
 class Update:
     """What training on one block did. Losses are the block's, in nats per token.
 
-    The loss after training is None if it was not measured.
+    A loss is None if it is not a finite number, the one after training also if it was not measured.
     """
 
-    loss_before: float
+    loss_before: float | None
     loss_after: float | None
     rss_bytes: int = 0
     """Resident memory of the training process, if it is one of its own."""
+    skipped: int = 0
+    """Steps that were left out because the loss or its gradient was not a finite number."""
 
 
 class Trainer(Protocol):

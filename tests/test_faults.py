@@ -175,4 +175,4 @@ def test_the_sidecar_ignores_ctrl_c(tmp_path: Path) -> None:
     with SidecarTrainer(BUNDLED_MODEL, LoraOptions(rank=4), TRAIN, tmp_path) as trainer:
         trainer.wait_ready()
         os.kill(trainer.pid, signal.SIGINT)
-        assert trainer.train([1], range(2, 20)).loss_before > 0
+        assert trainer.train([1], range(2, 20)).loss_before

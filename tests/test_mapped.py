@@ -143,6 +143,7 @@ def test_checkpointing_changes_nothing(tiny_gguf: Callable[[str], Path], tokens:
     for trainer in (plain, saving):
         torch.manual_seed(0)  # of dropout
         update = trainer.train(tokens[:32], tokens[32:96])
+        assert update.loss_before is not None
         assert update.loss_after is not None
         assert update.loss_after < update.loss_before
         weights.append([p for p in trainer.model.parameters() if p.requires_grad])
@@ -227,6 +228,7 @@ def test_targets(targets: Targets, tiny_gguf: Callable[[str], Path], tokens: lis
     n_trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     assert adapter_parameters(base, 8, targets) == n_trained
     update = trainer.train(tokens[:32], tokens[32:96])
+    assert update.loss_before is not None
     assert update.loss_after is not None
     assert update.loss_after < update.loss_before
 

@@ -1,6 +1,5 @@
 """`templora evaluate`."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -8,6 +7,7 @@ import typer
 
 from templora_edge.cli.examples import with_examples
 from templora_edge.cli.output import write
+from templora_edge.json_text import to_json
 
 EXAMPLES: Final = (
     "templora evaluate ours.txt reference.txt",
@@ -54,7 +54,7 @@ def evaluate(
     from templora_edge.tasks.evaluate import evaluate as evaluate_task
 
     found = evaluate_task(EvaluateJob(hypothesis, reference, source, against, target_language))
-    write(json.dumps(found, indent=2) + "\n" if as_json else _table(found))
+    write(to_json(found) if as_json else _table(found))
 
 
 def _table(found: dict[str, Any]) -> str:

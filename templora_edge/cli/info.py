@@ -1,6 +1,5 @@
 """`templora info`."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +8,7 @@ import typer
 
 from templora_edge.cli.examples import with_examples
 from templora_edge.cli.output import write
+from templora_edge.json_text import to_json
 
 if TYPE_CHECKING:
     from templora_edge.tasks.info import ModelInfo
@@ -27,7 +27,7 @@ def info(
 
     described = describe(model or BUNDLED_MODEL)
     if as_json:
-        write(json.dumps(asdict(described), indent=2) + "\n")
+        write(to_json(asdict(described)))
     else:
         _print(described)
 

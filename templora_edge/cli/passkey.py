@@ -1,6 +1,5 @@
 """`templora passkey`."""
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -11,6 +10,7 @@ from templora_edge.cli.examples import with_examples
 from templora_edge.cli.options import SessionFlags, takes_session_flags
 from templora_edge.cli.output import EXIT_INTERRUPTED, check_plot, write
 from templora_edge.config import PasskeyMode
+from templora_edge.json_text import to_json
 
 if TYPE_CHECKING:
     from templora_edge.tasks.passkey import PasskeyRun
@@ -70,7 +70,7 @@ def passkey(
         interrupted = True
     if run.cells:
         if as_json:
-            write(json.dumps(run.result(), indent=2) + "\n")
+            write(to_json(run.result()))
         else:
             _print(run)
         if plot is not None:

@@ -1,6 +1,5 @@
 """`templora perplexity`."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -11,6 +10,7 @@ from templora_edge.cli.options import SessionFlags, takes_session_flags
 from templora_edge.cli.output import EXIT_INTERRUPTED, check_plot, write
 from templora_edge.cli.prompt import read_text
 from templora_edge.config import ScoringProtocol
+from templora_edge.json_text import to_json
 
 EXAMPLES: Final = (
     "templora perplexity novel.txt",
@@ -74,7 +74,7 @@ def perplexity(
         interrupted = True
     result = run.result()
     if result["files"]:
-        write(json.dumps(result, indent=2) + "\n" if as_json else _table(result))
+        write(to_json(result) if as_json else _table(result))
         if plot is not None:
             from templora_edge.cli.plot import plot_perplexity
 

@@ -1,6 +1,5 @@
 """`templora translate` and `templora status`."""
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -12,6 +11,7 @@ from templora_edge.cli.options import AdapterOut, SessionFlags, takes_session_fl
 from templora_edge.cli.output import write
 from templora_edge.config import MAX_SEED, SamplingOptions
 from templora_edge.errors import OptionError
+from templora_edge.json_text import to_json
 
 if TYPE_CHECKING:
     from templora_edge.tasks.translate import Translator
@@ -141,7 +141,7 @@ def status(
 
     found = status_of(out)
     if as_json:
-        write(json.dumps(found, indent=2) + "\n")
+        write(to_json(found))
         return
     flags = "".join(f", {count} {flag}" for flag, count in found["flags"].items())
     state = "finished" if found["finished"] else "not finished"
@@ -189,7 +189,7 @@ def _print_plan(translator: "Translator", *, as_json: bool) -> None:
 
     plan = translator.plan()
     if as_json:
-        write(json.dumps(asdict(plan), indent=2) + "\n")
+        write(to_json(asdict(plan)))
     else:
         write(
             f"{plan.segments:,} segments, {plan.tokens:,} tokens, {plan.updates} updates, about "

@@ -1,6 +1,7 @@
 """The parent's half of the sidecar. Imports no torch."""
 
 import itertools
+import logging
 import os
 import signal
 import subprocess
@@ -34,6 +35,8 @@ CHILD_ENVIRONMENT = {
 }
 
 Answer = TypeVar("Answer")
+
+_log = logging.getLogger("templora_edge")
 
 
 class SidecarTrainer(Closing):
@@ -92,13 +95,22 @@ class SidecarTrainer(Closing):
         arguments and no other call in between, waits for that and returns its update: nothing is
         learned twice.
 
+        Logs a warning where steps were left out because their numbers are not finite.
+
         Raises:
-            SidecarError: the child died, by being killed for memory perhaps.
+            SidecarError: the child died, by being killed for memory perhaps; or training diverged.
         """
         request = Train(tuple(prefix), tuple(block), None if learned is None else tuple(learned))
         if self._training is None or self._training.request != request:
             self._training = Call(request)
         update = self._ask(self._training, Update)
+        if update.skipped:
+            _log.warning(
+                "steps left out of the update on a block of %d tokens: %d (a loss or gradient that "
+                "is not a finite number)",
+                len(block),
+                update.skipped,
+            )
         self._training = None  # and no call after it: only in calls Python looks for signals
         return update
 

@@ -1,9 +1,11 @@
 """Training the adapter on one block: the paper's update rule (arXiv 2401.11504, section 3)."""
 
+import math
 import pickle
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Final
 
 import torch
 from peft import (
@@ -19,12 +21,20 @@ from converters.gguf_to_peft import KeptAdapter
 from converters.peft_to_gguf import AdapterTarget, write_adapter
 from templora_edge import memory
 from templora_edge.config import LoraOptions, Targets, TrainDtype, TrainerOptions
-from templora_edge.errors import InsufficientMemoryError, JobError
+from templora_edge.errors import (
+    AdapterError,
+    InsufficientMemoryError,
+    JobError,
+    SidecarError,
+)
 from templora_edge.footprint import Footprint, estimate
 from templora_edge.gguf_base import GgufBase
 from templora_edge.protocols import Update
 from templora_edge.sidecar.base import load_base
 from templora_edge.sidecar.prefix import allow_prefix, read_prefix
+
+MOST_SKIPPED: Final = 3
+"""Steps in a row whose numbers are not finite that end training."""
 
 
 class LoraTrainer:
@@ -71,6 +81,11 @@ class LoraTrainer:
         self._network: PreTrainedModel = model
         if options.adapter is not None:
             self._take(KeptAdapter.read(options.adapter))
+            if not _all_finite(get_peft_model_state_dict(self.model).values()):
+                raise AdapterError(
+                    f"{options.adapter}: holds weights that are not finite numbers; "
+                    "expected an adapter of --adapter-out"
+                )
         if self.checkpointing:
             memory.return_freed_blocks()
             self.checkpoint()
@@ -84,6 +99,7 @@ class LoraTrainer:
             fused=True,
         )
         self._n_blocks = 0
+        self._n_skipped = 0  # steps in a row
 
     def _take(self, adapter: KeptAdapter) -> None:
         """Begin with weights that were trained before; the optimizer begins anew."""
@@ -116,22 +132,41 @@ class LoraTrainer:
         if n_scored == 0:  # the first token of a text: nothing precedes it
             return Update(0.0, 0.0)
         chosen = torch.tensor([True] * len(block) if learned is None else learned)[-n_scored:]
-        losses = []
+        losses, skipped = [], 0
         self.model.train()
         for _ in range(self._lora.epochs):
             loss = self.loss(tokens, chosen)
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(self._trained, self._lora.max_grad_norm)
-            self._optimizer.step()
-            self._optimizer.zero_grad()
             losses.append(loss.item())
-        self._fade()
-        after = None
+            skipped += not self._step(loss)
+        if skipped < self._lora.epochs:
+            self._fade()
         if self._measure_after:
             self.model.eval()
             with torch.inference_mode():
-                after = self.loss(tokens, chosen).item()
-        return Update(loss_before=losses[0], loss_after=after)
+                losses.append(self.loss(tokens, chosen).item())
+        finite = [loss if math.isfinite(loss) else None for loss in losses]
+        return Update(finite[0], finite[-1] if self._measure_after else None, skipped=skipped)
+
+    def _step(self, loss: torch.Tensor) -> bool:
+        """Learn from ``loss``; False if it or its gradient is not finite: then nothing changes.
+
+        Raises:
+            SidecarError: for the third time in a row, or the step leaves the range of numbers.
+        """
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self._trained, self._lora.max_grad_norm)
+        finite = bool(loss.isfinite() and norm.isfinite())
+        if finite:
+            self._optimizer.step()
+        self._optimizer.zero_grad()
+        self._n_skipped = 0 if finite else self._n_skipped + 1
+        if self._n_skipped == MOST_SKIPPED or (finite and not _all_finite(self._trained)):
+            what = "the weights" if finite else f"{MOST_SKIPPED} steps' loss or gradient in a row"
+            raise SidecarError(
+                f"training went astray: {what} are not finite numbers; lower --learning-rate"
+                + (" or use --train-dtype fp32" if self.dtype == torch.bfloat16 else "")
+            )
+        return finite
 
     def _fade(self) -> None:
         """Take the adapter's output, which is linear in B, back towards zero by ``decay``."""
@@ -180,6 +215,9 @@ class LoraTrainer:
         """
         try:
             state = torch.load(path, weights_only=True)
+            moments = (t for kept in state["optimizer"]["state"].values() for t in kept.values())
+            if not _all_finite([*state["adapter"].values(), *moments]):
+                raise ValueError("it holds numbers that are not finite")
             set_peft_model_state_dict(self.model, state["adapter"])
             self._optimizer.load_state_dict(state["optimizer"])
             self._n_blocks = state["n_blocks"]
@@ -198,6 +236,10 @@ class LoraTrainer:
             for name, value in get_peft_model_state_dict(self.model).items()
         }
         write_adapter(path, weights, self._lora.alpha, self._target)
+
+
+def _all_finite(tensors: Iterable[torch.Tensor]) -> bool:
+    return bool(torch.nn.utils.get_total_norm(tensors, torch.inf).isfinite())
 
 
 def _layers(n_layers: int, wanted: int | None) -> list[int] | None:

@@ -1,6 +1,5 @@
 """Long generation: a prompt in, text and one report out."""
 
-import json
 import platform
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any, Final
 from templora_edge.config import SamplingOptions
 from templora_edge.errors import OutputError
 from templora_edge.files import check_writable, replacing
+from templora_edge.json_text import to_json
 from templora_edge.loop import BlockReport
 from templora_edge.session import Absorbed, Piece, TempLora
 
@@ -106,4 +106,4 @@ def _report(
 
 def _write_report(path: Path, report: dict[str, Any]) -> None:
     with replacing(path, "--report") as temporary:
-        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(to_json(report), encoding="utf-8")

@@ -18,6 +18,7 @@ from templora_edge.errors import DocumentError, JobError, OptionError
 from templora_edge.files import check_writable, replacing
 from templora_edge.gguf_base import GgufBase
 from templora_edge.jobs import Job, discard, folder_of
+from templora_edge.json_text import to_json
 from templora_edge.tasks.translation_session import open_session, own_prompt, pair_loop
 from templora_edge.translation.bitext import read_bitext
 from templora_edge.translation.checks import other_language
@@ -179,7 +180,7 @@ class Translator(Closing):
                 )
         if job.report is not None:
             with replacing(job.report, "--report") as path:
-                path.write_text(json.dumps(self.report, indent=2) + "\n", encoding="utf-8")
+                path.write_text(to_json(self.report), encoding="utf-8")
         state.finish()
 
     def _report(self, state: Job) -> dict[str, Any]:
