@@ -1,6 +1,7 @@
 """Read-only view of a base GGUF: its metadata and its tensors, mapped, never copied."""
 
 import hashlib
+import re
 import struct
 from pathlib import Path
 from typing import Any, Final
@@ -16,10 +17,37 @@ TRANSLATION_TEMPLATE: Final = "templora.translation_template"
 """Metadata of models made for translation: the template of their prompt."""
 MAX_ARRAY: Final = 1024
 """Longest metadata array that is read: the vocabularies are longer, all settings are shorter."""
+_PART_NAME: Final = re.compile(r"(?P<model>.+)-\d{5}-of-\d{5}\.gguf")
+"""llama.cpp's names of the parts of a split model."""
+_N_TENSORS: Final = "split.tensors.count"
 
 
 class _Reader(gguf.GGUFReader):
-    """gguf's reader, without the vocabulary, on whose entries it spends many seconds."""
+    """gguf's reader, without the vocabulary, on whose entries it spends many seconds.
+
+    Raises:
+        ModelFileError: the path is missing, a directory, not a GGUF, or damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        check_is_gguf(path)
+        try:
+            super().__init__(path)
+        except (ValueError, LookupError, OverflowError, MemoryError, struct.error) as error:
+            raise ModelFileError(
+                f"{path}: damaged or truncated GGUF ({error}); expected a whole file, "
+                f"found {path.stat().st_size} bytes; download or convert it again"
+            ) from error
+
+    def value(self, key: str, default: Any = None) -> Any:
+        """The metadata value of ``key``."""
+        field = self.get_field(key)
+        return default if field is None or not field.data else field.contents()
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """Which part of a split model it is, from 0, and of how many; (0, 1) for a whole one."""
+        return self.value("split.no", 0), max(1, self.value("split.count", 1))
 
     def _get_field_parts(
         self, orig_offs: int, raw_type: int
@@ -41,32 +69,55 @@ class _Reader(gguf.GGUFReader):
 
 
 class GgufBase:
-    """A GGUF model file, opened read-only. Metadata arrays longer than `MAX_ARRAY` read as absent.
+    """A GGUF model, opened read-only. Metadata arrays longer than `MAX_ARRAY` read as absent.
+
+    Of a split model any part may be given: the others are found by their names beside it.
 
     Raises:
-        ModelFileError: the path is missing, a directory, not a GGUF, or damaged.
+        ModelFileError: the path is missing, a directory, not a GGUF, or damaged, or a part is.
     """
 
     def __init__(self, path: Path) -> None:
-        check_is_gguf(path)
-        try:
-            self._reader = _Reader(path)
-        except (ValueError, LookupError, OverflowError, MemoryError, struct.error) as error:
-            raise ModelFileError(
-                f"{path}: damaged or truncated GGUF ({error}); expected a whole file, "
-                f"found {path.stat().st_size} bytes; download or convert it again"
-            ) from error
-        self.path = path
-        if (parts := self.get("split.count", 0)) > 1:
-            raise ModelFileError(
-                f"{path}: one of {parts} parts of a split GGUF; expected a single file; "
-                "join them with llama.cpp's llama-gguf-split --merge"
-            )
-        self.tensors: dict[str, gguf.ReaderTensor] = {t.name: t for t in self._reader.tensors}
+        given = _Reader(path)
+        self.paths = _paths_of_parts(path, given)
+        self.path = self.paths[0]
+        """The file, the first one of a split model."""
+        parts = [given if part == path else _Reader(part) for part in self.paths]
+        self._reader = parts[0]
+        self.tensors: dict[str, gguf.ReaderTensor] = {}
+        for index, (part, reader) in enumerate(zip(self.paths, parts, strict=True)):
+            if reader.part != (index, len(parts)):
+                raise ModelFileError(
+                    f"{part}: {_describe(reader)}; expected part {index + 1} of {len(parts)}"
+                )
+            if index > 0:
+                self._check_belongs(part, reader)
+            self.tensors |= {tensor.name: tensor for tensor in reader.tensors}
         if not self.tensors or "general.architecture" not in self._reader.fields:
             raise ModelFileError(
                 f"{path}: a GGUF without "
                 f"{'general.architecture' if self.tensors else 'tensors'}; expected a model"
+            )
+        if (total := self.get(_N_TENSORS, len(self.tensors))) != len(self.tensors):
+            raise ModelFileError(
+                f"{path}: {len(self.tensors)} tensors in all parts, expected {total}; "
+                "download them again"
+            )
+
+    def _check_belongs(self, part: Path, reader: _Reader) -> None:
+        """See to it that a part goes with those before it."""
+        ours, theirs = self.get(_N_TENSORS), reader.value(_N_TENSORS)
+        width = self.get("{arch}.embedding_length")
+        reasons = [f"of a model of {theirs} tensors, not {ours}"] if ours != theirs else []
+        for tensor in reader.tensors:
+            if tensor.name in self.tensors:
+                reasons.append(f"{tensor.name} is in a part before it")
+            elif tensor.name.endswith(".attn_norm.weight") and tensor.shape[0] != width:
+                reasons.append(f"{tensor.name} has {tensor.shape[0]} values, not {width}")
+        if reasons:
+            raise ModelFileError(
+                f"{part}: a part of another model than {self.path} ({reasons[0]}); "
+                "download both again"
             )
 
     @property
@@ -83,8 +134,7 @@ class GgufBase:
         """The metadata value of ``key``; ``{arch}`` in it stands for the architecture."""
         if "{arch}" in key:
             key = key.replace("{arch}", self.architecture)
-        field = self._reader.get_field(key)
-        return default if field is None or not field.data else field.contents()
+        return self._reader.value(key, default)
 
     def require(self, key: str) -> Any:
         """As `get`, for a key that a model of this architecture cannot do without.
@@ -118,10 +168,43 @@ class GgufBase:
         values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
         return np.asarray(values, dtype=np.float32)
 
+    @property
+    def file_bytes(self) -> int:
+        """Size of the file, or of all parts."""
+        return sum(path.stat().st_size for path in self.paths)
+
     def sha256(self) -> str:
-        """Hex digest of the whole file."""
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        """Hex digest of the file, or of all parts one after the other."""
+        digest = hashlib.sha256()
+        for path in self.paths:
+            with path.open("rb") as file:
+                hashlib.file_digest(file, lambda: digest)
+        return digest.hexdigest()
+
+
+def _paths_of_parts(path: Path, reader: _Reader) -> tuple[Path, ...]:
+    """Where the parts of the model are, one of which is at ``path``."""
+    number, count = reader.part
+    if count == 1:
+        return (path,)
+    match = _PART_NAME.fullmatch(path.name)
+    model = match["model"] if match else path.stem
+    names = [f"{model}-{index:05d}-of-{count:05d}.gguf" for index in range(1, count + 1)]
+    if number >= count or path.name != names[number]:
+        raise ModelFileError(
+            f"{path}: {_describe(reader)}; expected a name like {names[min(number, count - 1)]}"
+        )
+    paths = tuple(path.with_name(name) for name in names)
+    for part in paths:
+        if not part.exists():
+            raise ModelFileError(f"{part}: no such file; {path.name} is one of {count} parts")
+    return paths
+
+
+def _describe(reader: _Reader) -> str:
+    """Which part a file is."""
+    number, count = reader.part
+    return "a whole model" if count == 1 else f"part {number + 1} of {count}, by its metadata"
 
 
 def check_is_gguf(path: Path) -> None:

@@ -71,7 +71,7 @@ def info(path: Path) -> ModelInfo:
         family_of(base)
         reason = ""
     except UnsupportedModelError as error:
-        reason = str(error).removeprefix(f"{path}: ")
+        reason = str(error).removeprefix(f"{base.path}: ")
     trained = int(base.get("{arch}.context_length", 0))
     context = min(trained or DEFAULT_MAX_CTX, DEFAULT_MAX_CTX)
     weights: Counter[str] = Counter()
@@ -79,11 +79,11 @@ def info(path: Path) -> ModelInfo:
         weights[tensor.tensor_type.name] += int(tensor.n_elements)
     movable = _keys_can_move(base)
     return ModelInfo(
-        path=str(path),
-        name=str(base.get("general.name", path.stem)),
+        path=str(base.path),
+        name=str(base.get("general.name", base.path.stem)),
         architecture=base.architecture,
         parameters=base.n_params,
-        file_bytes=path.stat().st_size,
+        file_bytes=base.file_bytes,
         quantization={kind: n / base.n_params for kind, n in weights.most_common()},
         trained_context=trained,
         templora=not reason,
