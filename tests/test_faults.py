@@ -77,26 +77,64 @@ def test_signals_leave_nothing(number: signal.Signals, code: int, tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
 
 
+SIGNAL_IN_THE_LOG = """
+import _thread, operator, os, sys
+from functools import partial
+import llama_cpp
+from templora_edge.engine import backend
+backend.start()
+load = llama_cpp.llama_model_load_from_file
+def work():
+    # functions of C's in a row: the interpreter has no chance to call the signal's handler before
+    # llama.cpp logs that there is no such file
+    list(map(operator.call, [
+        partial(_thread.interrupt_main, int(sys.argv[1])),
+        partial(load, b"/no/such/file", llama_cpp.llama_model_default_params()),
+        partial(os.write, 1, b"after"),
+    ]))
+    print("lost")
+"""
+
+
+def signal_in_the_log(number: int, then: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", SIGNAL_IN_THE_LOG + then, str(number)]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_in_a_ctypes_callback_is_not_lost(number: signal.Signals) -> None:
     """There ctypes drops the exception of the handler; llama.cpp's log is such a callback."""
-    script = f"""
-import ctypes, os, time
-import templora_edge.cli.__main__ as cli
-callback = ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), {int(number)}))
-def app():
-    callback()
-    print("after", flush=True)
-    time.sleep(30)
-cli.app = app
-cli.main()
-"""
-    result = subprocess.run(
-        [sys.executable, "-c", script], check=False, capture_output=True, text=True, timeout=20
-    )
+    then = "import templora_edge.cli.__main__ as cli; cli.app = work; cli.main()"
+    result = signal_in_the_log(number, then)
     assert result.returncode == 128 + number
-    assert result.stdout == "after\n"
+    assert result.stdout == "after"
     assert not result.stderr
+
+
+def test_ctrl_c_in_a_callback_is_not_lost_either() -> None:
+    """Nor is it for who uses the package without its command."""
+    result = signal_in_the_log(
+        signal.SIGINT,
+        """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+try:
+    work()
+except KeyboardInterrupt:
+    print(" and interrupted,", backend.last_error())
+""",
+    )
+    assert result.stdout.startswith("after and interrupted, gguf_init_from_file: failed to open")
+    assert not result.stderr
+
+
+def test_a_log_callback_in_python_would_lose_it() -> None:
+    """So the tests above do test something."""
+    python = "callback = llama_cpp.llama_log_callback(lambda *_: None)\n"
+    python += "llama_cpp.llama_log_set(callback, None)\nwork()"
+    result = signal_in_the_log(signal.SIGINT, python)
+    assert result.stdout == "afterlost\n"
+    assert "KeyboardInterrupt" in result.stderr
 
 
 def test_a_killed_run_ends_its_sidecar_and_the_next_one_cleans_up() -> None:
