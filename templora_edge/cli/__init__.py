@@ -1,1 +1,1 @@
-"""The command line: typer, rich and enlighten, thin over tasks. Importing it loads no model."""
+"""The command line: typer and rich, thin over tasks. Importing it loads no model."""

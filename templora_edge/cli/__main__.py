@@ -6,6 +6,7 @@ from types import FrameType
 from typing import Final
 
 from templora_edge.cli.app import app
+from templora_edge.cli.screen import SCREEN, show_warnings
 from templora_edge.errors import TemploraError
 
 EXIT_ERROR: Final = 1
@@ -19,10 +20,11 @@ def main() -> None:
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _exit_cleanly)
+    show_warnings()
     try:
         app()  # exits by itself; usage errors with 2, Ctrl-C with 130
     except TemploraError as error:
-        print(f"templora: {error}", file=sys.stderr)  # noqa: T201
+        SCREEN.say(f"templora: {error}")
         sys.exit(EXIT_ERROR)
 
 

@@ -1,7 +1,6 @@
 """`templora generate`."""
 
 import secrets
-import sys
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -11,6 +10,7 @@ from templora_edge.cli.examples import with_examples
 from templora_edge.cli.options import AdapterOut, SessionFlags, takes_session_flags
 from templora_edge.cli.output import write
 from templora_edge.cli.prompt import read_prompt
+from templora_edge.cli.screen import SCREEN
 from templora_edge.config import MAX_SEED, SamplingOptions
 from templora_edge.errors import OptionError
 
@@ -117,4 +117,4 @@ def generate(
                     progress.on_piece(event)
         write("\n")
         summary = progress.summary()
-    print(f"{summary}; seed {chosen_seed}", file=sys.stderr)  # noqa: T201
+    SCREEN.say(f"{summary}; seed {chosen_seed}")

@@ -1,11 +1,11 @@
 """Where results go: standard output, which carries the product alone, and pictures."""
 
 import importlib.util
-import os
 import sys
 from pathlib import Path
 from typing import Final
 
+from templora_edge.cli.screen import SCREEN, drop
 from templora_edge.errors import OptionError, OutputError
 
 EXIT_INTERRUPTED: Final = 130
@@ -18,14 +18,15 @@ def write(text: str) -> None:
     Raises:
         OutputError: the reader is gone, or the disk is full.
     """
+    SCREEN.make_way(text)
     try:
         sys.stdout.buffer.write(text.encode("utf-8", "replace"))
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        _drop_stdout()
+        drop(sys.stdout)
         raise OutputError("stdout: its reader is gone; stopped") from None
     except OSError as error:
-        _drop_stdout()
+        drop(sys.stdout)
         raise OutputError(f"stdout: cannot be written ({error.strerror}); stopped") from error
 
 
@@ -43,8 +44,3 @@ def check_plot(path: Path) -> None:
     if importlib.util.find_spec("matplotlib") is None:
         raise OptionError("--plot needs matplotlib: pip install 'templora-edge[plot]'")
     check_writable(path, "--plot")
-
-
-def _drop_stdout() -> None:
-    """Let what is still buffered go to /dev/null, or Python complains again at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

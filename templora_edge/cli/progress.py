@@ -1,17 +1,13 @@
-"""Progress of long work on stderr: a live line on a terminal, a line now and then elsewhere."""
+"""Progress of long work: a live line on a terminal, a line now and then elsewhere."""
 
-import os
-import sys
 import time
-from typing import Any, Self
+from typing import Final, Self
 
-import enlighten
-
+from templora_edge.cli.screen import SCREEN
 from templora_edge.loop import BlockReport
 from templora_edge.session import Absorbed, Piece
 
-REFRESH_SECONDS = 0.2
-LINE_SECONDS = 10.0
+LINE_SECONDS: Final = 10.0
 """Between two lines where nothing can be redrawn."""
 
 
@@ -24,63 +20,36 @@ def duration(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-class _Line:
-    """One line on stderr that is redrawn on a terminal and printed elsewhere."""
-
-    def __init__(self) -> None:
-        live = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
-        self._manager = enlighten.get_manager(stream=sys.stderr) if live else None
-        self._bar: Any = None
-        if self._manager is not None:
-            self._bar = self._manager.status_bar("loading", min_delta=REFRESH_SECONDS)
-
-    @property
-    def live(self) -> bool:
-        """Whether it can be redrawn."""
-        return self._bar is not None
-
-    def show(self, line: str, *, force: bool = False) -> None:
-        """Redraw or print; a live line that was just redrawn waits, unless ``force``."""
-        if self._bar is not None:
-            self._bar.update(line, force=force)
-        else:
-            print(line, file=sys.stderr, flush=True)  # noqa: T201
-
-    def close(self) -> None:
-        """Give the terminal's last line back."""
-        if self._manager is not None:
-            self._manager.stop()
-
-
 class CountProgress:
     """Follows work that is counted.
 
     Args:
-        what: is counted, with what has been done to it.
-        unit: of the rate.
+        what: what is counted, and what is done to it.
+        unit: unit of the rate.
     """
 
     def __init__(self, what: str, unit: str) -> None:
         self._what, self._unit = what, unit
-        self._line = _Line()
         self._begun = self._printed = time.perf_counter()
+        if SCREEN.live:
+            SCREEN.show("loading", force=True)
 
     def update(self, done: int, total: int) -> None:
         """Show how far the work is."""
         now = time.perf_counter()
-        if not self._line.live and done < total and now - self._printed < LINE_SECONDS:
+        if not SCREEN.live and done < total and now - self._printed < LINE_SECONDS:
             return
         self._printed = now
         rate = done / (now - self._begun)
         eta = duration((total - done) / rate if rate else None)
         share = f"{100 * done / total:.0f} %"
-        self._line.show(
+        SCREEN.show(
             f"{done:,} of {total:,} {self._what} ({share}), {rate:.3g} {self._unit}, ETA {eta}"
         )
 
     def close(self) -> None:
-        """Give the terminal's last line back."""
-        self._line.close()
+        """Take the live line away."""
+        SCREEN.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -94,7 +63,7 @@ class GenerateProgress:
 
     Args:
         n_predict: tokens to be generated, None if that is not known.
-        block_len: tokens a block.
+        block_len: tokens of a block.
     """
 
     def __init__(self, n_predict: int | None, block_len: int) -> None:
@@ -106,7 +75,6 @@ class GenerateProgress:
         self._block = 0
         self._generate_s = self._train_s = self._swap_s = 0.0
         self._loss: float | None = None
-        self._bar = _Line()
 
     def on_absorbed(self, event: Absorbed) -> None:
         """Show how much of the prompt is in the adapter."""
@@ -114,10 +82,11 @@ class GenerateProgress:
         rate = event.done / seconds if seconds else 0.0
         eta = (event.total - event.done) / rate if rate else None
         line = f"prompt: {event.done} of {event.total} tokens absorbed, {rate:.0f} tok/s"
+        line += f", ETA {duration(eta)}"
         if event.report is not None:
             self._add(event.report)
             line += self._loss_text()
-        self._bar.show(f"{line}, ETA {duration(eta)}", force=True)
+        SCREEN.show(line, force=True)
         if event.done == event.total:
             self._begun = time.perf_counter()
 
@@ -127,13 +96,19 @@ class GenerateProgress:
             self._first_block = piece.block
         self._block = piece.block - self._first_block
         self._n_tokens += piece.token is not None
-        if self._bar.live:
-            self._bar.show(self._line())
+        if not SCREEN.live:
+            return
+        # where text runs through the same terminal, it shows by itself that work goes on: the line
+        # appears when it stops, for the block to be learned
+        block_ends = self._n_tokens % self._block_len == 0
+        if block_ends or not SCREEN.shared:
+            SCREEN.show(self._line(), force=block_ends)
 
     def on_block(self, report: BlockReport) -> None:
         """A generated block is done and, but for the last one, learned."""
         self._add(report)
-        self._bar.show(self._line(), force=True)
+        if not (SCREEN.live and SCREEN.shared):
+            SCREEN.show(self._line(), force=True)
 
     def summary(self) -> str:
         """One line for the end of the run."""
@@ -149,7 +124,7 @@ class GenerateProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.close()
+        SCREEN.clear()
 
     def _add(self, report: BlockReport) -> None:
         self._generate_s += report.generate_s
@@ -166,9 +141,9 @@ class GenerateProgress:
             eta = (self._n_predict - self._n_tokens) / rate if rate else None
             total = str(-(-self._n_predict // self._block_len))
         return (
-            f"block {self._block + 1} of {total}, {rate:.0f} tok/s{self._loss_text()}, "
-            f"generate {self._generate_s:.1f} s, train {self._train_s:.1f} s, "
-            f"swap {self._swap_s:.1f} s, ETA {duration(eta)}"
+            f"block {self._block + 1} of {total}, {rate:.0f} tok/s, ETA {duration(eta)}"
+            f"{self._loss_text()}, generate {self._generate_s:.1f} s, train {self._train_s:.1f} s, "
+            f"swap {self._swap_s:.1f} s"
         )
 
     def _loss_text(self) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from templora_edge.cli.screen import SCREEN
 from templora_edge.errors import OptionError
 from templora_edge.translation.prompt import Pair
 
@@ -29,6 +30,7 @@ def edit_block(pairs: Sequence[Pair]) -> list[str]:
     with tempfile.NamedTemporaryFile("w+", suffix=".txt", encoding="utf-8") as file:
         file.write(text + "\n")
         file.flush()
+        SCREEN.clear()
         try:
             subprocess.run([*shlex.split(editor), file.name], check=True)
         except (OSError, subprocess.CalledProcessError) as error:

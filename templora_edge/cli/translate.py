@@ -9,6 +9,7 @@ import typer
 from templora_edge.cli.examples import with_examples
 from templora_edge.cli.options import AdapterOut, SessionFlags, takes_session_flags
 from templora_edge.cli.output import write
+from templora_edge.cli.screen import SCREEN
 from templora_edge.config import MAX_SEED, SamplingOptions
 from templora_edge.errors import OptionError
 from templora_edge.json_text import to_json
@@ -179,7 +180,7 @@ def _summarise(report: dict[str, Any]) -> None:
         lines.append(f"segment {row['id']}: {', '.join(row['flags'])}: {row['source'][:60]}")
     for term, count in report["glossary_violations"].items():
         lines.append(f"term not used: {term} ({count} times)")
-    print("\n".join(lines), file=sys.stderr)  # noqa: T201
+    SCREEN.say("\n".join(lines))
 
 
 def _print_plan(translator: "Translator", *, as_json: bool) -> None:

@@ -1,0 +1,123 @@
+"""What a user sees of a run: text on stdout; on stderr lines, and one line that is redrawn.
+
+Nothing here asks the terminal anything, reads from it or changes its modes: one that does not
+answer must not stop the work, and keys typed ahead belong to the shell.
+"""
+
+import logging
+import os
+import sys
+import time
+from typing import Final, TextIO
+
+REDRAW_SECONDS: Final = 0.2
+DEFAULT_WIDTH: Final = 80
+"""Of a terminal that does not know its own."""
+
+_CLEAR = "\x1b[J"  # from the cursor on
+_CLEAR_LINE = "\x1b[K"
+_ROOM_BELOW = "\x1bD\x1b[A"  # down, scrolling if need be, and up again, in the same column
+_SAVE, _RESTORE = "\x1b7", "\x1b8"
+_DOWN = "\x1b[B"
+
+
+class Screen:
+    """Text and messages, which may share one terminal."""
+
+    def __init__(self) -> None:
+        terminal = sys.stderr.isatty()
+        self.live = terminal and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+        """Whether a line can be redrawn."""
+        self.shared = terminal and sys.stdout.isatty()
+        """Whether text and messages go to the same terminal."""
+        self._drawn = False
+        self._drawn_at = 0.0
+        self._column = 0  # of the cursor behind the text, if the terminal is shared
+
+    def show(self, line: str, *, force: bool = False) -> None:
+        """Redraw the live line, or print it where nothing can be redrawn.
+
+        It stands below text that has not come to the end of its line, until more text is written.
+        One that was just redrawn waits, unless ``force``.
+        """
+        if not self.live:
+            self.say(line)
+            return
+        now = time.perf_counter()
+        if not force and now - self._drawn_at < REDRAW_SECONDS:
+            return
+        width = self._width()
+        if self._column >= width:
+            return  # at the margin, where moving the cursor would undo the wrap to come
+        shown = _cropped(line, width - 1)
+        if self._column:
+            self._put(f"{_ROOM_BELOW}{_SAVE}{_DOWN}\r{shown}{_CLEAR_LINE}{_RESTORE}")
+        else:
+            self._put(f"\r{shown}{_CLEAR_LINE}\r")
+        self._drawn, self._drawn_at = True, now
+
+    def say(self, message: str) -> None:
+        """Print whole lines, which run neither into the live line nor into text."""
+        self.clear()
+        begin = "\n" if self._column else ""
+        self._column = 0
+        self._put(f"{begin}{message}\n")
+
+    def clear(self) -> None:
+        """Take the live line away."""
+        if self._drawn:
+            self._put(_CLEAR)
+            self._drawn = False
+
+    def make_way(self, text: str) -> None:
+        """Prepare for ``text``, which is about to be written to stdout."""
+        if not (self.shared and text):
+            return
+        self.clear()
+        from rich.cells import cell_len
+
+        width = self._width()
+        for character in text:
+            size = cell_len(character)
+            wraps = character == "\n" or self._column + size > width
+            self._column = size if wraps else self._column + size
+
+    def _width(self) -> int:
+        """Columns, as they are now."""
+        return os.get_terminal_size(sys.stderr.fileno()).columns or DEFAULT_WIDTH
+
+    def _put(self, output: str) -> None:
+        try:
+            sys.stderr.buffer.write(output.encode(sys.stderr.encoding, "replace"))
+            sys.stderr.buffer.flush()
+        except OSError:  # whoever read the messages is gone: no reason to stop
+            drop(sys.stderr)
+
+
+SCREEN: Final = Screen()
+
+
+class _Warnings(logging.Handler):
+    """Prints what the library logs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        SCREEN.say(f"templora: {record.levelname.lower()}: {record.getMessage()}")
+
+
+def show_warnings() -> None:
+    """Print warnings that the library logs from now on, a line each."""
+    logger = logging.getLogger("templora_edge")
+    logger.propagate = False
+    logger.addHandler(_Warnings())
+
+
+def drop(stream: TextIO) -> None:
+    """Let what is still buffered go to /dev/null, or Python complains again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _cropped(line: str, width: int) -> str:
+    """``line`` in at most ``width`` columns."""
+    from rich.cells import cell_len, set_cell_size
+
+    return line if cell_len(line) <= width else set_cell_size(line, max(0, width - 1)) + "…"
