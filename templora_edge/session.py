@@ -1,6 +1,8 @@
 """`TempLora`: one long text on one model. The Python API."""
 
 import codecs
+import logging
+import math
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -27,7 +29,7 @@ from templora_edge.config import (
 )
 from templora_edge.engine import LlamaEngine
 from templora_edge.engine.engine import default_threads
-from templora_edge.errors import OptionError, PromptError
+from templora_edge.errors import ModelFileError, OptionError, PromptError
 from templora_edge.files import replacing
 from templora_edge.gguf_base import GgufBase
 from templora_edge.loop import BlockReport, ScoredBlock, TempLoraLoop
@@ -37,6 +39,10 @@ from templora_edge.presets import Preset, rule
 from templora_edge.rope import Scaling
 from templora_edge.sidecar.process import SidecarTrainer
 from templora_edge.workspace import Workspace
+
+_logger = logging.getLogger(__name__)
+_warned: set[Path] = set()
+"""Models of which it was said that a context goes past their training: once will do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +176,8 @@ class TempLora(Closing):
             shift=policy is KvPolicy.SHIFT,
             swa_full=swa_full,
         )
+        if self.engine_options.self_extend is None and self.block_options.n_ctx > trained_ctx:
+            _warn_past_training(self.base, rope, self.block_options.n_ctx)
         self.lora_options: LoraOptions | None = None
         if adapter is not None and not templora:
             raise OptionError("an adapter to go on from, without Temp-LoRA; drop one of the two")
@@ -386,3 +394,21 @@ def _self_extend(
             "knows; raise -c to the length of the text, or leave SelfExtend out"
         )
     return chosen
+
+
+def _warn_past_training(base: GgufBase, rope: RopeOptions, n_ctx: int) -> None:
+    try:
+        scaling = Scaling.of(base, rope)
+    except ModelFileError:  # of a model for llama.cpp alone, which may know more
+        return
+    if n_ctx <= scaling.n_trained or base.path in _warned:
+        return
+    _warned.add(base.path)
+    _logger.warning(
+        "-c %d is over the %d tokens that %s was trained on; past them text falls apart; "
+        "add --self-extend auto, or --rope-scaling yarn with --rope-freq-scale %.3g",
+        n_ctx,
+        scaling.n_trained,
+        base.path.name,
+        scaling.scale / math.ceil(n_ctx / scaling.n_trained),
+    )
