@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from templora_edge.errors import PromptError
+from templora_edge.text_file import decode
 
 
 def read_prompt(prompt: str | None, file: str | None) -> str:
@@ -26,6 +27,8 @@ def read_prompt(prompt: str | None, file: str | None) -> str:
 def read_text(file: str, source: str) -> str:
     """The text of ``file`` (`-` is stdin), but for one final newline; ``source`` names it.
 
+    With or without a byte order mark, and whether its lines end in LF or CRLF, it is the same text.
+
     Raises:
         PromptError: it is unreadable or not UTF-8.
     """
@@ -38,10 +41,11 @@ def read_text(file: str, source: str) -> str:
 
 def _decode(data: bytes, source: str) -> str:
     try:
-        return data.decode("utf-8").removesuffix("\n")
+        return decode(data).removesuffix("\n")
     except UnicodeDecodeError as error:
+        byte = error.object[error.start]
         raise PromptError(
-            f"{source}: not UTF-8 (byte {data[error.start]:#04x} at offset {error.start}); "
+            f"{source}: not {error.encoding.upper()} (byte {byte:#04x} at offset {error.start}); "
             "convert it, with iconv for example"
         ) from error
 

@@ -10,6 +10,7 @@ from typing import Final
 
 from templora_edge.cli.screen import SCREEN
 from templora_edge.errors import OptionError
+from templora_edge.text_file import read_text
 from templora_edge.translation.prompt import Pair
 
 HEAD: Final = "Edit the lines that begin with >; the adapter learns what you leave there."
@@ -35,7 +36,7 @@ def edit_block(pairs: Sequence[Pair]) -> list[str]:
             subprocess.run([*shlex.split(editor), file.name], check=True)
         except (OSError, subprocess.CalledProcessError) as error:
             raise OptionError(f"--review: {editor} failed ({error}); set EDITOR") from error
-        lines = Path(file.name).read_text(encoding="utf-8").splitlines()
+        lines = read_text(Path(file.name)).split("\n")
     edited = [line.removeprefix(TRANSLATION).strip() for line in lines if line.startswith(">")]
     if len(edited) != len(pairs) or not all(edited):
         raise OptionError(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from templora_edge.errors import DocumentError
+from templora_edge.text_file import read_text
 from templora_edge.translation.scores import compare, score
 
 TARGETS: Final = ("translation", "target", "tgt", "hypothesis")
@@ -92,15 +93,14 @@ def read_side(path: Path, language: str | None, *, sources: bool = False) -> Sid
         DocumentError: it cannot be read, is empty, or has no such text.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
         if path.suffix.lower() == ".jsonl":
-            lines = text.splitlines()
-            entries = [json.loads(line) for line in lines if line.strip()]
+            entries = [json.loads(line) for line in text.split("\n") if line.strip()]
         elif path.suffix.lower() == ".json":
             entries = list(_guofeng(json.loads(text)))
         else:
             # as sacrebleu's command reads them: "\n" alone ends a line
-            entries = [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")]
+            entries = text.removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DocumentError(f"{path}: cannot be read ({error})") from error
     except (json.JSONDecodeError, TypeError, KeyError) as error:

@@ -1,11 +1,13 @@
 """Pairs that are there already: earlier volumes, a translation memory."""
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 from templora_edge.errors import DocumentError
+from templora_edge.text_file import read_text
 from templora_edge.translation.prompt import Pair
 
 
@@ -36,7 +38,7 @@ def _read_jsonl(path: Path, source_language: str, target_language: str) -> list[
         ("target", "tgt", "translation", target_language),
     )
     pairs = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -60,14 +62,13 @@ def _read_jsonl(path: Path, source_language: str, target_language: str) -> list[
 
 def _read_tsv(path: Path) -> list[Pair]:
     pairs = []
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for number, row in enumerate(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE), 1):
-            if len(row) < 2:
-                raise DocumentError(
-                    f"--references {path}: line {number} has no tab; expected source, tab, "
-                    "translation"
-                )
-            pairs.append(_pair(row[0], row[1]))
+    lines = io.StringIO(read_text(path), newline="")
+    for number, row in enumerate(csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE), 1):
+        if len(row) < 2:
+            raise DocumentError(
+                f"--references {path}: line {number} has no tab; expected source, tab, translation"
+            )
+        pairs.append(_pair(row[0], row[1]))
     return pairs
 
 

@@ -1,6 +1,7 @@
 """Terms that are to be translated in one way: CSV of two columns, or TBX."""
 
 import csv
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Final
 from lxml import etree
 
 from templora_edge.errors import DocumentError
+from templora_edge.text_file import read_text
 from templora_edge.translation.prompt import Pair
 
 _XML_LANG: Final = "{http://www.w3.org/XML/1998/namespace}lang"
@@ -67,8 +69,8 @@ def _has_spaces(term: str) -> bool:
 
 
 def _read_csv(path: Path) -> list[Pair]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(file)]
+    lines = io.StringIO(read_text(path), newline="")
+    rows = [[cell.strip() for cell in row] for row in csv.reader(lines)]
     for number, row in enumerate(rows, 1):
         if row and (len(row) < 2 or not row[0] or not row[1]):
             raise DocumentError(

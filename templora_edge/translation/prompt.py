@@ -11,6 +11,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from templora_edge.documents.markup import PLACEHOLDER
 from templora_edge.errors import OptionError
+from templora_edge.text_file import read_text
 
 INSTRUCTION: Final = "Translate this text from {source_language} into {target_language}."
 TAGS: Final = " Keep tags like <1> and </1>."
@@ -121,7 +122,7 @@ class TemplatePrompt:
         """
         name = f"--prompt-template {path}"
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_text(path)
         except (OSError, UnicodeDecodeError) as error:
             raise OptionError(f"{name}: cannot be read ({error})") from error
         return cls(text, name, source_language, target_language)
