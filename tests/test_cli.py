@@ -6,6 +6,7 @@ import pty
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import gguf
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 from conftest import ROOT, copy_gguf, trained
 
+from templora_edge import __version__
 from templora_edge.assets import BUNDLED_MODEL
+from templora_edge.cli.prompt import read_prompt
 from templora_edge.config import EngineOptions
 from templora_edge.engine import LlamaEngine
 from templora_edge.gguf_base import GgufBase
@@ -97,6 +100,39 @@ def test_prompt_sources_agree(source: str, tmp_path: Path) -> None:
     result = run("generate", *arguments, *plain, prompt=prompt)
     assert result.returncode == 0
     assert result.stdout == expected.stdout
+
+
+@pytest.mark.parametrize("arguments", [["-f", "prompt.txt"], ["-f", "-"], []])
+@pytest.mark.parametrize("form", ["CRLF", "BOM", "UTF-16"])
+def test_a_prompt_is_the_same_text_in_every_form(
+    form: str, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "The captain\n\nsaw the sea\n"
+    data = {
+        "CRLF": text.replace("\n", "\r\n").encode(),
+        "BOM": text.encode("utf-8-sig"),
+        "UTF-16": text.replace("\n", "\r\n").encode("utf-16"),
+    }[form]
+    (tmp_path / "prompt.txt").write_bytes(data)
+    monkeypatch.chdir(tmp_path)
+    with (tmp_path / "prompt.txt").open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        read = read_prompt(None, arguments[1] if arguments else None)
+    assert read == "The captain\n\nsaw the sea"
+
+
+def test_a_prompt_on_the_command_line_stays_as_it_is() -> None:
+    assert read_prompt("\ufeffone\r\ntwo\r\n", None) == "\ufeffone\r\ntwo\r\n"
+
+
+def test_a_prompt_in_utf_8_and_in_utf_16_is_continued_alike(tmp_path: Path) -> None:
+    plain = [*SMALL, "--no-templora", "-t", "1"]
+    texts = []
+    for encoding, newline in (("utf-8", "\n"), ("utf-16", "\r\n")):
+        file = tmp_path / f"{encoding}.txt"
+        file.write_text("The captain\nsaw the sea\n", encoding=encoding, newline=newline)
+        texts.append(run("generate", "-f", file, *plain).stdout)
+    assert texts[0] == texts[1] != ""
 
 
 def test_a_long_prompt_has_its_own_progress(tmp_path: Path) -> None:
@@ -204,6 +240,39 @@ def test_wrong_usage_exits_2(arguments: list[str]) -> None:
     result = run(*arguments)
     assert result.returncode == 2
     assert "Usage:" in result.stderr + result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-ngl", "99"], ["-ngl", "no GPU offload", "CPU"]),
+        (["--n-gpu-layers=99"], ["--n-gpu-layers", "no GPU offload", "CPU"]),
+        (["-fa", "on"], ["No such option: -fa", "-f a"]),
+        (["-np", "4"], ["No such option: -np"]),
+        (["-sys", "You"], ["No such option: -sys"]),
+        (["-no-cnv"], ["No such option: -no-cnv"]),
+        (["-hf=a/b"], ["No such option: -hf"]),
+    ],
+)
+def test_short_options_of_several_letters_are_named(arguments: list[str], words: list[str]) -> None:
+    result = run("generate", "-p", "-x", *arguments)  # the value of -p is no option
+    assert result.returncode == 2
+    assert all(word in result.stderr for word in words)
+    assert "Invalid value" not in result.stderr
+
+
+def test_short_options_with_their_values_attached() -> None:
+    attached = ["-n4", "-c128", "-t1", "-s1", f"-m{BUNDLED_MODEL}", "-ctk", "q8_0"]
+    apart = ["-n", "4", "-c", "128", "-t", "1", "-s", "1", "-ctk", "q8_0"]
+    results = [run("generate", "-p", "-abc", "--no-templora", *a) for a in (attached, apart)]
+    assert results[0].stdout == results[1].stdout != ""
+
+
+def test_version() -> None:
+    result = run("--version")
+    assert result.returncode == 0
+    llama = version("llama-cpp-python")
+    assert result.stdout == f"templora {__version__} (llama-cpp-python {llama})\n"
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,17 @@
 """The commands. Each loads what it needs when it runs."""
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
+from templora_edge import __version__
+from templora_edge.cli.command import Command
 from templora_edge.cli.convert import convert_app
 from templora_edge.cli.evaluate import evaluate
 from templora_edge.cli.generate import generate
 from templora_edge.cli.info import info
+from templora_edge.cli.output import write
 from templora_edge.cli.passkey import passkey
 from templora_edge.cli.perplexity import perplexity
 from templora_edge.cli.translate import status, translate
@@ -18,16 +24,24 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.command()(generate)
-app.command()(translate)
-app.command()(status)
-app.command()(evaluate)
-app.command()(perplexity)
-app.command()(passkey)
-app.command()(info)
+for command in (generate, translate, status, evaluate, perplexity, passkey, info):
+    app.command(cls=Command)(command)
 app.add_typer(convert_app, name="convert")
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        write(f"templora {__version__} (llama-cpp-python {version('llama-cpp-python')})\n")
+        raise typer.Exit
+
+
 @app.callback()
-def root() -> None:
+def root(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show versions and exit."
+        ),
+    ] = False,
+) -> None:
     """Write texts far longer than a local model's context: Temp-LoRA on llama.cpp."""

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from templora_edge.cli.command import Command
 from templora_edge.cli.examples import with_examples
 
 convert_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -29,7 +30,7 @@ def convert() -> None:
     """Convert a Hugging Face checkpoint or a PEFT adapter to GGUF."""
 
 
-@convert_app.command()
+@convert_app.command(cls=Command)
 @with_examples("templora convert lora my-adapter my-adapter.gguf -m base.gguf")
 def lora(
     peft_dir: Annotated[Path, typer.Argument(help="Folder that PEFT saved an adapter to.")],
@@ -47,7 +48,7 @@ def lora(
     convert_lora(peft_dir, out, model)
 
 
-@convert_app.command()
+@convert_app.command(cls=Command)
 @with_examples("templora convert base my-llama my-llama-q8_0.gguf --type q8_0")
 def base(
     hf_dir: Annotated[Path, typer.Argument(help="Llama-family Hugging Face checkpoint.")],

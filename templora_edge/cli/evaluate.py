@@ -32,23 +32,28 @@ def evaluate(
         Path,
         typer.Argument(metavar="HYP", help="Translations: .jsonl, GuoFeng's .json, or lines."),
     ],
-    reference: Annotated[Path, typer.Argument(metavar="REF", help="What they should be.")],
+    reference: Annotated[Path, typer.Argument(metavar="REF", help="What HYP should be.")],
     source: Annotated[
         Path | None, typer.Option("--source", metavar="SRC", help="Sources, for COMET.")
     ] = None,
     against: Annotated[
         Path | None,
-        typer.Option("--against", metavar="HYP", help="Others; says whether HYP is better."),
+        typer.Option(
+            "--against", metavar="HYP", help="Other translations; says whether HYP is better."
+        ),
     ] = None,
     target_language: Annotated[
         str | None,
-        typer.Option("-tl", "--target-language", metavar="CODE", help="Of the translations."),
+        typer.Option(
+            "-tl", "--target-language", metavar="CODE", help="Language of the translations."
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Compare translations with references: BLEU, d-BLEU, chrF, names, terms, what is missing.
+    """Compare translations with references.
 
-    COMET too, where unbabel-comet is installed and sources are known.
+    By BLEU, d-BLEU, chrF, names, terms, what is missing and what repeats; by COMET too, where
+    unbabel-comet is installed and sources are known.
     """
     from templora_edge.tasks.evaluate import EvaluateJob
     from templora_edge.tasks.evaluate import evaluate as evaluate_task

@@ -40,21 +40,37 @@ def generate(
     ] = -1,
     seed: Annotated[
         int,
-        typer.Option("-s", "--seed", min=-1, max=MAX_SEED, metavar="N", help="-1: a random one."),
+        typer.Option(
+            "-s", "--seed", min=-1, max=MAX_SEED, metavar="N", help="Seed; -1: a random one."
+        ),
     ] = -1,
     temp: Annotated[
         float, typer.Option("--temp", metavar="T", help="Temperature; 0: greedy.")
     ] = 0.8,
-    top_k: Annotated[int, typer.Option("--top-k", metavar="N", help="0: off.")] = 40,
+    top_k: Annotated[
+        int, typer.Option("--top-k", metavar="N", help="Sample among the N likeliest; 0: off.")
+    ] = 40,
     top_p: Annotated[
-        float, typer.Option("--top-p", min=0, max=1, metavar="P", help="1: off.")
+        float,
+        typer.Option(
+            "--top-p", min=0, max=1, metavar="P", help="Sample among the likeliest share P; 1: off."
+        ),
     ] = 0.95,
     min_p: Annotated[
-        float, typer.Option("--min-p", min=0, max=1, metavar="P", help="0: off.")
+        float,
+        typer.Option(
+            "--min-p",
+            min=0,
+            max=1,
+            metavar="P",
+            help="Leave out what is less than P times as likely as the likeliest; 0: off.",
+        ),
     ] = 0.05,
     repeat_penalty: Annotated[
         float,
-        typer.Option("--repeat-penalty", metavar="X", help="Over the last 64 tokens; 1: off."),
+        typer.Option(
+            "--repeat-penalty", metavar="X", help="Penalty on the last 64 tokens; 1: off."
+        ),
     ] = 1.0,
     ignore_eos: Annotated[
         bool, typer.Option("--ignore-eos", help="Never let the model end the text.")
@@ -76,7 +92,7 @@ def generate(
         ),
     ] = False,
 ) -> None:
-    """Write a long text; a temporary LoRA learns each finished block."""
+    """Write a long text; a temporary LoRA learns its blocks."""
     if prompt is not None and file is not None:
         raise typer.BadParameter("give -p or -f, not both")
     if flags.no_templora and adapter_out is not None:

@@ -19,9 +19,9 @@ def info(
     model: Annotated[
         Path | None, typer.Argument(metavar="MODEL.gguf", help="Default: the bundled model.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Say what a GGUF is, whether Temp-LoRA applies, and what a run would need."""
+    """Say what a GGUF is, and what Temp-LoRA would need on it."""
     from templora_edge.assets import BUNDLED_MODEL
     from templora_edge.tasks.info import info as describe
 

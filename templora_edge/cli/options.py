@@ -15,7 +15,7 @@ from templora_edge.positions import RopeOptions, RopeScaling, SelfExtendOptions
 from templora_edge.presets import Preset
 
 DEFAULT_NEIGHBOURS: Final = 512
-"""Of -gaw, as in llama.cpp."""
+"""Default of -gaw, as in llama.cpp."""
 
 AdapterOut = Annotated[
     Path | None,
@@ -48,11 +48,16 @@ class SessionFlags:
         ),
     ] = 0
     threads: Annotated[
-        int, typer.Option("-t", "--threads", min=0, metavar="N", help="Cores; 0: all physical.")
+        int,
+        typer.Option(
+            "-t", "--threads", min=0, metavar="N", help="Cores for llama.cpp; 0: all physical ones."
+        ),
     ] = 0
     threads_train: Annotated[
         int,
-        typer.Option("--threads-train", min=0, metavar="N", help="Cores for training; 0: as -t."),
+        typer.Option(
+            "--threads-train", min=0, metavar="N", help="Cores for training; 0: as many as -t."
+        ),
     ] = 0
     batch_size: Annotated[
         int,
@@ -100,7 +105,7 @@ class SessionFlags:
         ),
     ] = None
     rank: Annotated[
-        int | None, typer.Option("--rank", min=1, metavar="N", help="Of the adapter (preset).")
+        int | None, typer.Option("--rank", min=1, metavar="N", help="Rank of the adapter (preset).")
     ] = None
     alpha: Annotated[
         float | None,
@@ -109,12 +114,16 @@ class SessionFlags:
     learning_rate: Annotated[
         float | None,
         typer.Option(
-            "--learning-rate", metavar="X", help="Too much, and a text repeats itself (preset)."
+            "--learning-rate",
+            metavar="X",
+            help="At too high a rate a text repeats itself (preset).",
         ),
     ] = None
     epochs: Annotated[
         int | None,
-        typer.Option("--epochs", min=1, metavar="N", help="Training steps a block (preset)."),
+        typer.Option(
+            "--epochs", min=1, metavar="N", help="Training steps for each block (preset)."
+        ),
     ] = None
     decay: Annotated[
         float | None,
@@ -133,12 +142,12 @@ class SessionFlags:
         ),
     ] = None
     train_dtype: Annotated[
-        TrainDtype, typer.Option("--train-dtype", help="Of training's products; auto: as measured.")
+        TrainDtype, typer.Option("--train-dtype", help="Precision of training; auto: as measured.")
     ] = TrainDtype.AUTO
     train_memory: Annotated[
         float | None,
         typer.Option(
-            "--train-memory", metavar="GIB", help="Training may use; default: what is free."
+            "--train-memory", metavar="GIB", help="Memory for training; default: what is free."
         ),
     ] = None
     adapter_in: Annotated[
@@ -148,10 +157,13 @@ class SessionFlags:
         ),
     ] = None
     no_templora: Annotated[
-        bool, typer.Option("--no-templora", help="Without an adapter, on any model.")
+        bool, typer.Option("--no-templora", help="Work without an adapter, on any model.")
     ] = False
     kv_policy: Annotated[
-        KvPolicy, typer.Option("--kv-policy", help="The KV cache at a swap and when it is full.")
+        KvPolicy,
+        typer.Option(
+            "--kv-policy", help="What becomes of the KV cache at a swap and when it is full."
+        ),
     ] = KvPolicy.REUSE
     keep: Annotated[
         int | None,
@@ -163,16 +175,16 @@ class SessionFlags:
         ),
     ] = None
     cache_type_k: Annotated[
-        KvType, typer.Option("-ctk", "--cache-type-k", help="Of cached keys.")
+        KvType, typer.Option("-ctk", "--cache-type-k", help="Data type of cached keys.")
     ] = KvType.F16
     cache_type_v: Annotated[
-        KvType, typer.Option("-ctv", "--cache-type-v", help="Of cached values.")
+        KvType, typer.Option("-ctv", "--cache-type-v", help="Data type of cached values.")
     ] = KvType.F16
     self_extend: Annotated[
         SelfExtendMode | None,
         typer.Option(
             "--self-extend",
-            help="Go past the trained context (SelfExtend), -gan and -gaw chosen for -c.",
+            help="Go past the trained context with SelfExtend; chooses -gan and -gaw for -c.",
         ),
     ] = None
     grp_attn_n: Annotated[
@@ -197,34 +209,58 @@ class SessionFlags:
     ] = DEFAULT_NEIGHBOURS
     rope_scaling: Annotated[
         RopeScaling | None,
-        typer.Option("--rope-scaling", help="Of positions; default: the model's own."),
+        typer.Option("--rope-scaling", help="RoPE scaling; default: the model's own."),
     ] = None
     rope_freq_base: Annotated[
         float | None,
-        typer.Option("--rope-freq-base", metavar="X", help="Default: the model's own."),
+        typer.Option(
+            "--rope-freq-base", metavar="X", help="RoPE base frequency; default: the model's own."
+        ),
     ] = None
     rope_freq_scale: Annotated[
         float | None,
         typer.Option(
-            "--rope-freq-scale", metavar="X", help="0.25 fits four times the trained context."
+            "--rope-freq-scale",
+            metavar="X",
+            help="Factor of positions; 0.25 fits four times the trained context.",
         ),
     ] = None
     yarn_orig_ctx: Annotated[
         int | None,
-        typer.Option("--yarn-orig-ctx", metavar="N", help="Context before any scaling."),
+        typer.Option("--yarn-orig-ctx", metavar="N", help="YaRN: context before any scaling."),
     ] = None
     yarn_ext_factor: Annotated[
         float | None,
-        typer.Option("--yarn-ext-factor", metavar="X", help="0: interpolation alone."),
+        typer.Option(
+            "--yarn-ext-factor",
+            metavar="X",
+            help="YaRN: share of extrapolation; 0: interpolation alone.",
+        ),
     ] = None
     yarn_attn_factor: Annotated[
         float | None,
         typer.Option(
-            "--yarn-attn-factor", metavar="X", help="Scale of attention, where ext-factor is 0."
+            "--yarn-attn-factor",
+            metavar="X",
+            help="YaRN: scale of attention, where the ext-factor is 0.",
         ),
     ] = None
-    yarn_beta_slow: Annotated[float | None, typer.Option("--yarn-beta-slow", metavar="X")] = None
-    yarn_beta_fast: Annotated[float | None, typer.Option("--yarn-beta-fast", metavar="X")] = None
+    yarn_beta_slow: Annotated[
+        float | None,
+        typer.Option(
+            "--yarn-beta-slow",
+            metavar="X",
+            help="YaRN: dimensions that turn less often are interpolated; default: 1.",
+        ),
+    ] = None
+    yarn_beta_fast: Annotated[
+        float | None,
+        typer.Option(
+            "--yarn-beta-fast",
+            metavar="X",
+            help="YaRN: dimensions that turn more often stay as they are; default: 32.",
+        ),
+    ] = None
 
     def settings(self) -> dict[str, Any]:
         """The arguments of `TempLora` but the model, which comes first.

@@ -43,14 +43,17 @@ def passkey(
         typer.Option("--mode", help="What reads the text; may be repeated. Default: all."),
     ] = None,
     seed: Annotated[
-        int, typer.Option("-s", "--seed", min=0, metavar="N", help="Of keys and adapters.")
+        int, typer.Option("-s", "--seed", min=0, metavar="N", help="Seed of keys and adapters.")
     ] = 0,
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Draw the grids; .png or .svg.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One document, for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Hide five digits in a long text and ask for them: by length, depth and method."""
+    """Ask for five digits that are hidden in a long text.
+
+    By length of the text, depth of the digits and method of reading.
+    """
     if plot is not None:
         check_plot(plot)
     from templora_edge.cli.progress import CountProgress

@@ -22,15 +22,14 @@ EXAMPLES: Final = (
 @with_examples(*EXAMPLES)
 @takes_session_flags
 def perplexity(
-    files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="Texts in UTF-8; - is stdin.")
-    ],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Text files; - is stdin.")],
     flags: SessionFlags,
     seed: Annotated[
-        int, typer.Option("-s", "--seed", min=0, metavar="N", help="Of the adapter.")
+        int, typer.Option("-s", "--seed", min=0, metavar="N", help="Seed of the adapter.")
     ] = 0,
     max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", min=1, metavar="N", help="Of each text.")
+        int | None,
+        typer.Option("--max-tokens", min=1, metavar="N", help="Score the first N of each text."),
     ] = None,
     buckets: Annotated[
         int, typer.Option("--buckets", min=1, metavar="N", help="Rows by position in the text.")
@@ -45,9 +44,12 @@ def perplexity(
         Path | None,
         typer.Option("--plot", metavar="FILE", help="Draw both curves; .png or .svg."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One document, for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Score texts, each block before it is learned: the base alone, and with Temp-LoRA."""
+    """Score texts, by the base alone and with Temp-LoRA.
+
+    Each block is scored before it is learned.
+    """
     if plot is not None:
         check_plot(plot)
     texts = [(name, read_text(name, "stdin" if name == "-" else name)) for name in files]

@@ -31,13 +31,19 @@ def translate(
         Path, typer.Argument(metavar="IN", help="A .txt, .md, .epub, .docx or .srt file.")
     ],
     out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="OUT", help="Of the same format as IN.")
+        Path, typer.Option("-o", "--out", metavar="OUT", help="File to write, of the format of IN.")
     ],
     source_language: Annotated[
-        str, typer.Option("-sl", "--source-language", metavar="CODE", help="Such as fr or zh.")
+        str,
+        typer.Option(
+            "-sl", "--source-language", metavar="CODE", help="Language of IN, such as fr."
+        ),
     ],
     target_language: Annotated[
-        str, typer.Option("-tl", "--target-language", metavar="CODE", help="Such as en or pt-BR.")
+        str,
+        typer.Option(
+            "-tl", "--target-language", metavar="CODE", help="Language of OUT, such as pt-BR."
+        ),
     ],
     flags: SessionFlags,
     prompt_template: Annotated[
@@ -89,14 +95,22 @@ def translate(
         float, typer.Option("--temp", metavar="T", help="Temperature; 0: greedy.")
     ] = 0.0,
     repeat_penalty: Annotated[
-        float, typer.Option("--repeat-penalty", metavar="X", help="Over the last 64 tokens.")
+        float,
+        typer.Option(
+            "--repeat-penalty", metavar="X", help="Penalty on the last 64 tokens; 1: off."
+        ),
     ] = 1.1,
     seed: Annotated[
-        int, typer.Option("-s", "--seed", min=0, max=MAX_SEED, metavar="N", help="Of all chance.")
+        int,
+        typer.Option(
+            "-s", "--seed", min=0, max=MAX_SEED, metavar="N", help="Seed of adapter and sampling."
+        ),
     ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="With --dry-run, for programs.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the plan of --dry-run as JSON.")
+    ] = False,
 ) -> None:
-    """Translate a document; a temporary LoRA learns each finished block.
+    """Translate a document; a temporary LoRA learns its blocks.
 
     Every finished segment is kept: the same command again goes on where it stopped.
     """
@@ -134,8 +148,8 @@ def translate(
 
 @with_examples("templora status roman.epub")
 def status(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="What is being translated to.")],
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="File that is being translated to.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Say how far a translation is. Works while it runs."""
     from templora_edge.tasks.translate import status as status_of

@@ -1,0 +1,37 @@
+"""A command whose short options may have several letters, as llama.cpp's do: -ctk, -gan."""
+
+import re
+from typing import Any, Final
+
+from typer.core import TyperCommand, TyperOption
+
+_SEVERAL_LETTERS: Final = re.compile(r"-[A-Za-z][A-Za-z-]+")
+_GPU_LAYERS: Final = ("-ngl", "--gpu-layers", "--n-gpu-layers")
+
+
+class Command(TyperCommand):
+    """Reads -n40 as -n 40, but not -ngl as -n gl: an unknown option is named as it was given."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse options that this command does not have, then read those that it has."""
+        takes_value: dict[str, bool] = {
+            name: not option.is_flag
+            for option in self.get_params(ctx)
+            if isinstance(option, TyperOption)
+            for name in (*option.opts, *option.secondary_opts)
+        }
+        rest = iter(args)
+        for argument in rest:
+            name = argument.partition("=")[0]
+            if argument == "--":
+                break
+            if argument in takes_value:
+                if takes_value[argument]:
+                    next(rest, None)
+            elif name in _GPU_LAYERS:
+                ctx.fail(f"{name}: no GPU offload yet, all runs on the CPU; leave {name} out")
+            elif _SEVERAL_LETTERS.fullmatch(name):
+                short, value = name[:2], argument[2:]
+                hint = f"; for the value {value!r} of {short}, write {short} {value}"
+                ctx.fail(f"No such option: {name}{hint if takes_value.get(short) else ''}")
+        return super().parse_args(ctx, args)
