@@ -176,8 +176,6 @@ class TempLora(Closing):
             shift=policy is KvPolicy.SHIFT,
             swa_full=swa_full,
         )
-        if self.engine_options.self_extend is None and self.block_options.n_ctx > trained_ctx:
-            _warn_past_training(self.base, rope, self.block_options.n_ctx)
         self.lora_options: LoraOptions | None = None
         if adapter is not None and not templora:
             raise OptionError("an adapter to go on from, without Temp-LoRA; drop one of the two")
@@ -227,6 +225,8 @@ class TempLora(Closing):
                 self.engine.swap(Path(adapter))
             head = self.engine.model.vocab.head
             self._loop = TempLoraLoop(self.engine, self.trainer, self.block_options, head)
+            if self.engine_options.self_extend is None and self.block_options.n_ctx > trained_ctx:
+                _warn_past_training(self.base, rope, self.block_options.n_ctx)
             self._stack = stack.pop_all()
 
     @property
