@@ -6,6 +6,8 @@ import sys
 
 import psutil
 
+from templora_edge import cgroup
+
 M_MMAP_THRESHOLD = -3
 """glibc, malloc.h."""
 
@@ -33,5 +35,7 @@ def return_freed_blocks() -> None:
 
 
 def available() -> int:
-    """Memory that can be had without swapping."""
-    return int(psutil.virtual_memory().available)
+    """Memory that can be had without swapping, on the machine and in the container."""
+    free = int(psutil.virtual_memory().available)
+    left = cgroup.memory_left()
+    return free if left is None else min(free, left)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
+from templora_edge import cgroup
 from templora_edge.closing import Closing
 from templora_edge.config import DEFAULT_MAX_CTX, EngineOptions, SamplingOptions
 from templora_edge.engine.adapter import Adapter
@@ -20,11 +21,14 @@ MAX_CTX: Final = 2**31 - 1
 
 
 def default_threads() -> int:
-    """Physical cores this process may use. More than that collapses ggml's spinning threads."""
+    """Physical cores this process may use. More than that collapses ggml's spinning threads.
+
+    Its affinity counts, and the time a container may have.
+    """
     process = psutil.Process()
     allowed = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else 0
     physical = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
-    return max(1, min(physical, allowed or physical))
+    return max(1, min(physical, allowed or physical, int(cgroup.cores() or physical)))
 
 
 class LlamaEngine(Closing):
