@@ -1,5 +1,6 @@
 """Memory that training takes, estimated from a base's metadata. Pure arithmetic, in bytes."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +14,8 @@ FRAGMENTATION: Final = 1.3
 """Memory over what is in use when all activations are kept: measured at the 1B shape."""
 BYTES_PER_ADAPTER_PARAMETER: Final = 16
 """fp32 weight, gradient and AdamW's two moments."""
+FILE_OVERHEAD: Final = 1 << 20
+"""Metadata and padding of an adapter's file, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +55,35 @@ def adapter_parameters(
     Args:
         layers: that carry it, the last ones; None is all.
     """
+    return sum(
+        rank * (n_out + n_in * n_joined)
+        for n_in, n_out, n_joined in _adapted(base, targets, layers)
+    )
+
+
+def adapter_file_bytes(
+    base: GgufBase, rank: int, targets: Targets = Targets.ALL, layers: int | None = None
+) -> int:
+    """Size of such an adapter as a GGUF file in float32, at most."""
+    values = sum(
+        rank * n_joined * (n_in + n_out)  # a joint adapter has zeros: see converters/peft_to_gguf
+        for n_in, n_out, n_joined in _adapted(base, targets, layers)
+    )
+    return 4 * values + FILE_OVERHEAD
+
+
+def _adapted(
+    base: GgufBase, targets: Targets, layers: int | None
+) -> Iterator[tuple[int, int, int]]:
+    """(inputs, outputs, layers of transformers that it joins) of each matrix of the last layers."""
     first = 0 if layers is None else _n_layers(base) - layers
     part = {Targets.ALL: "", Targets.MLP: ".ffn_", Targets.ATTENTION: ".attn_"}[targets]
-    matrices = (
-        t
-        for t in base.tensors.values()
-        if t.name.startswith("blk.") and len(t.shape) == 2 and part in t.name
-        if int(t.name.split(".")[1]) >= first
-    )
     fused = 3 if "blk.0.attn_qkv.weight" in base.tensors and _splits_qkv(base) else 1
-    return sum(
-        rank * (int(t.shape[1]) + int(t.shape[0]) * (fused if "attn_qkv" in t.name else 1))
-        for t in matrices
-    )
+    for t in base.tensors.values():
+        if not t.name.startswith("blk.") or len(t.shape) != 2 or part not in t.name:
+            continue
+        if int(t.name.split(".")[1]) >= first:
+            yield int(t.shape[0]), int(t.shape[1]), fused if "attn_qkv" in t.name else 1
 
 
 def _n_layers(base: GgufBase) -> int:

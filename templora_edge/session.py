@@ -31,6 +31,7 @@ from templora_edge.engine import LlamaEngine
 from templora_edge.engine.engine import default_threads
 from templora_edge.errors import ModelFileError, OptionError, PromptError
 from templora_edge.files import replacing
+from templora_edge.footprint import adapter_file_bytes
 from templora_edge.gguf_base import GgufBase
 from templora_edge.loop import BlockReport, ScoredBlock, TempLoraLoop
 from templora_edge.metrics import Score
@@ -200,7 +201,10 @@ class TempLora(Closing):
         with ExitStack() as stack:  # undoes what was opened if a later step fails
             self.trainer: SidecarTrainer | None = None
             if self.lora_options is not None:
-                workspace = stack.enter_context(Workspace())
+                lora = self.lora_options
+                # one file at a time: a swap removes its own before the next one is written
+                needed = adapter_file_bytes(self.base, lora.rank, lora.targets, lora.layers)
+                workspace = stack.enter_context(Workspace(needed=needed))
                 trainer_options = TrainerOptions(
                     n_threads=n_threads_train or threads,
                     n_ctx=self.block_options.n_ctx,

@@ -1,9 +1,12 @@
-"""Temporary storage for adapters: in memory where there is any, gone when the run is over."""
+"""Temporary storage for adapters: in memory where there is room, gone when the run is over."""
 
 import fcntl
 import os
+import re
 import shutil
+import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -12,31 +15,63 @@ from templora_edge.errors import OutputError
 
 PREFIX: Final = "templora-"
 MEMORY_BACKED: Final = Path("/dev/shm")  # noqa: S108 -- folders in it are made by mkdtemp
+MARK: Final = ".templora-edge"
+"""In the folder of a run: a symbolic link, as a link is there with what it says or not at all."""
+MARK_TARGET: Final = "temporary storage of a run of templora-edge"
+FRESH_NAME: Final = re.compile(rf"{PREFIX}[a-z0-9_]{{8}}")
+"""As mkdtemp names a folder."""
 
 
-def default_root() -> Path:
-    """Memory-backed storage where the system has it, the temporary folder elsewhere.
+def places() -> list[Path]:
+    """Where temporary storage may be, best first.
 
-    $TMPDIR, when set, wins.
+    $TMPDIR alone where it is set; elsewhere memory-backed storage, then the temporary folder.
     """
-    if "TMPDIR" not in os.environ and os.access(MEMORY_BACKED, os.W_OK | os.X_OK):
-        return MEMORY_BACKED
-    return Path(tempfile.gettempdir())
+    if chosen := os.environ.get("TMPDIR"):
+        return [Path(chosen).absolute()]
+    in_memory = [MEMORY_BACKED] if os.access(MEMORY_BACKED, os.W_OK | os.X_OK) else []
+    return [*in_memory, Path(tempfile.gettempdir())]
+
+
+def default_root(needed: int = 0) -> Path:
+    """The first of `places` with room for ``needed`` bytes.
+
+    Raises:
+        OutputError: none has it.
+    """
+    for place in places():
+        if _room(place) >= needed:
+            return place
+    raise OutputError(
+        f"no room for an adapter of {_size(needed)} ({rooms()}); set TMPDIR to a folder with room, "
+        "or lower --rank"
+    )
+
+
+def rooms() -> str:
+    """How much is free in each of `places`, for messages."""
+    return ", ".join(map(_describe, places()))
 
 
 class Workspace(Closing):
     """A private folder that is removed on exit, or by the next run if this one was killed.
 
-    A run holds a lock on its folder as long as it lives; the system drops the lock of a dead one,
-    so a folder whose lock is free has no owner.
+    A run locks its folder as long as it lives, and marks it once it is locked. The system drops
+    the lock of a dead run, so that a folder with the mark and a free lock has no owner. A run that
+    dies before it has set the mark leaves an empty folder.
+
+    Args:
+        root: where it is made; default: `default_root`.
+        needed: bytes that will be written there.
 
     Raises:
-        OutputError: no folder can be made.
+        OutputError: no folder can be made, or there is no room.
     """
 
-    def __init__(self, root: Path | None = None) -> None:
-        root = root or default_root()
-        _sweep(root)
+    def __init__(self, root: Path | None = None, *, needed: int = 0) -> None:
+        for place in places() if root is None else [root]:
+            _sweep(place)  # first: it makes room
+        root = root or default_root(needed)
         try:
             self.path, self._lock = _create(root)
         except OSError as error:
@@ -47,38 +82,112 @@ class Workspace(Closing):
 
     def close(self) -> None:
         """Remove the folder and all in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        _remove(self.path)
         os.close(self._lock)
+
+
+def _room(place: Path) -> int:
+    try:
+        return shutil.disk_usage(place).free
+    except OSError:  # no such folder
+        return 0
+
+
+def _describe(place: Path) -> str:
+    try:
+        return f"{_size(shutil.disk_usage(place).free)} free in {place}"
+    except OSError as error:
+        return f"{place}: {error.strerror}"
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 2**20:,.0f} MiB"
 
 
 def _create(root: Path) -> tuple[Path, int]:
     while True:
-        path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
-        lock = _try_lock(path)
-        if lock is not None and path.exists():
-            return path, lock
+        path, lock = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root)), None
+        try:
+            lock = _try_lock(path)
+            if lock is not None and path.exists():
+                _mark(path)
+                return path, lock
+        except OSError:
+            if lock is not None:
+                os.close(lock)
+            path.rmdir()
+            raise
         if lock is not None:  # another run swept it away before it was locked
             os.close(lock)
+
+
+def _mark(path: Path) -> None:
+    (path / MARK).symlink_to(MARK_TARGET)
 
 
 def _sweep(root: Path) -> None:
     """Remove the folders of runs that were killed."""
     for path in root.glob(f"{PREFIX}*"):
-        lock = _try_lock(path)
-        if lock is not None:
-            shutil.rmtree(path, ignore_errors=True)
-            os.close(lock)
+        with suppress(OSError):
+            lock = _try_lock(path)
+            if lock is None:
+                continue
+            try:
+                if _is_marked(lock):
+                    _remove(path)
+                elif _is_fresh(path, lock):
+                    path.rmdir()  # fails if there is anything in it
+            finally:
+                os.close(lock)
+
+
+def _is_marked(folder: int) -> bool:
+    """Whether the open ``folder`` is one that a run made."""
+    try:
+        return os.readlink(MARK, dir_fd=folder) == MARK_TARGET
+    except OSError:  # there is none, or it is not a link
+        return False
+
+
+def _is_fresh(path: Path, folder: int) -> bool:
+    """Whether ``path`` looks like what mkdtemp has just made."""
+    mode = os.fstat(folder).st_mode & 0o777
+    return mode == stat.S_IRWXU and FRESH_NAME.fullmatch(path.name) is not None
+
+
+def _remove(path: Path) -> None:
+    """Remove the folder and what is in it, the mark last: what is left of it can be swept."""
+    with suppress(OSError):
+        for entry in [entry for entry in path.iterdir() if entry.name != MARK]:
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink()
+        (path / MARK).unlink()
+        try:
+            path.rmdir()
+        except OSError:  # a training process that is about to end has written something
+            _mark(path)
 
 
 def _try_lock(path: Path) -> int | None:
-    """A file descriptor that holds the lock of folder ``path``; None if another holds it."""
+    """A file descriptor that holds the lock of our folder ``path``; None if another holds it.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:  # gone, not a folder, or not ours
+    except OSError:  # gone, or not a folder
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(descriptor).st_uid == os.geteuid():
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+    except BlockingIOError:
+        pass
     except OSError:
         os.close(descriptor)
-        return None
-    return descriptor
+        raise
+    os.close(descriptor)
+    return None

@@ -159,19 +159,6 @@ def test_a_killed_sidecar_is_one_line(tmp_path: Path) -> None:
     assert sum(block["tokens"] for block in report["blocks"]) == report["total"]["tokens"] > 0
 
 
-def test_workspaces_of_living_runs_are_left_alone(tmp_path: Path) -> None:
-    with Workspace(tmp_path) as first, Workspace(tmp_path) as second:
-        assert first.path.is_dir()
-        assert first.path != second.path
-    (tmp_path / f"{PREFIX}stale").mkdir()
-    (tmp_path / f"{PREFIX}file").write_text("not ours: we make folders only")
-    with Workspace(tmp_path):
-        assert not (tmp_path / f"{PREFIX}stale").exists()
-    assert [path.name for path in tmp_path.iterdir()] == [f"{PREFIX}file"]
-    with pytest.raises(OutputError, match="TMPDIR"):
-        Workspace(tmp_path / "missing")
-
-
 @pytest.fixture
 def small_files() -> Iterator[None]:
     """No file may grow past 100 kB, in this process and its children: a disk that fills up."""

@@ -34,6 +34,15 @@ CHILD_ENVIRONMENT = {
     "KMP_BLOCKTIME": "1",
 }
 
+
+def _caches(workspace: Path) -> dict[str, str]:
+    """Where torch keeps what it compiles: it makes the folder, in $TMPDIR, when it is imported."""
+    return {
+        "TORCHINDUCTOR_CACHE_DIR": str(workspace / "torchinductor"),
+        "TRITON_CACHE_DIR": str(workspace / "triton"),
+    }
+
+
 Answer = TypeVar("Answer")
 
 _log = logging.getLogger("templora_edge")
@@ -64,7 +73,7 @@ class SidecarTrainer(Closing):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
-            env=os.environ | CHILD_ENVIRONMENT,
+            env=os.environ | CHILD_ENVIRONMENT | _caches(workspace),
         )
         self._channel = Channel(self._process)
         # not resolved: the parts of a split GGUF are found by the name that a link has

@@ -21,6 +21,7 @@ from templora_edge.sidecar.messages import (
     receive,
     send,
 )
+from templora_edge.workspace import rooms
 
 
 def main() -> None:
@@ -76,8 +77,14 @@ def _serve(requests: "queue.Queue[Any]", answers: IO[bytes]) -> None:
                     trainer.write(path) if isinstance(request, Export) else trainer.save(path)
                 except (OSError, RuntimeError) as error:  # torch's writer raises the latter
                     reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+                    # what is exported is temporary; what is saved is a part of a job
+                    remedy = (
+                        f"set TMPDIR to a folder with room ({rooms()})"
+                        if isinstance(request, Export)
+                        else "free some storage"
+                    )
                     raise OutputError(
-                        f"{path.parent}: no adapter can be written there ({reason}); "
-                        "free some storage or lower --rank"
+                        f"{path.parent}: no adapter can be written there ({reason}); {remedy}, "
+                        "or lower --rank"
                     ) from error
                 send(answers, Ready(memory.peak_resident()))
