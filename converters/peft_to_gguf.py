@@ -208,6 +208,17 @@ def convert(peft_dir: Path, out: Path, base: Path | None = None) -> None:
         write_adapter(temporary, weights, alpha, target)
 
 
+def named_base(peft_dir: Path) -> Path | None:
+    """The base that an adapter's config names: a file, a folder, or a name on a hub.
+
+    Raises:
+        CheckpointError: the config cannot be read.
+    """
+    config = read_json(peft_dir / "adapter_config.json", "a PEFT adapter folder")
+    named = config.get("base_model_name_or_path")
+    return Path(str(named)) if named else None
+
+
 def _target(base: Path | None, config: Mapping[str, Any], peft_dir: Path) -> AdapterTarget:
     if base is not None:
         return AdapterTarget.from_gguf(GgufBase(base))

@@ -1,12 +1,63 @@
-"""Write a file whole or not at all."""
+"""Write a file whole or not at all, and never over what is to be kept."""
 
+import errno
+import fcntl
 import os
+import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
-from templora_edge.errors import OutputError
+from templora_edge.errors import OptionError, OutputError
+
+Files = Iterable[tuple[str, Path | None]]
+"""Paths, each with the flag or the name that the user knows it by; None is a flag not given."""
+
+WRITE_ERRORS: Final = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EPIPE)
+)
+"""What `write` fails with; such an error carries no file name."""
+MAX_LINKS: Final = 40
+"""As Linux follows them."""
+
+
+def check_outputs(
+    outputs: Files, inputs: Files, *, force: bool = False, own: Collection[Path] = ()
+) -> None:
+    """Find out before long work whether all results can be written, and nothing is lost by it.
+
+    Every command passes its files through here. Devices, pipes and open files such as /dev/stdout
+    may be given anywhere.
+
+    Args:
+        inputs: what is read. A folder stands for its files but GGUFs, which are named themselves.
+        force: files that exist may be overwritten.
+        own: outputs that may be overwritten anyway, as an earlier run wrote what they hold.
+
+    Raises:
+        OptionError: an output is also an input or another output, perhaps through links.
+        OutputError: an output exists, or `check_writable` refuses it.
+    """
+    taken = [(flag, file) for flag, path in inputs if path is not None for file in _files_of(path)]
+    for flag, path in outputs:
+        if path is None:
+            continue
+        check_writable(path, flag)
+        if _is_stream(path):
+            continue
+        for other, file in taken:
+            if _same(path, file):
+                raise OptionError(
+                    f"{flag} {path}: is the same file as {other} {file}; give another name"
+                )
+        taken.append((flag, path))
+        if path.is_file() and not force and path not in own:
+            raise OutputError(
+                f"{flag} {path}: exists; give another name, or overwrite it with --force"
+            )
 
 
 def check_writable(path: Path, flag: str) -> None:
@@ -15,53 +66,148 @@ def check_writable(path: Path, flag: str) -> None:
     Raises:
         OutputError: it is a directory, or its folder is missing or not writable.
     """
-    path = path.resolve()
-    if path.is_dir():
-        raise OutputError(f"{flag}: {path} is a directory; expected a file name")
-    if not path.parent.is_dir():
-        raise OutputError(f"{flag}: {path.parent} is not a directory; create it first")
-    try:
+    with _blaming(path, flag):
+        descriptor = _descriptor(path)
+        if descriptor is not None:
+            if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+                raise OutputError(f"{flag}: {path} is open for reading only")
+            return
+        path = Path(os.path.realpath(path))
+        if path.is_dir():
+            raise OutputError(f"{flag}: {path} is a directory; expected a file name")
+        if not path.parent.is_dir():
+            raise OutputError(f"{flag}: {path.parent} is not a directory; create it first")
         if path.exists() and not path.is_file():  # a device or pipe
             with path.open("ab"):
                 pass
         else:
             with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent):
                 pass
-    except OSError as error:
-        raise OutputError(f"{flag}: {path} cannot be written ({error.strerror})") from error
 
 
 @contextmanager
 def replacing(path: Path, flag: str) -> Iterator[Path]:
     """Yield a path to write beside ``path``, renamed over it on success and removed otherwise.
 
-    What was at ``path`` stays untouched until the new file is whole and on disk. A device or pipe
-    is yielded as it is.
+    What was at ``path`` stays untouched until the new file is whole and on disk; its mode and,
+    where the system allows it, its owner are kept. A device or pipe is yielded as it is; an open
+    file (/dev/stdout, /dev/fd/63) gets the whole result at once, where it stands.
 
     Raises:
-        OutputError: the file could not be written.
+        OutputError: the file could not be written. Other errors of the `with` block pass.
     """
     check_writable(path, flag)
-    path = path.resolve()  # a link stays a link; what it leads to is replaced
-    if path.exists() and not path.is_file():
-        yield path
+    descriptor = _descriptor(path)
+    target = Path(os.path.realpath(path))  # a link stays a link; what it leads to is replaced
+    if descriptor is None and target.exists() and not target.is_file():
+        with _blaming(path, flag, of=target):
+            yield target
         return
-    temporary: Path | None = None
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    with _blaming(path, flag):
+        folder = target.parent if descriptor is None else None
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=folder)
         os.close(handle)
-        temporary = Path(name)
-        yield temporary
+    temporary = Path(name)
+    try:
+        with _blaming(path, flag, of=temporary):
+            yield temporary
+        with _blaming(path, flag):
+            if descriptor is None:
+                _put(temporary, target)
+            else:
+                _append(temporary, descriptor)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _put(temporary: Path, path: Path) -> None:
+    """Rename ``temporary`` over ``path``; on disk when this returns."""
+    with temporary.open("rb") as file:
+        temporary.chmod(_take_owner(temporary, path))
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Put the names in ``folder`` on disk, where the file system can."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EINVAL, errno.ENOTSUP):
+            raise
+
+
+def _take_owner(temporary: Path, path: Path) -> int:
+    """Give ``temporary`` to the owner of ``path``; the mode that it is to have."""
+    try:
+        before = path.stat()
+    except FileNotFoundError:
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        temporary = None
+        return 0o666 & ~umask
+    for user, group in ((-1, before.st_gid), (before.st_uid, -1)):
+        with suppress(OSError):  # only root may give files away
+            os.chown(temporary, user, group)
+    return stat.S_IMODE(before.st_mode)
+
+
+def _append(temporary: Path, descriptor: int) -> None:
+    with temporary.open("rb") as file, os.fdopen(os.dup(descriptor), "wb") as out:
+        shutil.copyfileobj(file, out)
+
+
+@contextmanager
+def _blaming(path: Path, flag: str, of: Path | None = None) -> Iterator[None]:
+    """Make an OSError an OutputError that names ``path``; with ``of``, only one of writing that."""
+    try:
+        yield
     except OSError as error:
-        raise OutputError(f"{flag}: {path} cannot be written ({error.strerror})") from error
-    finally:
-        if temporary is not None:
-            with suppress(OSError):
-                temporary.unlink()
+        if of is None or _is_of_writing(of, error):
+            reason = error.strerror or error
+            raise OutputError(f"{flag}: {path} cannot be written ({reason})") from error
+        raise
+
+
+def _is_of_writing(path: Path, error: OSError) -> bool:
+    """Whether ``error`` tells of ``path`` or, as that of a `write`, of no file at all."""
+    names = {str(name) for name in (error.filename, error.filename2) if name is not None}
+    if names:
+        return str(path) in names
+    # numpy's of a write that was cut short carries no number either, nor a kind of its own
+    return error.errno in WRITE_ERRORS or (error.errno is None and type(error) is OSError)
+
+
+def _files_of(path: Path) -> list[Path]:
+    try:
+        return [path, *(file for file in path.iterdir() if file.suffix != ".gguf")]
+    except OSError:  # no folder, or none that can be read
+        return [path]
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one does not exist yet
+        return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _is_stream(path: Path) -> bool:
+    return _descriptor(path) is not None or (path.exists() and not path.is_file())
+
+
+def _descriptor(path: Path) -> int | None:
+    """Number of the open file that ``path`` stands for, as /dev/stdout and /dev/fd/63 do."""
+    descriptors = os.path.realpath("/dev/fd")
+    for _ in range(MAX_LINKS):
+        if path.name.isdecimal() and os.path.realpath(path.parent) == descriptors:
+            return int(path.name)
+        if not path.is_symlink():
+            return None
+        path = path.parent / path.readlink()
+    return None

@@ -147,6 +147,16 @@ class Job(Closing):
             with suppress(OSError):
                 (self.folder / str(before)).unlink()
 
+    @property
+    def written(self) -> dict[str, list[str]]:
+        """What it has written so far: resolved path -> SHA-256 of every content."""
+        found: dict[str, list[str]] = self.get("written", {})
+        return found
+
+    def set_written(self, written: Mapping[str, Sequence[str]]) -> None:
+        """Note what it has written; what is about to be, too, before it is there."""
+        self.put("written", dict(written))
+
     def finish(self) -> None:
         """Note that all is done; the state of training goes, as the adapter is a temporary one."""
         self.set_learned(replace(self.learned, state=None))

@@ -356,11 +356,23 @@ class TempLora(Closing):
             raise OptionError("there is no adapter to save without Temp-LoRA")
         self._loop.settle()
         with replacing(Path(path), "adapter") as temporary:
-            adapter = self.trainer.export()
-            try:
-                shutil.copyfile(adapter, temporary)
-            finally:
-                adapter.unlink()
+            self.write_adapter(temporary)
+
+    def write_adapter(self, path: Path) -> None:
+        """Write the adapter as it is now straight into ``path``.
+
+        Raises:
+            OptionError: there is no adapter.
+            OutputError: temporary storage is full.
+            OSError: ``path`` cannot be written.
+        """
+        if self.trainer is None:
+            raise OptionError("there is no adapter to save without Temp-LoRA")
+        adapter = self.trainer.export()
+        try:
+            shutil.copyfile(adapter, path)
+        finally:
+            adapter.unlink()
 
     def close(self) -> None:
         """End the training process, free llama.cpp's memory, remove all traces of the adapter."""

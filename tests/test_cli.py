@@ -325,7 +325,9 @@ def test_a_full_disk_behind_stdout() -> None:
 def test_a_failed_run_keeps_the_old_report(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     report.write_text("precious")
-    check_failure(run("generate", "-p", "x", "--block", 999999, "--report", report), "block")
+    arguments = ["generate", "-p", "x", "--report", report]
+    check_failure(run(*arguments), f"--report {report}: exists", "--force")
+    check_failure(run(*arguments, "--block", 999999, "--force"), "block is 999999")
     assert report.read_text() == "precious"
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
 
@@ -409,7 +411,11 @@ def test_convert_lora_and_base(
     assert run("convert", "lora", tmp_path / "peft", adapter, "-m", base).returncode == 0
     with LlamaEngine(base, EngineOptions(n_ctx=64)) as engine:
         engine.swap(adapter)
-    check_failure(run("convert", "lora", tmp_path, adapter, "-m", base), "adapter_config.json")
-    check_failure(run("convert", "lora", tmp_path / "peft", adapter, "-m", BUNDLED_MODEL), "shape")
-    check_failure(run("convert", "base", tmp_path, base), "config.json")
+    again = [adapter, "--force"]
+    check_failure(run("convert", "lora", tmp_path, *again, "-m", base), "adapter_config.json")
+    check_failure(run("convert", "lora", tmp_path / "peft", *again, "-m", BUNDLED_MODEL), "shape")
+    check_failure(run("convert", "base", tmp_path, base, "--force"), "config.json")
     check_failure(run("convert", "base", tiny_hf, tmp_path), "directory")
+    before = adapter.read_bytes()
+    assert run("convert", "lora", tmp_path / "peft", *again, "-m", base).returncode == 0
+    assert adapter.read_bytes() == before

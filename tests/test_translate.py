@@ -51,10 +51,11 @@ def test_a_book_and_all_that_can_be_had_of_it(tmp_path: Path) -> None:
     report, adapter = tmp_path / "report.json", tmp_path / "adapter.gguf"
     glossary = tmp_path / "terms.csv"
     glossary.write_text("marin,jack-tar\n")
-    result = run(
+    command = [
         *arguments(source, "--bilingual", tmp_path / "both.epub", "--report", report),
         *("--adapter-out", adapter, "--glossary", glossary),
-    )
+    ]
+    result = run(*command)
     assert result.returncode == 0, result.stderr
     assert not result.stdout
     assert "source tokens translated (100 %)" in result.stderr
@@ -75,6 +76,10 @@ def test_a_book_and_all_that_can_be_had_of_it(tmp_path: Path) -> None:
     assert state["finished"] is True
     assert state["done"] == n_segments
     assert state["learned_blocks"] > 0
+    # the same command again: all that is there is its own, the adapter too
+    written = {path: path.read_bytes() for path in (adapter, tmp_path / "novel.epub")}
+    assert run(*command).returncode == 0
+    assert {path: path.read_bytes() for path in written} == written
     # the next volume goes on with the adapter
     following = tmp_path / "next.epub"
     result = run(*arguments(source, "--adapter-in", adapter, "--test", 2, out=following))
@@ -124,8 +129,8 @@ def finished(job: Path) -> list[tuple[object, ...]]:
 
 def test_killed_at_ten_random_moments(tmp_path: Path, novel: Path) -> None:
     """The same bytes, no segment lost, none done twice."""
-    extras = ("--adapter-out", tmp_path / "adapter.gguf", "--bilingual", tmp_path / "both.txt")
     outputs = [tmp_path / name for name in ("novel.txt", "both.txt", "adapter.gguf")]
+    extras = ("--force", "--bilingual", outputs[1], "--adapter-out", outputs[2])
     assert run(*arguments(novel, *extras)).returncode == 0
     expected = [path.read_bytes() for path in outputs]
     job = tmp_path / "novel.txt.job"
@@ -198,7 +203,7 @@ def test_what_a_job_was_begun_with(tmp_path: Path, novel: Path) -> None:
     assert plan["seconds"] > 0
     check_failure(run("status", tmp_path / "other.txt"), "no job was begun for it")
     (tmp_path / "novel.txt.job" / "job.sqlite").write_bytes(b"not a database" * 100)
-    check_failure(run(*arguments(novel)), "damaged", "--restart")
+    check_failure(run(*arguments(novel, "--force")), "damaged", "--restart")
     result = run(*arguments(novel, "--restart", "--test", 1))
     assert result.returncode == 0, result.stderr
     assert len(finished(tmp_path / "novel.txt.job")) == 1
@@ -218,6 +223,34 @@ def test_flagged_segments_can_be_done_again(tmp_path: Path, novel: Path) -> None
     assert f"{len(flagged)} of {len(flagged)} flagged segments done" in result.stderr
     for row in finished(tmp_path / "novel.txt.job"):
         assert len(json.loads(str(row[4]))) <= len(before[int(str(row[0]))])
+
+
+def test_a_job_overwrites_what_it_wrote_and_nothing_else(tmp_path: Path, novel: Path) -> None:
+    novel.write_text("\n\n".join(FRENCH[:2]) + "\n", encoding="utf-8")
+    out, both = tmp_path / "novel.txt", tmp_path / "both.txt"
+    command = arguments(novel, "--no-templora", "--bilingual", both)
+    result = run(*command, "--test", 10)  # more than there are, and shown alone
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"{FRENCH[0]}\n")
+    assert not out.exists()
+    both.write_text("precious")
+    check_failure(run(*command), f"--bilingual {both}: exists", "--force")
+    assert run(*command, "--dry-run").returncode == 0
+    assert both.read_text() == "precious"
+    both.unlink()
+    for _ in range(2):  # what is there the second time is its own
+        assert run(*command).returncode == 0
+    written = out.read_bytes()
+    out.write_text("edited by hand")
+    check_failure(run(*command), f"-o {out}: exists", "--force")
+    check_failure(run(*command, "--restart"), f"-o {out}: exists", "--force")
+    assert out.read_text() == "edited by hand"
+    assert run(*command, "--force").returncode == 0
+    assert out.read_bytes() == written
+    # a job that is thrown away leaves to the next one what it wrote
+    assert run(*command, "--restart", "--test", 1).returncode == 0
+    assert run(*command).returncode == 0
+    assert out.read_bytes() == written
 
 
 def is_empty(path: Path) -> None:
@@ -271,7 +304,7 @@ def test_bad_documents_are_one_line_and_lose_nothing(kind: str, tmp_path: Path) 
     make(source)
     out.write_text("precious")
     before = sorted(tmp_path.iterdir())
-    check_failure(run(*arguments(source)), f"{source}", *words)
+    check_failure(run(*arguments(source, "--force")), f"{source}", *words)
     assert out.read_text() == "precious"
     assert sorted(tmp_path.iterdir()) == before
 
@@ -285,7 +318,7 @@ def test_bad_outputs_and_files_are_one_line(tmp_path: Path, novel: Path) -> None
     (tmp_path / "bad.csv").write_bytes(b"\xff\xfe\xff")
     out = tmp_path / "novel.txt"
     before = sorted(tmp_path.iterdir())
-    check_failure(refused("-o", novel), "-o", "is the document itself")
+    check_failure(refused("-o", novel), f"-o {novel}: is the same file as IN {novel}")
     check_failure(refused("-o", tmp_path / "novel.epub"), "expected a .txt file")
     check_failure(refused("-o", tmp_path / "folder.txt"), "is a directory")
     check_failure(refused("-o", tmp_path / "none" / "novel.txt"), "create it first")

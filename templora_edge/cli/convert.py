@@ -8,6 +8,8 @@ import typer
 
 from templora_edge.cli.command import Command
 from templora_edge.cli.examples import with_examples
+from templora_edge.cli.options import Force
+from templora_edge.files import check_outputs
 
 convert_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -41,10 +43,14 @@ def lora(
             "-m", "--model", metavar="FILE", help="Base GGUF; default: the base the adapter names."
         ),
     ] = None,
+    force: Force = False,
 ) -> None:
     """Write a PEFT LoRA as a GGUF adapter for llama.cpp."""
     from converters.peft_to_gguf import convert as convert_lora
+    from converters.peft_to_gguf import named_base
 
+    base = model or named_base(peft_dir)
+    check_outputs([("OUT.gguf", out)], [("PEFT_DIR", peft_dir), ("-m", base)], force=force)
     convert_lora(peft_dir, out, model)
 
 
@@ -56,8 +62,10 @@ def base(
     file_type: Annotated[
         BaseType, typer.Option("--type", help="Type of the matrices; vectors stay f32.")
     ] = BaseType.F16,
+    force: Force = False,
 ) -> None:
     """Write a Llama-family checkpoint as a base GGUF."""
     from converters.hf_to_gguf import convert as convert_base
 
+    check_outputs([("OUT.gguf", out)], [("HF_DIR", hf_dir)], force=force)
     convert_base(hf_dir, out, file_type.value)

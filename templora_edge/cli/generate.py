@@ -6,13 +6,15 @@ from typing import Annotated, Final
 
 import typer
 
+from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.cli.examples import with_examples
-from templora_edge.cli.options import AdapterOut, SessionFlags, takes_session_flags
+from templora_edge.cli.options import AdapterOut, Force, SessionFlags, takes_session_flags
 from templora_edge.cli.output import write
-from templora_edge.cli.prompt import read_prompt
+from templora_edge.cli.prompt import path_of, read_prompt
 from templora_edge.cli.screen import SCREEN
 from templora_edge.config import MAX_SEED, SamplingOptions
 from templora_edge.errors import OptionError
+from templora_edge.files import check_outputs
 
 EXAMPLES: Final = (
     'templora generate -p "It was a dark night" -n 4096',
@@ -91,6 +93,7 @@ def generate(
             "default: they are text.",
         ),
     ] = False,
+    force: Force = False,
 ) -> None:
     """Write a long text; a temporary LoRA learns its blocks."""
     if prompt is not None and file is not None:
@@ -102,6 +105,11 @@ def generate(
         temp, top_k, top_p, min_p, repeat_penalty, seed=chosen_seed, ignore_eos=ignore_eos
     )
     text_in = read_prompt(prompt, file)
+    check_outputs(
+        [("--adapter-out", adapter_out), ("--report", report)],
+        [*flags.inputs(BUNDLED_MODEL), ("-f", None if prompt is not None else path_of(file))],
+        force=force,
+    )
 
     from templora_edge.cli.progress import GenerateProgress
     from templora_edge.loop import BlockReport
@@ -111,7 +119,6 @@ def generate(
 
     limit = None if n_predict == -1 else n_predict
     job = GenerateJob(text_in, limit, sampling, chat, special, adapter_out, report)
-    job.check_outputs()
     with (
         TempLora(
             flags.model,

@@ -21,6 +21,7 @@ AdapterOut = Annotated[
     Path | None,
     typer.Option("--adapter-out", metavar="FILE", help="Keep the last adapter as a GGUF."),
 ]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
 
 
 class SelfExtendMode(StrEnum):
@@ -261,6 +262,10 @@ class SessionFlags:
             help="YaRN: dimensions that turn more often stay as they are; default: 32.",
         ),
     ] = None
+
+    def inputs(self, bundled: Path) -> list[tuple[str, Path | None]]:
+        """Files that the session reads, as `check_outputs` takes them."""
+        return [("-m", self.model or bundled), ("--adapter-in", self.adapter_in)]
 
     def settings(self) -> dict[str, Any]:
         """The arguments of `TempLora` but the model, which comes first.

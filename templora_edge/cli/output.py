@@ -7,6 +7,7 @@ from typing import Final
 
 from templora_edge.cli.screen import SCREEN, drop
 from templora_edge.errors import OptionError, OutputError
+from templora_edge.files import Files, check_outputs
 
 EXIT_INTERRUPTED: Final = 130
 PLOT_SUFFIXES: Final = (".png", ".svg")
@@ -30,17 +31,17 @@ def write(text: str) -> None:
         raise OutputError(f"stdout: cannot be written ({error.strerror}); stopped") from error
 
 
-def check_plot(path: Path) -> None:
+def check_plot(path: Path | None, inputs: Files, *, force: bool) -> None:
     """Refuse a --plot that could not be drawn, before any work.
 
     Raises:
-        OptionError: another suffix, or matplotlib is missing.
-        OutputError: ``path`` cannot be written.
+        OptionError: another suffix, matplotlib is missing, or ``path`` is one of the ``inputs``.
+        OutputError: ``path`` cannot be written, or exists and is not to be overwritten.
     """
-    from templora_edge.files import check_writable
-
+    if path is None:
+        return
     if path.suffix not in PLOT_SUFFIXES:
         raise OptionError(f"--plot {path}: expected a name that ends in .png or .svg")
     if importlib.util.find_spec("matplotlib") is None:
         raise OptionError("--plot needs matplotlib: pip install 'templora-edge[plot]'")
-    check_writable(path, "--plot")
+    check_outputs([("--plot", path)], inputs, force=force)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.cli.examples import with_examples
-from templora_edge.cli.options import SessionFlags, takes_session_flags
+from templora_edge.cli.options import Force, SessionFlags, takes_session_flags
 from templora_edge.cli.output import EXIT_INTERRUPTED, check_plot, write
 from templora_edge.config import PasskeyMode
 from templora_edge.json_text import to_json
@@ -49,13 +50,13 @@ def passkey(
         Path | None, typer.Option("--plot", metavar="FILE", help="Draw the grids; .png or .svg.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    force: Force = False,
 ) -> None:
     """Ask for five digits that are hidden in a long text.
 
     By length of the text, depth of the digits and method of reading.
     """
-    if plot is not None:
-        check_plot(plot)
+    check_plot(plot, flags.inputs(BUNDLED_MODEL), force=force)
     from templora_edge.cli.progress import CountProgress
     from templora_edge.tasks.passkey import PasskeyJob, PasskeyRun
 

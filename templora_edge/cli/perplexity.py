@@ -5,10 +5,11 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.cli.examples import with_examples
-from templora_edge.cli.options import SessionFlags, takes_session_flags
+from templora_edge.cli.options import Force, SessionFlags, takes_session_flags
 from templora_edge.cli.output import EXIT_INTERRUPTED, check_plot, write
-from templora_edge.cli.prompt import read_text
+from templora_edge.cli.prompt import path_of, read_text
 from templora_edge.config import ScoringProtocol
 from templora_edge.json_text import to_json
 
@@ -45,13 +46,14 @@ def perplexity(
         typer.Option("--plot", metavar="FILE", help="Draw both curves; .png or .svg."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    force: Force = False,
 ) -> None:
     """Score texts, by the base alone and with Temp-LoRA.
 
     Each block is scored before it is learned.
     """
-    if plot is not None:
-        check_plot(plot)
+    inputs = [*flags.inputs(BUNDLED_MODEL), *(("FILE", path_of(name)) for name in files)]
+    check_plot(plot, inputs, force=force)
     texts = [(name, read_text(name, "stdin" if name == "-" else name)) for name in files]
 
     from templora_edge.cli.progress import CountProgress

@@ -24,6 +24,11 @@ def read_prompt(prompt: str | None, file: str | None) -> str:
     return _checked(read_text("-", "stdin"), "stdin")
 
 
+def path_of(file: str | None) -> Path:
+    """Where ``file`` is read from; `-` and None are stdin."""
+    return Path("/dev/stdin") if file in (None, "-") else Path(str(file))
+
+
 def read_text(file: str, source: str) -> str:
     """The text of ``file`` (`-` is stdin), but for one final newline; ``source`` names it.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from templora_edge.cli.examples import with_examples
-from templora_edge.cli.options import AdapterOut, SessionFlags, takes_session_flags
+from templora_edge.cli.options import AdapterOut, Force, SessionFlags, takes_session_flags
 from templora_edge.cli.output import write
 from templora_edge.cli.screen import SCREEN
 from templora_edge.config import MAX_SEED, SamplingOptions
@@ -109,6 +109,7 @@ def translate(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the plan of --dry-run as JSON.")
     ] = False,
+    force: Force = False,
 ) -> None:
     """Translate a document; a temporary LoRA learns its blocks.
 
@@ -138,6 +139,7 @@ def translate(
         limit=test,
         restart=restart,
         retry_flagged=retry_flagged,
+        force=force or dry_run,  # which writes nothing
     )
     with Translator(job) as translator:
         if dry_run:

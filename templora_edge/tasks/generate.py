@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from templora_edge.config import SamplingOptions
 from templora_edge.errors import OutputError
-from templora_edge.files import check_writable, replacing
+from templora_edge.files import replacing
 from templora_edge.json_text import to_json
 from templora_edge.loop import BlockReport
 from templora_edge.session import Absorbed, Piece, TempLora
@@ -34,17 +34,6 @@ class GenerateJob:
     """Control tokens in the prompt are read as such."""
     adapter_out: Path | None = None
     report: Path | None = None
-
-    def check_outputs(self) -> None:
-        """Find out before the model is loaded whether the results can be written.
-
-        Raises:
-            OutputError: names the flag and the path.
-        """
-        if self.adapter_out is not None:
-            check_writable(self.adapter_out, "--adapter-out")
-        if self.report is not None:
-            check_writable(self.report, "--report")
 
 
 def generate(text: TempLora, job: GenerateJob) -> Iterator[Absorbed | Piece | BlockReport]:

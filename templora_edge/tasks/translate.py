@@ -15,11 +15,12 @@ from templora_edge.closing import Closing
 from templora_edge.config import SamplingOptions
 from templora_edge.documents import read_document
 from templora_edge.errors import DocumentError, JobError, OptionError
-from templora_edge.files import check_writable, replacing
+from templora_edge.files import check_outputs
 from templora_edge.gguf_base import GgufBase
 from templora_edge.jobs import Job, discard, folder_of
 from templora_edge.json_text import to_json
 from templora_edge.tasks.translation_session import open_session, own_prompt, pair_loop
+from templora_edge.tasks.written import Written
 from templora_edge.translation.bitext import read_bitext
 from templora_edge.translation.checks import other_language
 from templora_edge.translation.glossary import Glossary
@@ -61,6 +62,31 @@ class TranslateJob:
     restart: bool = False
     """Throw away what an earlier run of this job did."""
     retry_flagged: bool = False
+    force: bool = False
+    """Overwrite files that it did not write, or that were changed since."""
+
+    @property
+    def outputs(self) -> list[tuple[str, Path | None]]:
+        """What it writes when all segments are done, by flag."""
+        return [
+            ("-o", self.out),
+            ("--bilingual", self.bilingual),
+            ("--adapter-out", self.adapter_out),
+            ("--report", self.report),
+        ]
+
+    @property
+    def inputs(self) -> list[tuple[str, Path | None]]:
+        """What must not be overwritten, by flag."""
+        return [
+            ("IN", self.source),
+            ("-m", self.model or BUNDLED_TRANSLATOR),
+            ("--adapter-in", self.settings.get("adapter")),
+            ("--prompt-template", self.prompt_template),
+            ("--references", self.references),
+            ("--glossary", self.glossary),
+            ("the job", folder_of(self.out)),
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +106,15 @@ class Translator(Closing):
 
     Raises:
         DocumentError: the source cannot be read, or is not in its language.
-        OutputError: a result could not be written.
+        OptionError: a result would overwrite what is read, or another result.
+        OutputError: a result could not be written, or would overwrite a file of someone else's.
         TemploraError: see `TempLora`.
     """
 
     def __init__(self, job: TranslateJob) -> None:
         self.job = job
         self.report: dict[str, Any] = {}
+        self._written = Written(folder_of(job.out))
         self._check_outputs()
         self.document = read_document(job.source)
         self.paragraphs = list(self.document.paragraphs)
@@ -122,6 +150,8 @@ class Translator(Closing):
         if job.restart and folder.is_dir():
             discard(folder)
         with Job(folder) as state:
+            if job.restart:
+                self._written.keep(state)
             self._begin(state)
             run = TranslationRun(
                 state,
@@ -145,7 +175,7 @@ class Translator(Closing):
                 with suppress(JobError):  # what stopped the work is what must be said
                     state.put("seconds", spent)
             self.report = self._report(state)
-            if self.report["done"] == self.report["segments"]:
+            if self.report["done"] == self.report["segments"] and job.limit is None:
                 self._write(state, run)
 
     def plan(self) -> Plan:
@@ -163,23 +193,25 @@ class Translator(Closing):
     def _write(self, state: Job, run: TranslationRun) -> None:
         """Write the document, and whatever else was asked for; the state of training goes."""
         job, translations = self.job, assemble(self.paragraphs, state.segments())
-        if job.adapter_out is not None:
+        kept = job.adapter_out
+        if kept is not None and not (state.finished and self._written.holds(kept)):
             if state.finished:
                 raise JobError(
-                    f"--adapter-out {job.adapter_out}: the adapter of {job.out} was thrown away "
+                    f"--adapter-out {kept}: the adapter of {job.out} was thrown away "
                     "when it was done; translate again with --restart"
                 )
             run.settle()
-            self.session.save_adapter(job.adapter_out)
-        with replacing(job.out, "-o") as path:
+            with self._written.replacing(kept, "--adapter-out", state) as path:
+                self.session.write_adapter(path)
+        with self._written.replacing(job.out, "-o", state) as path:
             self.document.write(path, translations, language=job.languages.target)
         if job.bilingual is not None:
-            with replacing(job.bilingual, "--bilingual") as path:
+            with self._written.replacing(job.bilingual, "--bilingual", state) as path:
                 self.document.write(
                     path, translations, language=job.languages.target, bilingual=True
                 )
         if job.report is not None:
-            with replacing(job.report, "--report") as path:
+            with self._written.replacing(job.report, "--report", state) as path:
                 path.write_text(to_json(self.report), encoding="utf-8")
         state.finish()
 
@@ -202,20 +234,13 @@ class Translator(Closing):
 
     def _check_outputs(self) -> None:
         job = self.job
-        if job.out.resolve() == job.source.resolve():
-            raise OptionError(f"-o {job.out}: is the document itself; give another name")
         if job.out.suffix.lower() != job.source.suffix.lower():
             raise OptionError(
                 f"-o {job.out}: expected a {job.source.suffix} file, the format of {job.source}"
             )
-        for flag, path in (
-            ("-o", job.out),
-            ("--bilingual", job.bilingual),
-            ("--adapter-out", job.adapter_out),
-            ("--report", job.report),
-        ):
-            if path is not None:
-                check_writable(path, flag)
+        own = [path for _, path in job.outputs if path is not None and self._written.holds(path)]
+        first_ones = job.limit is not None  # which are shown, not written
+        check_outputs(job.outputs, job.inputs, force=job.force or first_ones, own=own)
 
     def _begin(self, state: Job) -> None:
         """Start the job, or see to it that it is the one that was started.
