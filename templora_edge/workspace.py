@@ -29,8 +29,10 @@ def places() -> list[Path]:
     """
     if chosen := os.environ.get("TMPDIR"):
         return [Path(chosen).absolute()]
-    in_memory = [MEMORY_BACKED] if os.access(MEMORY_BACKED, os.W_OK | os.X_OK) else []
-    return [*in_memory, Path(tempfile.gettempdir())]
+    found = [MEMORY_BACKED] if os.access(MEMORY_BACKED, os.W_OK | os.X_OK) else []
+    with suppress(FileNotFoundError):  # none is writable, as in a read-only container
+        found.append(Path(tempfile.gettempdir()))
+    return found
 
 
 def default_root(needed: int = 0) -> Path:
@@ -50,7 +52,7 @@ def default_root(needed: int = 0) -> Path:
 
 def rooms() -> str:
     """How much is free in each of `places`, for messages."""
-    return ", ".join(map(_describe, places()))
+    return ", ".join(map(_describe, places())) or "no temporary folder is writable"
 
 
 class Workspace(Closing):
@@ -101,7 +103,7 @@ def _describe(place: Path) -> str:
 
 
 def _size(n_bytes: int) -> str:
-    return f"{n_bytes / 2**20:,.0f} MiB"
+    return f"{n_bytes / 2**20:,.1f} MiB"
 
 
 def _create(root: Path) -> tuple[Path, int]:

@@ -202,7 +202,7 @@ def test_storage_in_memory_is_taken_where_there_is_room(
     assert default_root(2 << 20) == on_disk
     with pytest.raises(OutputError) as error:
         default_root(4 << 20)
-    for words in (f"1 MiB free in {in_memory}", f"3 MiB free in {on_disk}", "4 MiB", "TMPDIR"):
+    for words in ("4.0 MiB (1.0 MiB free in", f"{in_memory}, 3.0 MiB free in {on_disk})", "TMPDIR"):
         assert words in str(error.value)
     dead = killed_run(in_memory)
     with Workspace(needed=2 << 20) as made:
@@ -212,13 +212,31 @@ def test_storage_in_memory_is_taken_where_there_is_room(
     assert default_root() == on_disk
 
 
+@pytest.mark.usefixtures("no_tmpdir")
+def test_where_no_temporary_folder_is_writable(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a read-only container /dev/shm alone may be written to."""
+
+    def gettempdir() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    in_memory = storage("shm", 1)
+    monkeypatch.setattr(tempfile, "gettempdir", gettempdir)
+    monkeypatch.setattr(workspace, "MEMORY_BACKED", in_memory)
+    assert default_root(1 << 19) == in_memory
+    monkeypatch.setattr(workspace, "MEMORY_BACKED", in_memory / "none")
+    with pytest.raises(OutputError, match=r"no temporary folder is writable.*TMPDIR"):
+        Workspace()
+
+
 def test_tmpdir_wins_and_is_looked_at_too(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = storage("small", 1)
     monkeypatch.setenv("TMPDIR", str(small))
     assert default_root(1 << 19) == small
-    with pytest.raises(OutputError, match=rf"2 MiB \(1 MiB free in {small}\); set TMPDIR"):
+    with pytest.raises(OutputError, match=rf"2\.0 MiB \(1\.0 MiB free in {small}\); set TMPDIR"):
         Workspace(needed=2 << 20)
     monkeypatch.setenv("TMPDIR", str(small / "none"))
     with pytest.raises(OutputError, match=f"{small}/none: No such file"):
@@ -269,7 +287,7 @@ def test_storage_that_fills_up_later_names_the_place_and_the_remedy(
     for words in (
         "no adapter can be written there (",
         "set TMPDIR",
-        f"0 MiB free in {small}",
+        f"MiB free in {small})",
         "--rank",
     ):
         assert words in message
