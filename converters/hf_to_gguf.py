@@ -11,7 +11,7 @@ import numpy as np
 from converters.checkpoint import Floats, read_json, read_tensors
 from converters.families import LLAMA, rope_row_order
 from converters.vocab import add_vocab
-from templora_edge.errors import CheckpointError, UnsupportedModelError
+from templora_edge.errors import CheckpointError, UnsupportedModelError, listed
 from templora_edge.files import replacing
 from templora_edge.gguf_base import TRANSLATION_TEMPLATE
 
@@ -51,7 +51,7 @@ def convert(hf_dir: Path, out: Path, file_type: str = "f16") -> None:
     classes = config.get("architectures") or []
     if not set(classes) & set(CLASSES):
         raise UnsupportedModelError(
-            f"{hf_dir}: architecture {', '.join(classes) or 'unnamed'}; expected one of "
+            f"{hf_dir}: architecture {listed(classes) or 'unnamed'}; expected one of "
             f"{', '.join(CLASSES)}; convert others with llama.cpp's convert_hf_to_gguf.py"
         )
     with replacing(out, "OUT.gguf") as temporary:
@@ -173,7 +173,8 @@ def _tensors(hf_dir: Path, config: Mapping[str, Any]) -> Iterator[tuple[str, Flo
     missing = sorted(expected - found)
     if unknown or missing:
         raise CheckpointError(
-            f"{hf_dir}: tensors do not make a Llama: missing {missing[:5]}, unknown {unknown[:5]}"
+            f"{hf_dir}: tensors do not make a Llama: missing: {listed(missing)}; "
+            f"unknown: {listed(unknown)}"
         )
     rope = _rope(config)
     if rope.get("rope_type") == "llama3":

@@ -18,6 +18,15 @@ A message names the file or flag, what was found, what was expected and what to 
 line prints it as one line and exits with 1; any other exception is a bug and shows its traceback.
 """
 
+from collections.abc import Iterable
+
+
+def listed(items: Iterable[object], separator: str = ", ", most: int = 4) -> str:
+    """The first of ``items``, and how many more there are: what a message says of many."""
+    words = [str(item) for item in items]
+    more = [f"and {len(words) - most} more"] if len(words) > most else []
+    return separator.join([*words[:most], *more])
+
 
 class TemploraError(Exception):
     """Base of all errors raised on purpose."""

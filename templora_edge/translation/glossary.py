@@ -74,7 +74,7 @@ def _read_csv(path: Path) -> list[Pair]:
     for number, row in enumerate(rows, 1):
         if row and (len(row) < 2 or not row[0] or not row[1]):
             raise DocumentError(
-                f"--glossary {path}: line {number} is {','.join(row)!r}; "
+                f"--glossary {path}: line {number} is {','.join(row)[:80]!r}; "
                 "expected source,translation"
             )
     return [Pair(row[0], row[1]) for row in rows if row]
