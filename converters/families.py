@@ -15,7 +15,7 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 
-from templora_edge.config import Targets
+from templora_edge.config import LoraOptions, Targets
 from templora_edge.errors import UnsupportedModelError
 from templora_edge.gguf_base import GgufBase
 
@@ -70,6 +70,21 @@ class Family:
         """The linear layers among ``wanted``."""
         block = {Targets.ALL: "", Targets.MLP: "mlp.", Targets.ATTENTION: "self_attn."}[wanted]
         return tuple(name for name in self.linear if name.startswith(block))
+
+    def modules(
+        self, n_layers: int, targets: Targets = Targets.ALL, layers: int | None = None
+    ) -> tuple[str, ...]:
+        """Full names, transformers', of the linear layers among ``targets``.
+
+        Args:
+            layers: decoder layers to name, counted from the last; None is all.
+        """
+        first = 0 if layers is None else max(0, n_layers - layers)
+        return tuple(
+            f"model.layers.{index}.{name}"
+            for index in range(first, n_layers)
+            for name in self.targets(targets)
+        )
 
     def gguf_name(self, module: str) -> str | None:
         """llama.cpp's name (no suffix) of transformers' module ``module``, None if unknown."""
@@ -216,6 +231,39 @@ def family_of(base: GgufBase) -> Family:
     raise UnsupportedModelError(
         f"{base.path}: Temp-LoRA does not support {what}; supported: {', '.join(FAMILIES)}; "
         "--no-templora generates without it"
+    )
+
+
+def adapted_modules(base: GgufBase, lora: LoraOptions) -> tuple[str, ...]:
+    """Full names, transformers', of the linear layers that carry the adapter.
+
+    Raises:
+        UnsupportedModelError: the base is not of a known family.
+    """
+    if lora.modules is not None:
+        return lora.modules
+    n_layers = int(base.require("{arch}.block_count"))
+    return family_of(base).modules(n_layers, lora.targets, lora.layers)
+
+
+def tensor_of(base: GgufBase, module: str) -> tuple[str, slice]:
+    """The tensor (no suffix) that holds the linear layer ``module``, and its rows in it."""
+    name = str(family_of(base).gguf_name(module))
+    suffix = module.split(".", 3)[-1]
+    if suffix not in FUSED_QKV or f"{name}.weight" in base.tensors:
+        return name, slice(None)
+    return name.rpartition(".")[0] + ".attn_qkv", fused_rows(base)[FUSED_QKV.index(suffix)]
+
+
+def fused_rows(base: GgufBase) -> tuple[slice, slice, slice]:
+    """Rows of queries, keys and values in a fused `attn_qkv`."""
+    settings = common_config(base)
+    queries = settings["num_attention_heads"] * settings["head_dim"]
+    keys = settings["num_key_value_heads"] * settings["head_dim"]
+    return (
+        slice(0, queries),
+        slice(queries, queries + keys),
+        slice(queries + keys, queries + 2 * keys),
     )
 
 

@@ -1,6 +1,5 @@
 """PEFT LoRA weights to a llama.cpp GGUF adapter (layout: llama.cpp, src/llama-adapter.cpp)."""
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +10,17 @@ import gguf
 import numpy as np
 
 from converters.checkpoint import Floats, read_json, read_tensors
-from converters.families import FAMILIES, Family, family_of, rope_row_order
-from templora_edge.errors import AdapterError, UnsupportedModelError
+from converters.families import (
+    FAMILIES,
+    FUSED_QKV,
+    Family,
+    family_of,
+    fused_rows,
+    rope_row_order,
+    tensor_of,
+)
+from converters.peft_config import PeftConfig
+from templora_edge.errors import AdapterError, UnsupportedModelError, listed
 from templora_edge.files import replacing
 from templora_edge.gguf_base import GgufBase
 
@@ -21,7 +29,8 @@ _ARCHITECTURES: Final = {
     "mistral": "llama", "ministral3": "mistral3", "gemma3_text": "gemma3", "phi": "phi2",
 }  # fmt: skip
 """transformers' model type -> llama.cpp's architecture, where they differ."""
-_UNSUPPORTED_SETTINGS: Final = ("use_dora", "modules_to_save", "alpha_pattern", "rank_pattern")
+_FUSED_PARTS: Final = ("attn_q", "attn_k", "attn_v")
+"""llama.cpp's names of `FUSED_QKV`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +41,10 @@ class AdapterTarget:
     head_counts: Mapping[str, int]
     """Heads per permuted layer, keyed as `Family.permuted`."""
     shapes: Mapping[str, tuple[int, ...]] | None = None
-    """(out, in) per base tensor, to check against; None if only the config is known."""
+    """(out, in) per linear layer, by llama.cpp's name of it where it is not joined with others, to
+    check against; None if only the config is known."""
+    fused_rows: tuple[slice, ...] | None = None
+    """Rows of queries, keys and values in the base's `attn_qkv`, where it has one for them."""
 
     @classmethod
     def from_gguf(cls, base: GgufBase) -> "AdapterTarget":
@@ -42,13 +54,17 @@ class AdapterTarget:
             UnsupportedModelError: its architecture is not in the table.
         """
         family = family_of(base)
+        shapes = {}
+        for module in family.modules(int(base.require("{arch}.block_count"))):
+            name, rows = tensor_of(base, module)
+            n_in, n_out = (int(n) for n in base.tensor(f"{name}.weight").shape)
+            shapes[f"{family.gguf_name(module)}.weight"] = (len(range(n_out)[rows]), n_in)
+        fused = "blk.0.attn_qkv.weight" in base.tensors and set(FUSED_QKV) <= set(family.linear)
         return cls(
             family,
             {module: int(base.require(key)) for module, key in family.permuted.items()},
-            {
-                name: tuple(int(n) for n in reversed(t.shape.tolist()))
-                for name, t in base.tensors.items()
-            },
+            shapes,
+            fused_rows(base) if fused else None,
         )
 
     @classmethod
@@ -72,6 +88,11 @@ class AdapterTarget:
             family,
             {m: int(counts[key.rpartition(".")[2]]) for m, key in family.permuted.items()},
         )
+
+
+def peft_name(module: str, half: str) -> str:
+    """PEFT's name of matrix ``half``, A or B, of transformers' module ``module``."""
+    return f"base_model.model.{module}.lora_{half}.weight"
 
 
 def gguf_tensors(weights: Mapping[str, Floats], target: AdapterTarget) -> dict[str, Floats]:
@@ -104,49 +125,48 @@ def gguf_tensors(weights: Mapping[str, Floats], target: AdapterTarget) -> dict[s
         for half in {"a", "b"} - pair.keys():
             problems.append(f"{name}.weight.lora_{half} is missing")
     pairs = {name: pair for name, pair in pairs.items() if len(pair) == 2}
-    if target.shapes is not None:
-        pairs = _fuse(pairs, target.shapes)
-        for name, pair in pairs.items():
-            shape = target.shapes.get(f"{name}.weight")
-            found = (pair["b"].shape[0], pair["a"].shape[1])
-            if found != shape:
-                problems.append(f"{name}: adapter for shape {found}, base tensor is {shape}")
+    for name, pair in pairs.items():
+        found = (pair["b"].shape[0], pair["a"].shape[1])
+        if target.shapes is not None and found != (shape := target.shapes.get(f"{name}.weight")):
+            problems.append(f"{name}: adapter for shape {found}, base tensor is {shape}")
     if problems:
-        raise AdapterError("adapter does not fit the base: " + "; ".join(problems))
+        raise AdapterError(f"adapter does not fit the base: {listed(problems, '; ')}")
     if not pairs:
         raise AdapterError("adapter holds no LoRA matrices")
+    if target.fused_rows is not None:
+        pairs = _fuse(pairs, target.fused_rows)
     return {
         f"{name}.weight.lora_{half}": pair[half] for name, pair in pairs.items() for half in "ab"
     }
 
 
 def _fuse(
-    pairs: dict[str, dict[str, Floats]], shapes: Mapping[str, tuple[int, ...]]
+    pairs: dict[str, dict[str, Floats]], rows: tuple[slice, ...]
 ) -> dict[str, dict[str, Floats]]:
     """Join the adapters of queries, keys and values where the base has one `attn_qkv` for them.
 
-    The joint adapter has three times the rank: A is the three A on top of each other, B the three
-    B on a diagonal. llama.cpp divides alpha by the rank it sees, so B is tripled.
+    The joint adapter has the sum of their ranks, three times one: A is the three A on top of each
+    other, B the three B on a diagonal, zeros where one is missing. llama.cpp divides alpha by the
+    rank it sees, so B is multiplied by as much.
     """
     joined: dict[str, dict[str, Floats]] = {}
     for name, pair in pairs.items():
-        layer = name.rpartition(".")[0]
-        parts = [f"{layer}.{part}" for part in ("attn_q", "attn_k", "attn_v")]
+        layer, _, part = name.rpartition(".")
         fused = f"{layer}.attn_qkv"
-        if name not in parts or f"{name}.weight" in shapes or f"{fused}.weight" not in shapes:
+        if part not in _FUSED_PARTS:
             joined[name] = pair
-        elif fused not in joined and all(part in pairs for part in parts):
-            halves = [pairs[part] for part in parts]
-            b = np.zeros(
-                (sum(h["b"].shape[0] for h in halves), sum(h["b"].shape[1] for h in halves)),
-                np.float32,
-            )
-            row = column = 0
-            for half in halves:
+        elif fused not in joined:
+            nothing = {"a": np.zeros_like(pair["a"]), "b": np.zeros_like(pair["b"][:0])}
+            halves = [pairs.get(f"{layer}.{other}", nothing) for other in _FUSED_PARTS]
+            a = np.concatenate([half["a"] for half in halves])
+            b = np.zeros((rows[-1].stop, len(a)), np.float32)
+            column = 0
+            for half, some in zip(halves, rows, strict=True):
                 n_rows, rank = half["b"].shape
-                b[row : row + n_rows, column : column + rank] = half["b"] * len(parts)
-                row, column = row + n_rows, column + rank
-            joined[fused] = {"a": np.concatenate([h["a"] for h in halves]), "b": b}
+                part_of_b = b[some.start : some.start + n_rows, column : column + rank]
+                part_of_b[:] = half["b"] * np.float32(len(a) / rank)
+                column += rank
+            joined[fused] = {"a": a, "b": b}
     return joined
 
 
@@ -188,41 +208,21 @@ def convert(peft_dir: Path, out: Path, base: Path | None = None) -> None:
         CheckpointError: its files cannot be read.
         OutputError: ``out`` could not be written.
     """
-    config = read_json(peft_dir / "adapter_config.json", "a PEFT adapter folder")
-    if config.get("peft_type") != "LORA":
-        raise AdapterError(f"{peft_dir}: peft_type is {config.get('peft_type')!r}; expected 'LORA'")
-    refused = [key for key in _UNSUPPORTED_SETTINGS if config.get(key)]
-    if refused or config.get("bias", "none") != "none":
-        raise AdapterError(
-            f"{peft_dir}: llama.cpp cannot apply {', '.join(refused) or 'trained biases'}; "
-            "train a plain LoRA"
-        )
-    target = _target(base, config, peft_dir)
-    tensors = read_tensors(peft_dir / "adapter_model.safetensors")
-    weights = {name: read() for name, read in tensors.items()}
-    rank = int(config["r"])
-    alpha = float(config["lora_alpha"])
-    if config.get("use_rslora"):  # scaled by alpha / sqrt(rank), arXiv 2312.03732
-        alpha *= math.sqrt(rank)
+    config = PeftConfig(peft_dir)
+    target = _target(base, config.base, peft_dir)
+    weights = {}
+    for name, read in read_tensors(peft_dir / "adapter_model.safetensors").items():
+        weights[name] = value = read()
+        match = PEFT_NAME.match(name)
+        if match is not None and match["half"] == "B":
+            weights[name] = value * np.float32(config.factor(match["module"], value.shape[1]))
     with replacing(out, "OUT.gguf") as temporary:
-        write_adapter(temporary, weights, alpha, target)
+        write_adapter(temporary, weights, config.alpha, target)
 
 
-def named_base(peft_dir: Path) -> Path | None:
-    """The base that an adapter's config names: a file, a folder, or a name on a hub.
-
-    Raises:
-        CheckpointError: the config cannot be read.
-    """
-    config = read_json(peft_dir / "adapter_config.json", "a PEFT adapter folder")
-    named = config.get("base_model_name_or_path")
-    return Path(str(named)) if named else None
-
-
-def _target(base: Path | None, config: Mapping[str, Any], peft_dir: Path) -> AdapterTarget:
+def _target(base: Path | None, named: str | None, peft_dir: Path) -> AdapterTarget:
     if base is not None:
         return AdapterTarget.from_gguf(GgufBase(base))
-    named = config.get("base_model_name_or_path")
     source = Path(named) if named else None
     if source is not None and source.is_file():
         return AdapterTarget.from_gguf(GgufBase(source))

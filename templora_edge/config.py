@@ -4,6 +4,7 @@ Names are llama.cpp's for generation and PEFT's for the adapter; the paper's let
 2401.11504) stand beside the fields that have one.
 """
 
+import math
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -83,6 +84,30 @@ class KvType(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class FixedAdapter:
+    """A LoRA adapter in a GGUF file that stays as it is, under the temporary one."""
+
+    path: Path
+    scale: float = 1.0
+    """What its output is multiplied by, besides its own alpha / rank."""
+
+    def __post_init__(self) -> None:
+        _require(
+            math.isfinite(self.scale),
+            f"--lora {self.path}: scale is {self.scale}; expected a finite number",
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> "FixedAdapter":
+        """From `FILE[:SCALE]`: what follows the last colon is a scale if it is a number."""
+        name, colon, scale = text.rpartition(":")
+        try:
+            return cls(Path(name), float(scale)) if colon else cls(Path(text))
+        except ValueError:
+            return cls(Path(text))
+
+
+@dataclass(frozen=True, slots=True)
 class EngineOptions:
     """How llama.cpp runs. ``n_ctx`` 0 means the trained context, at most 4,096 tokens."""
 
@@ -101,6 +126,8 @@ class EngineOptions:
     """Whether the cache will be shifted."""
     swa_full: bool = False
     """Whether sliding-window layers keep every token, so that the cache can be cut anywhere."""
+    lora: tuple[FixedAdapter, ...] = ()
+    """Adapters under the temporary one."""
 
     @property
     def k_shift(self) -> bool:
@@ -255,6 +282,9 @@ class LoraOptions:
     targets: Targets = Targets.ALL
     layers: int | None = None
     """Decoder layers that carry the adapter, counted from the last; None is all of them."""
+    modules: tuple[str, ...] | None = None
+    """transformers' full names of the linear layers that carry the adapter, where an adapter that
+    training goes on from has some that ``targets`` and ``layers`` do not describe."""
     prefix_gradient: bool = True
     """Whether gradients flow through the keys and values of the train prefix; without, its backward
     pass is saved, and its activations."""
@@ -311,6 +341,8 @@ class TrainerOptions:
     rope: RopeOptions = field(default_factory=RopeOptions)
     adapter: Path | None = None
     """A GGUF adapter to go on from; None is a fresh one."""
+    lora: tuple[FixedAdapter, ...] = ()
+    """Adapters that the base has, as `EngineOptions.lora`."""
     measure_after: bool = True
     """Whether a block's loss is measured again after its update, which costs a forward pass."""
 

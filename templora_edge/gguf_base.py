@@ -4,7 +4,7 @@ import hashlib
 import re
 import struct
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import gguf
 import numpy as np
@@ -13,6 +13,8 @@ import numpy.typing as npt
 from templora_edge.errors import ModelFileError
 
 MAGIC: Final = b"GGUF"
+ADAPTER: Final = "adapter"
+"""`general.type` of a LoRA adapter."""
 TRANSLATION_TEMPLATE: Final = "templora.translation_template"
 """Metadata of models made for translation: the template of their prompt."""
 MAX_ARRAY: Final = 1024
@@ -74,11 +76,19 @@ class GgufBase:
     Of a split model any part may be given: the others are found by their names beside it.
 
     Raises:
-        ModelFileError: the path is missing, a directory, not a GGUF, or damaged, or a part is.
+        ModelFileError: the path is missing, a directory, not a GGUF, or damaged, or a part is; or
+            it is an adapter.
     """
+
+    kind: ClassVar[str] = "model"
 
     def __init__(self, path: Path) -> None:
         given = _Reader(path)
+        if given.value("general.type") == ADAPTER and self.kind != ADAPTER:
+            raise ModelFileError(
+                f"{path}: an adapter, not a model; name its base as the model, and the adapter "
+                "with --lora or --adapter-in"
+            )
         self.paths = _paths_of_parts(path, given)
         self.path = self.paths[0]
         """The file, the first one of a split model."""

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 from converters import hf_to_gguf, peft_to_gguf
+from converters.adapter_file import AdapterFile
 from converters.vocab import pre_tokenizer_name
 from templora_edge.engine import LlamaEngine
 from templora_edge.errors import (
@@ -190,7 +191,7 @@ def save_adapter(tiny_hf: Path, folder: Path, **settings: Any) -> None:
         ({"use_dora": True}, "use_dora"),
         ({"bias": "all"}, "biases"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
-        ({"alpha_pattern": {"q_proj": 3}}, "alpha_pattern"),
+        ({"lora_alpha": 0}, "lora_alpha"),
         ({"target_modules": ["lm_head"]}, "decoder layers only"),
         ({"target_modules": ["embed_tokens"]}, "not a LoRA matrix"),
     ],
@@ -227,7 +228,7 @@ def test_every_misfit_is_named_at_once(tiny_gguf: Callable[[str], Path]) -> None
 def test_rslora_scale(tiny_hf: Path, tiny_gguf: Callable[[str], Path], tmp_path: Path) -> None:
     save_adapter(tiny_hf, tmp_path / "peft", use_rslora=True)
     peft_to_gguf.convert(tmp_path / "peft", tmp_path / "out.gguf", tiny_gguf("f32"))
-    assert GgufBase(tmp_path / "out.gguf").get("adapter.lora.alpha") == 8 * 2  # sqrt(r) = 2
+    assert AdapterFile.read(tmp_path / "out.gguf").alpha == 8 * 2  # sqrt(r) = 2
 
 
 def test_the_base_an_adapter_names_is_enough(

@@ -46,10 +46,11 @@ def lora(
     force: Force = False,
 ) -> None:
     """Write a PEFT LoRA as a GGUF adapter for llama.cpp."""
+    from converters.peft_config import PeftConfig
     from converters.peft_to_gguf import convert as convert_lora
-    from converters.peft_to_gguf import named_base
 
-    base = model or named_base(peft_dir)
+    named = PeftConfig(peft_dir).base
+    base = model or (Path(named) if named else None)
     check_outputs([("OUT.gguf", out)], [("PEFT_DIR", peft_dir), ("-m", base)], force=force)
     convert_lora(peft_dir, out, model)
 
