@@ -3,118 +3,135 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
+from converters.adapter_file import AdapterFile
 from converters.checkpoint import Floats
-from converters.families import FAMILIES, FUSED_QKV, rope_row_order
-from converters.peft_to_gguf import PEFT_NAME, AdapterTarget
-from templora_edge.config import Targets
-from templora_edge.errors import AdapterError
+from converters.families import FUSED_QKV, family_of, fused_rows, rope_row_order, tensor_of
+from converters.peft_to_gguf import AdapterTarget, peft_name
+from templora_edge.errors import AdapterError, listed
 from templora_edge.gguf_base import GgufBase
 
-_FUSED: Final = "attn_qkv"
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Where the two matrices of a layer are: rows of B, and rows of A that are columns of B."""
+
+    tensor: str
+    rows: slice
+    ranks: slice
+    rank: int
 
 
 @dataclass(frozen=True, slots=True)
 class KeptAdapter:
-    """An adapter in a GGUF file.
+    """An adapter in a GGUF file, by transformers' layers: any of them, in any rank."""
 
-    Raises:
-        ModelFileError: the file is not a GGUF.
-        AdapterError: it holds no LoRA adapter, or one of a family that is not in the table.
-    """
-
-    file: GgufBase
-    rank: int
-    alpha: float
-    targets: Targets
-    layers: int
-    """Decoder layers that carry it."""
+    file: AdapterFile
+    parts: Mapping[str, _Part]
+    """By transformers' full name of the layer, in the order of the network."""
 
     @classmethod
-    def read(cls, path: Path) -> "KeptAdapter":
-        """Open ``path``; weights are read when they are asked for."""
-        file = GgufBase(path)
-        halves = {name: t for name, t in file.tensors.items() if name.endswith(".lora_a")}
-        if file.get("adapter.type") != "lora" or not halves:
-            raise AdapterError(f"{path}: not a LoRA adapter; expected one of --adapter-out")
-        family = FAMILIES.get(file.architecture)
-        if family is None:
-            raise AdapterError(
-                f"{path}: an adapter for {file.architecture!r}; expected one of "
-                f"{', '.join(FAMILIES)}"
-            )
-        n_joined = len(FUSED_QKV) if set(FUSED_QKV) <= set(family.linear) else 1
-        attention = any(".attn_" in name for name in halves)
-        mlp = any(".ffn_" in name for name in halves)
-        ranks = {
-            int(t.shape[1]) // (n_joined if _FUSED in name else 1) for name, t in halves.items()
-        }
-        if len(ranks) != 1:
-            raise AdapterError(f"{path}: matrices of several ranks, {sorted(ranks)}; expected one")
-        targets = Targets.ALL if attention and mlp else Targets.MLP if mlp else Targets.ATTENTION
-        layers = {name.split(".")[1] for name in halves}
-        alpha = float(file.get("adapter.lora.alpha", 0.0))
-        return cls(file, ranks.pop(), alpha, targets, len(layers))
+    def read(cls, path: Path, base: GgufBase) -> "KeptAdapter":
+        """Open ``path``; weights are read when they are asked for.
+
+        Raises:
+            ModelFileError: the file is not a GGUF.
+            AdapterError: it holds no LoRA adapter, or one that does not fit ``base``.
+            UnsupportedModelError: the base is not of a known family.
+        """
+        file = AdapterFile.read(path)
+        file.check_fits(base)
+        parts = {}
+        for module in family_of(base).modules(int(base.require("{arch}.block_count"))):
+            name, rows = tensor_of(base, module)
+            tensor = f"{name}.weight"
+            if tensor not in file.ranks:
+                continue
+            if rows == slice(None):
+                part: _Part | None = _Part(tensor, rows, slice(None), file.ranks[tensor])
+            else:
+                part = _fused_part(file, tensor, module, fused_rows(base))
+            if part is not None:
+                parts[module] = part
+        if not parts:
+            raise AdapterError(f"{path}: all zero; expected one that has been trained")
+        return cls(file, parts)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Full names, transformers', of the layers that carry it."""
+        return tuple(self.parts)
+
+    @property
+    def rank(self) -> int:
+        """The largest rank of a layer."""
+        return max(part.rank for part in self.parts.values())
+
+    @property
+    def alpha(self) -> float:
+        """The scale of the largest rank's layers is alpha / rank, or 1 where the file has none."""
+        return self.file.alpha or float(self.rank)
 
     def weights(
-        self, shapes: Mapping[str, tuple[int, ...]], target: AdapterTarget
+        self, fresh: Mapping[str, Floats], scale: float, target: AdapterTarget
     ) -> dict[str, Floats]:
         """PEFT's weights, the inverse of `gguf_tensors`.
 
+        A layer of a smaller rank than is trained keeps the fresh A's further rows, with zeros in B:
+        it computes what it did, and can use the whole rank.
+
         Args:
-            shapes: PEFT name -> (r, in) for lora_A, (out, r) for lora_B, of all that is trained.
+            fresh: PEFT name -> (r, in) for lora_A, (out, r) for lora_B, of all that is trained.
+            scale: alpha / rank of what is trained.
 
         Raises:
-            AdapterError: names every weight that is missing or of another shape, at once.
+            AdapterError: layers of the adapter are not trained, or its rank is larger.
         """
-        if self.file.architecture != target.family.architecture:
+        path = self.file.file.path
+        left_out = [name for name in self.parts if peft_name(name, "A") not in fresh]
+        if left_out:
             raise AdapterError(
-                f"{self.file.path}: an adapter for {self.file.architecture}, the model is "
-                f"{target.family.architecture}"
+                f"{path}: --targets and --layers leave out layers that it has: {listed(left_out)}"
             )
-        found = {name: self._weight(name, shapes, target) for name in shapes}
-        problems = [
-            f"{name} is {'missing' if value is None else value.shape}, expected {shapes[name]}"
-            for name, value in found.items()
-            if value is None or value.shape != shapes[name]
-        ]
-        if problems:
-            raise AdapterError(f"{self.file.path}: does not fit the model: {'; '.join(problems)}")
-        return {name: value for name, value in found.items() if value is not None}
+        result: dict[str, Floats] = {}
+        for module, part in self.parts.items():
+            names = peft_name(module, "A"), peft_name(module, "B")
+            a, b = (np.array(fresh[name]) for name in names)
+            if part.rank > a.shape[0]:
+                raise AdapterError(
+                    f"{path}: {module} has rank {part.rank}; expected at most --rank {a.shape[0]}"
+                )
+            own_a, own_b = self.file.matrices(part.tensor)
+            own_b = own_b[part.rows, part.ranks]
+            heads = target.head_counts.get(module.split(".", 3)[-1])
+            if heads is not None:
+                own_b = own_b[np.argsort(rope_row_order(own_b.shape[0], heads))]
+            a[: part.rank] = own_a[part.ranks]
+            b[:] = 0
+            b[:, : part.rank] = own_b / np.float32(scale / self.file.scale(part.tensor))
+            result |= zip(names, (a, b), strict=True)
+        return result
 
-    def _weight(
-        self, name: str, shapes: Mapping[str, tuple[int, ...]], target: AdapterTarget
-    ) -> Floats | None:
-        match = PEFT_NAME.match(name)
-        base_name = target.family.gguf_name(match["module"]) if match else None
-        if match is None or base_name is None:
-            return None
-        module, half = match["module"].split(".", 3)[-1], match["half"].lower()
-        tensor = f"{base_name}.weight.lora_{half}"
-        value: Floats | None
-        if tensor in self.file.tensors:
-            value = self.file.dequantize(tensor)
-        else:
-            joined = f"{base_name.rpartition('.')[0]}.{_FUSED}.weight.lora_{half}"
-            value = self._of_fused(joined, name, module, shapes)
-        heads = target.head_counts.get(module)
-        if value is not None and heads is not None and half == "b":
-            value = value[np.argsort(rope_row_order(value.shape[0], heads))]
-        return value
 
-    def _of_fused(
-        self, joined: str, name: str, module: str, shapes: Mapping[str, tuple[int, ...]]
-    ) -> Floats | None:
-        """One of the three adapters that were joined for the base's `attn_qkv`."""
-        if module not in FUSED_QKV or joined not in self.file.tensors:
-            return None
-        whole, part = self.file.dequantize(joined), FUSED_QKV.index(module)
-        ranks = slice(part * self.rank, (part + 1) * self.rank)
-        if joined.endswith("a"):
-            return whole[ranks]
-        before = [shapes[name.replace(module, other)][0] for other in FUSED_QKV[:part]]
-        rows = slice(sum(before), sum(before) + shapes[name][0])
-        return whole[rows, ranks] / np.float32(len(FUSED_QKV))
+def _fused_part(
+    file: AdapterFile, tensor: str, module: str, rows: tuple[slice, ...]
+) -> _Part | None:
+    """A layer's part of the base's `attn_qkv`, None if the adapter has none for it.
+
+    Where three adapters were joined (`gguf_tensors`), each has a third of the rank, and one whose A
+    and B are zero stands for none at all. Any other has its whole A for each of the three layers.
+    """
+    a, b = file.matrices(tensor)
+    index, rank = FUSED_QKV.index(module.split(".", 3)[-1]), file.ranks[tensor]
+    third = rank // len(rows)
+    thirds = [slice(i * third, (i + 1) * third) for i in range(len(rows))]
+    diagonal = np.zeros_like(b)
+    for some, ranks in zip(rows, thirds, strict=True):
+        diagonal[some, ranks] = b[some, ranks]
+    if rank % len(rows) or not np.array_equal(diagonal, b):
+        return _Part(tensor, rows[index], slice(None), rank)
+    if not a[thirds[index]].any() and not b[rows[index], thirds[index]].any():
+        return None
+    return _Part(tensor, rows[index], thirds[index], third)

@@ -6,7 +6,7 @@ from typing import Any
 
 from converters.families import common_config
 from templora_edge import windows
-from templora_edge.config import BlockOptions, LoraOptions, Targets
+from templora_edge.config import BlockOptions, LoraOptions
 from templora_edge.footprint import adapter_parameters
 from templora_edge.gguf_base import GgufBase
 
@@ -88,7 +88,7 @@ def count(base: GgufBase, options: BlockOptions, lora: LoraOptions, tokens: int)
     n_layers = int(base.require("{arch}.block_count"))
     learning = min(1.0, (lora.layers or n_layers) / n_layers)
     shape = Shape.of(base)
-    adapter = adapter_parameters(base, lora.rank, Targets(lora.targets), lora.layers)
+    adapter = adapter_parameters(base, lora)
     passes = list(decoded(options, tokens))
     training = 0
     for block in windows.cut(0, tokens, options.block_len):

@@ -150,7 +150,7 @@ def main() -> None:
     if not arguments.memory_only:
         result |= measure_dequantization(base, lora, options, tokens)
     value_bytes = choose_dtype(options.dtype).itemsize
-    footprint = estimate(base, rank=lora.rank, n_tokens=options.n_tokens, value_bytes=value_bytes)
+    footprint = estimate(base, lora, n_tokens=options.n_tokens, value_bytes=value_bytes)
     largest = largest_layer(base)
     result["adapter_parameters"] = footprint.adapter_parameters
     result["estimate_bytes"] = footprint.total(checkpointing=False)

@@ -5,7 +5,7 @@ Names are loaded when first used, so that importing the package loads neither to
 
 from typing import TYPE_CHECKING, Any
 
-from templora_edge.config import KvPolicy, SamplingOptions
+from templora_edge.config import FixedAdapter, KvPolicy, SamplingOptions
 from templora_edge.errors import TemploraError
 from templora_edge.positions import RopeOptions, SelfExtendOptions
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Absorbed",
     "BlockReport",
+    "FixedAdapter",
     "KvPolicy",
     "Piece",
     "RopeOptions",

@@ -4,8 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from converters.families import common_config, family_of
-from templora_edge.config import Targets
+from converters.families import (
+    FUSED_QKV,
+    adapted_modules,
+    common_config,
+    family_of,
+    tensor_of,
+)
+from templora_edge.config import LoraOptions
 from templora_edge.gguf_base import GgufBase
 
 OVERHEAD: Final = 450 << 20
@@ -24,7 +30,8 @@ class Footprint:
 
     adapter_parameters: int
     scratch: int
-    """Dequantized weights, and the gradient that a slice of logits has at the same time."""
+    """Dequantized weights, those of fixed adapters included, and the gradient that a slice of
+    logits has at the same time."""
     activations: int
     """Kept for backward if no layer is recomputed."""
     activations_checkpointed: int
@@ -47,76 +54,56 @@ def largest_layer(base: GgufBase) -> int:
     return max(int(t.n_elements) for t in base.tensors.values() if t.name.startswith("blk."))
 
 
-def adapter_parameters(
-    base: GgufBase, rank: int, targets: Targets = Targets.ALL, layers: int | None = None
-) -> int:
-    """Weights of an adapter of ``rank`` on the linear layers among ``targets``.
-
-    Args:
-        layers: that carry it, the last ones; None is all.
-    """
-    return sum(
-        rank * (n_out + n_in * n_joined)
-        for n_in, n_out, n_joined in _adapted(base, targets, layers)
-    )
+def adapter_parameters(base: GgufBase, lora: LoraOptions) -> int:
+    """Weights of the adapter."""
+    return sum(lora.rank * (n_in + n_out) for n_in, n_out, _ in _matrices(base, lora))
 
 
-def adapter_file_bytes(
-    base: GgufBase, rank: int, targets: Targets = Targets.ALL, layers: int | None = None
-) -> int:
-    """Size of such an adapter as a GGUF file in float32, at most."""
+def adapter_file_bytes(base: GgufBase, lora: LoraOptions) -> int:
+    """Size of the adapter as a GGUF file in float32, at most."""
+    # a joint adapter has zeros beside the values of each part: see converters/peft_to_gguf
     values = sum(
-        rank * n_joined * (n_in + n_out)  # a joint adapter has zeros: see converters/peft_to_gguf
-        for n_in, n_out, n_joined in _adapted(base, targets, layers)
+        lora.rank * (n_in + n_out * n_joined) for n_in, n_out, n_joined in _matrices(base, lora)
     )
     return 4 * values + FILE_OVERHEAD
 
 
-def _adapted(
-    base: GgufBase, targets: Targets, layers: int | None
-) -> Iterator[tuple[int, int, int]]:
-    """(inputs, outputs, layers of transformers that it joins) of each matrix of the last layers."""
-    first = 0 if layers is None else _n_layers(base) - layers
-    part = {Targets.ALL: "", Targets.MLP: ".ffn_", Targets.ATTENTION: ".attn_"}[targets]
-    fused = 3 if "blk.0.attn_qkv.weight" in base.tensors and _splits_qkv(base) else 1
-    for t in base.tensors.values():
-        if not t.name.startswith("blk.") or len(t.shape) != 2 or part not in t.name:
-            continue
-        if int(t.name.split(".")[1]) >= first:
-            yield int(t.shape[0]), int(t.shape[1]), fused if "attn_qkv" in t.name else 1
-
-
-def _n_layers(base: GgufBase) -> int:
-    return int(base.require("{arch}.block_count"))
-
-
-def _splits_qkv(base: GgufBase) -> bool:
-    return "self_attn.q_proj" in family_of(base).linear
+def _matrices(base: GgufBase, lora: LoraOptions) -> Iterator[tuple[int, int, int]]:
+    """(inputs, outputs, layers that a file joins in one tensor) of each layer that is adapted."""
+    for module in adapted_modules(base, lora):
+        name, rows = tensor_of(base, module)
+        n_in, n_out = (int(n) for n in base.tensor(f"{name}.weight").shape)
+        yield n_in, len(range(n_out)[rows]), 1 if rows == slice(None) else len(FUSED_QKV)
 
 
 def estimate(
     base: GgufBase,
+    lora: LoraOptions,
     *,
-    rank: int,
     n_tokens: int,
     value_bytes: int,
-    targets: Targets = Targets.ALL,
-    layers: int | None = None,
+    fixed_parameters: int = 0,
 ) -> Footprint:
-    """Footprint of updates of ``n_tokens`` (train prefix and block) with values of that size."""
+    """Footprint of updates of ``n_tokens`` (train prefix and block) with values of that size.
+
+    Args:
+        fixed_parameters: weights of the adapters under the one that is trained.
+    """
     settings = common_config(base)
+    modules = adapted_modules(base, lora)
     width, feed_forward = settings["hidden_size"], settings["intermediate_size"]
     heads = settings["num_attention_heads"]
-    kept = min(layers or _n_layers(base), _n_layers(base))  # nothing of those below is needed again
+    # nothing of the layers below the first that carries the adapter is needed again
+    kept = settings["num_hidden_layers"] - min(int(name.split(".")[2]) for name in modules)
     queries = heads * settings["head_dim"]
     keys = settings["num_key_value_heads"] * settings["head_dim"]
-    linear = len(family_of(base).targets(targets))
+    linear = len({name.split(".", 3)[-1] for name in modules})
     # fp32 residuals and norms; per linear layer PEFT keeps its dropped-out input, the mask and A's
     # output; attention keeps queries, keys, values and their rotations; the MLP its three products
     per_token = (
         4 * 8 * width
         + (value_bytes + 1) * (4 * width + queries + feed_forward * 2)
-        + linear * rank * value_bytes * 2
+        + linear * lora.rank * value_bytes * 2
         + (value_bytes + 4) * 2 * (queries + 2 * keys)
         + value_bytes * 6 * feed_forward
     )
@@ -127,8 +114,8 @@ def estimate(
     slice_rows = min(settings["vocab_size"], max(1, largest // width))
     head = n_tokens * (4 * 4 * slice_rows + 8 * width)
     return Footprint(
-        adapter_parameters=adapter_parameters(base, rank, targets, layers),
-        scratch=2 * largest * value_bytes + head,
+        adapter_parameters=adapter_parameters(base, lora),
+        scratch=(2 * largest + fixed_parameters) * value_bytes + head,
         activations=kept * layer,
         activations_checkpointed=layer + kept * n_tokens * 4 * width,
     )

@@ -6,10 +6,11 @@ import math
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from converters.adapter_file import AdapterFile
 from converters.families import family_of
 from converters.gguf_to_peft import KeptAdapter
 from templora_edge import memory, windows
@@ -19,6 +20,7 @@ from templora_edge.config import (
     DEFAULT_MAX_CTX,
     BlockOptions,
     EngineOptions,
+    FixedAdapter,
     KvPolicy,
     KvType,
     LoraOptions,
@@ -89,8 +91,11 @@ class TempLora(Closing):
             the trained context; auto chooses the groups for n_ctx.
         swa_full: sliding-window layers keep every token: more memory, and a cache that can be cut.
         templora: False generates without an adapter.
-        adapter: a GGUF adapter to go on from, as `save_adapter` writes; rank, alpha, targets and
-            layers are its own.
+        adapter: a GGUF adapter to go on from, as `save_adapter` writes; rank, alpha and the layers
+            that carry it are its own. A larger rank or more layers (targets, layers) may be named:
+            what it does not have begins fresh.
+        lora: GGUF adapters that stay as they are, under the temporary one: while text is written,
+            and while it is learned.
         preset: the update rule, from which the arguments below it differ: default, fast or best.
         given: the text is given rather than written by the model: small bases learn it faster.
         rank, alpha: of the adapter. With a rank of its own, alpha keeps the preset's ratio to it.
@@ -112,6 +117,7 @@ class TempLora(Closing):
         UnsupportedModelError: an architecture Temp-LoRA cannot train.
         OptionError: options that contradict each other or the model.
         InsufficientMemoryError: the context does not fit.
+        AdapterError: an adapter does not fit the model.
     """
 
     def __init__(
@@ -131,6 +137,7 @@ class TempLora(Closing):
         swa_full: bool = False,
         templora: bool = True,
         adapter: str | Path | None = None,
+        lora: Sequence[FixedAdapter] = (),
         preset: Preset | str = Preset.DEFAULT,
         given: bool = False,
         rank: int | None = None,
@@ -176,17 +183,22 @@ class TempLora(Closing):
             self_extend=_self_extend(self_extend, self.base, rope, self.block_options.n_ctx),
             shift=policy is KvPolicy.SHIFT,
             swa_full=swa_full,
+            lora=tuple(lora),
         )
+        for fixed in lora:
+            AdapterFile.read(fixed.path).check_fits(self.base)
         self.lora_options: LoraOptions | None = None
         if adapter is not None and not templora:
             raise OptionError("an adapter to go on from, without Temp-LoRA; drop one of the two")
         if templora:
             family_of(self.base)
+            start = chosen.lora
             if adapter is not None:
-                kept = KeptAdapter.read(Path(adapter))
-                rank, alpha = kept.rank, kept.alpha
-                targets, layers = kept.targets, kept.layers
-            self.lora_options = chosen.lora.changed(
+                kept = KeptAdapter.read(Path(adapter), self.base)
+                own = targets is None and layers is None
+                modules = kept.modules if own else None
+                start = replace(start, rank=kept.rank, alpha=kept.alpha, modules=modules)
+            self.lora_options = start.changed(
                 rank=rank,
                 alpha=alpha,
                 learning_rate=learning_rate,
@@ -201,9 +213,8 @@ class TempLora(Closing):
         with ExitStack() as stack:  # undoes what was opened if a later step fails
             self.trainer: SidecarTrainer | None = None
             if self.lora_options is not None:
-                lora = self.lora_options
                 # one file at a time: a swap removes its own before the next one is written
-                needed = adapter_file_bytes(self.base, lora.rank, lora.targets, lora.layers)
+                needed = adapter_file_bytes(self.base, self.lora_options)
                 workspace = stack.enter_context(Workspace(needed=needed))
                 trainer_options = TrainerOptions(
                     n_threads=n_threads_train or threads,
@@ -215,6 +226,7 @@ class TempLora(Closing):
                     memory_bytes=train_memory_bytes,
                     rope=self.engine_options.rope,
                     adapter=None if adapter is None else Path(adapter).resolve(),
+                    lora=tuple(replace(fixed, path=fixed.path.resolve()) for fixed in lora),
                     measure_after=measure_after,
                 )
                 self.trainer = stack.enter_context(
@@ -246,6 +258,7 @@ class TempLora(Closing):
     def settings(self) -> dict[str, Any]:
         """Every option in force, defaults filled in."""
         settings = asdict(self.engine_options) | asdict(self.block_options)
+        settings["lora"] = [[str(one.path), one.scale] for one in self.engine_options.lora]
         lora = asdict(self.lora_options) if self.lora_options else {}
         return settings | {"templora": bool(lora)} | lora
 

@@ -213,10 +213,16 @@ def sidecar_logits(trainer: LoraTrainer, tokens: Sequence[int]) -> Floats:
     return np.asarray(logits[0].float().numpy())
 
 
-def trained(path: Path, tokens: Sequence[int], blocks: int = 2, seed: int = 0) -> LoraTrainer:
+def trained(
+    path: Path,
+    tokens: Sequence[int],
+    blocks: int = 2,
+    seed: int = 0,
+    options: TrainerOptions = TRAIN,
+) -> LoraTrainer:
     """A trainer on ``path`` whose adapter has moved visibly."""
-    options = LoraOptions(rank=8, alpha=16, learning_rate=5e-3, seed=seed)
-    trainer = LoraTrainer(GgufBase(path), options, TRAIN)
+    lora = LoraOptions(rank=8, alpha=16, learning_rate=5e-3, seed=seed)
+    trainer = LoraTrainer(GgufBase(path), lora, options)
     for index in range(blocks):
         begin = 64 * index
         trainer.train(tokens[max(0, begin - 32) : begin], tokens[begin : begin + 64])

@@ -12,7 +12,7 @@ from conftest import EXACT, TRAIN, Floats, engine_logits, mean_kl, sidecar_logit
 from families import CASES, WINDOW, make_model, write_gguf
 
 from converters.families import FAMILIES
-from templora_edge.config import LoraOptions
+from templora_edge.config import FixedAdapter, LoraOptions
 from templora_edge.engine import LlamaEngine, backend
 from templora_edge.gguf_base import GgufBase
 from templora_edge.sidecar.trainer import LoraTrainer
@@ -102,6 +102,26 @@ def test_a_family_as_people_use_it(
     assert {"Q4_K", "Q6_K"} <= kinds, "not a mixed file"
     assert mean_kl(*both_sides(path, None)) <= 2e-3
     assert mean_kl(*both_sides(path, tmp_path / "adapter.gguf")) <= 2e-3
+
+
+@pytest.mark.parametrize("name", ["gemma3", "qwen2", "phi2", "phi3"])
+def test_a_family_over_a_fixed_adapter(
+    name: str, family_files: dict[str, tuple[Path, Floats]], tmp_path: Path
+) -> None:
+    path, fixed = family_files[name][0], tmp_path / "fixed.gguf"
+    trained(path, TOKENS, blocks=2, seed=1).write(fixed)
+    lora = (FixedAdapter(fixed, 0.5),)
+    trainer = trained(path, TOKENS, options=replace(TRAIN, lora=lora))
+    trainer.write(tmp_path / "adapter.gguf")
+    with LlamaEngine(path, replace(EXACT, lora=lora)) as engine:
+        alone = engine_logits(engine, TOKENS)
+        engine.swap(tmp_path / "adapter.gguf")
+        served = engine_logits(engine, TOKENS)
+    assert np.abs(sidecar_logits(trainer, TOKENS) - served).max() <= 2e-3
+    with LlamaEngine(path, EXACT) as engine:
+        assert np.abs(engine_logits(engine, TOKENS) - alone).max() > 0.1
+        engine.swap(tmp_path / "adapter.gguf")
+        assert np.abs(engine_logits(engine, TOKENS) - served).max() > 0.1
 
 
 @pytest.mark.parametrize("file_type", FILE_TYPES)

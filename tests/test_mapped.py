@@ -134,7 +134,7 @@ def test_a_block_equals_plain_peft_on_dense_weights(
 def test_checkpointing_changes_nothing(tiny_gguf: Callable[[str], Path], tokens: list[int]) -> None:
     base = GgufBase(tiny_gguf("f32"))
     lora = LoraOptions(rank=8, learning_rate=1e-3)
-    footprint = estimate(base, rank=8, n_tokens=512, value_bytes=4)
+    footprint = estimate(base, lora, n_tokens=512, value_bytes=4)
     cap = (footprint.total(checkpointing=True) + footprint.total(checkpointing=False)) // 2
     plain = LoraTrainer(base, lora, TRAIN)
     saving = LoraTrainer(base, lora, replace(TRAIN, memory_bytes=cap))
@@ -226,7 +226,7 @@ def test_targets(targets: Targets, tiny_gguf: Callable[[str], Path], tokens: lis
         Targets.ALL: {"self_attn", "mlp"}, Targets.MLP: {"mlp"}, Targets.ATTENTION: {"self_attn"},
     }[targets]  # fmt: skip
     n_trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-    assert adapter_parameters(base, 8, targets) == n_trained
+    assert adapter_parameters(base, LoraOptions(rank=8, targets=targets)) == n_trained
     update = trainer.train(tokens[:32], tokens[32:96])
     assert update.loss_before is not None
     assert update.loss_after is not None
@@ -314,7 +314,7 @@ def test_fused_queries_keys_and_values(
     assert np.abs(sidecar_logits(trainer, tokens) - served).max() <= 2e-3
     assert np.abs(served - base).max() > 0.1
     n_trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-    assert adapter_parameters(GgufBase(path), 8) == n_trained
+    assert adapter_parameters(GgufBase(path), LoraOptions(rank=8)) == n_trained
 
 
 @pytest.mark.parametrize("file_type", ["f32", "q8_0"])
@@ -324,7 +324,7 @@ def test_adapter_parameters_are_counted(
     base = GgufBase(tiny_gguf(file_type))
     trainer = LoraTrainer(base, LoraOptions(rank=5), TRAIN)
     n_trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-    assert adapter_parameters(base, 5) == n_trained
+    assert adapter_parameters(base, LoraOptions(rank=5)) == n_trained
 
 
 def test_what_the_skeleton_does_not_explain_is_refused(

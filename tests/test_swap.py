@@ -21,7 +21,7 @@ class FreeThenLoad(LlamaEngine):
         if self._adapter is not None:
             self._adapter.close()
         self._adapter = None if adapter is None else Adapter(self.model, adapter)
-        self.context.set_adapter(self._adapter)
+        self.context.set_adapters([] if self._adapter is None else [(self._adapter, 1.0)])
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 import typer
 
-from templora_edge.config import KvPolicy, KvType, Targets, TrainDtype
+from templora_edge.config import FixedAdapter, KvPolicy, KvType, Targets, TrainDtype
 from templora_edge.positions import RopeOptions, RopeScaling, SelfExtendOptions
 from templora_edge.presets import Preset
 
@@ -154,7 +154,17 @@ class SessionFlags:
     adapter_in: Annotated[
         Path | None,
         typer.Option(
-            "--adapter-in", metavar="FILE", help="Go on from an adapter kept with --adapter-out."
+            "--adapter-in",
+            metavar="FILE",
+            help="Go on from a GGUF adapter, such as --adapter-out keeps, on its rank and layers.",
+        ),
+    ] = None
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--lora",
+            metavar="FILE[:SCALE]",
+            help="A GGUF adapter that stays as it is, under the temporary one; may be repeated.",
         ),
     ] = None
     no_templora: Annotated[
@@ -294,6 +304,7 @@ class SessionFlags:
             ),
             "self_extend": self._self_extend(),
             "adapter": self.adapter_in,
+            "lora": tuple(FixedAdapter.parse(text) for text in self.lora or ()),
             "preset": self.preset,
             "rank": self.rank,
             "alpha": self.alpha,

@@ -5,12 +5,13 @@ from typing import Any
 
 import llama_cpp
 
+from templora_edge.closing import Closing
 from templora_edge.engine import backend
 from templora_edge.engine.model import Model
 from templora_edge.errors import AdapterError
 
 
-class Adapter:
+class Adapter(Closing):
     """Owns a `llama_adapter_lora`. The file is read whole and not needed afterwards.
 
     Raises:

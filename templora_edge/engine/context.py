@@ -161,16 +161,15 @@ class Context(Closing):
         llama_cpp.llama_memory_seq_rm(self._memory, _SEQUENCE, begin, end)
         self._move(Move(end, n_positions, begin - end))
 
-    def set_adapter(self, adapter: Adapter | None) -> None:
-        """Use ``adapter`` from the next decode on; the cache stays as it is.
+    def set_adapters(self, adapters: Sequence[tuple[Adapter, float]]) -> None:
+        """Use ``adapters``, each times its scale, from the next decode on; the cache stays.
 
         Raises:
             EngineError: llama.cpp refuses.
         """
-        adapters = [] if adapter is None else [adapter.pointer]
         n = len(adapters)
-        pointers = (llama_cpp.llama_adapter_lora_p_ctypes * n)(*adapters)
-        scales = (ctypes.c_float * n)(*[1.0] * n)
+        pointers = (llama_cpp.llama_adapter_lora_p_ctypes * n)(*(a.pointer for a, _ in adapters))
+        scales = (ctypes.c_float * n)(*(scale for _, scale in adapters))
         if llama_cpp.llama_set_adapters_lora(self.pointer, pointers, n, scales) != 0:
             raise EngineError(f"llama.cpp refused the adapter ({backend.last_error()})")
 

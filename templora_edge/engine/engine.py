@@ -1,6 +1,7 @@
 """The engine of the loop: one text on llama.cpp, its adapter swapped while the cache stays."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -36,20 +37,24 @@ class LlamaEngine(Closing):
 
     Raises:
         ModelFileError, InsufficientMemoryError, EngineError: no model or no context to be had.
+        AdapterError: an adapter of `EngineOptions.lora` is not one for this model.
     """
 
     def __init__(self, path: Path, options: EngineOptions | None = None) -> None:
         options = options or EngineOptions()
         if options.n_ctx > MAX_CTX:
             raise OptionError(f"-c {options.n_ctx}: llama.cpp's largest context is {MAX_CTX}")
-        self.model = Model(path)
-        try:
+        with ExitStack() as stack:  # closes in the order llama.cpp needs: the model last
+            self.model = stack.enter_context(Model(path))
+            self._fixed = [
+                (stack.enter_context(Adapter(self.model, fixed.path)), fixed.scale)
+                for fixed in options.lora
+            ]
             n_ctx = options.n_ctx or min(self.model.n_ctx_train, DEFAULT_MAX_CTX)
             n_threads = options.n_threads or default_threads()
-            self.context = Context(self.model, options, n_ctx, n_threads)
-        except BaseException:
-            self.model.close()
-            raise
+            self.context = stack.enter_context(Context(self.model, options, n_ctx, n_threads))
+            self.context.set_adapters(self._fixed)
+            self._stack = stack.pop_all()
         self._adapter: Adapter | None = None
         self._sampler = Sampler(self.model.vocab, SamplingOptions())
 
@@ -117,6 +122,8 @@ class LlamaEngine(Closing):
     def swap(self, adapter: Path | None) -> None:
         """Replace the adapter by the one in the file, or by none. The KV cache stays.
 
+        So do the adapters of `EngineOptions.lora`.
+
         The order matters: load new, set new, free old. `llama_set_adapters_lora` compares
         pointers, and an adapter loaded after the old one is freed can get the same address: the
         context would silently keep the old graph.
@@ -126,7 +133,7 @@ class LlamaEngine(Closing):
         """
         new = None if adapter is None else Adapter(self.model, adapter)
         try:
-            self.context.set_adapter(new)
+            self.context.set_adapters([*self._fixed, *([] if new is None else [(new, 1.0)])])
         except BaseException:
             if new is not None:
                 new.close()
@@ -148,7 +155,7 @@ class LlamaEngine(Closing):
         self.context.close()
         if self._adapter is not None:
             self._adapter.close()
-        self.model.close()
+        self._stack.close()
 
 
 def _nll(logits: npt.NDArray[np.float32], token: int) -> float:

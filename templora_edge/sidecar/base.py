@@ -4,14 +4,18 @@ The skeleton is built on the meta device from the GGUF's metadata; linear layers
 become mapped ones, the few vectors are loaded, the rotary frequencies are llama.cpp's.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import transformers
 from gguf import ReaderTensor
 from transformers import PreTrainedModel
 
-from converters.families import FUSED_QKV, Family, common_config, family_of, rope_row_order
-from templora_edge.errors import UnsupportedModelError
+from converters.adapter_file import AdapterFile
+from converters.families import Family, common_config, family_of, rope_row_order, tensor_of
+from templora_edge.config import FixedAdapter
+from templora_edge.errors import UnsupportedModelError, listed
 from templora_edge.footprint import largest_layer
 from templora_edge.gguf_base import GgufBase
 from templora_edge.positions import RopeOptions
@@ -29,7 +33,13 @@ _NOT_WEIGHTS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_s
 
 
 def load_base(
-    gguf: GgufBase, *, dtype: torch.dtype, n_threads: int, n_ctx: int, rope: RopeOptions
+    gguf: GgufBase,
+    *,
+    dtype: torch.dtype,
+    n_threads: int,
+    n_ctx: int,
+    rope: RopeOptions,
+    lora: Sequence[FixedAdapter] = (),
 ) -> PreTrainedModel:
     """A frozen model whose matrices stay in ``gguf``.
 
@@ -38,23 +48,34 @@ def load_base(
         n_threads: for dequantization.
         n_ctx: llama.cpp's context, which chooses phi3's rotary factors.
         rope: as llama.cpp has it.
+        lora: adapters that it has, in the compute dtype.
 
     Raises:
+        AdapterError: an adapter is not one for this base.
         UnsupportedModelError: its architecture is not in the table, or it has tensors that the
             architecture does not explain.
         ModelFileError: metadata or tensors are missing.
     """
-    return _Builder(gguf, dtype, n_threads, n_ctx, rope).build()
+    return _Builder(gguf, dtype, n_threads, n_ctx, rope, lora).build()
 
 
 class _Builder:
     def __init__(
-        self, gguf: GgufBase, dtype: torch.dtype, n_threads: int, n_ctx: int, rope: RopeOptions
+        self,
+        gguf: GgufBase,
+        dtype: torch.dtype,
+        n_threads: int,
+        n_ctx: int,
+        rope: RopeOptions,
+        lora: Sequence[FixedAdapter],
     ) -> None:
         self.gguf = gguf
         self.family: Family = family_of(gguf)
         self.settings = common_config(gguf) | self.family.config(gguf)
         self.n_ctx, self.rope_options = n_ctx, rope
+        self.lora = [(AdapterFile.read(fixed.path), fixed.scale) for fixed in lora]
+        for adapter, _ in self.lora:
+            adapter.check_fits(gguf)
         self.scratch = Scratch(largest_layer(gguf), dtype, n_threads)
         self.used: set[str] = set()
 
@@ -84,7 +105,7 @@ class _Builder:
 
     def linear(self, module: str) -> MappedLinear:
         suffix = module.split(".", 3)[-1]
-        name, rows = self.find(module, suffix)
+        name, rows = tensor_of(self.gguf, module)
         heads_key = self.family.permuted.get(suffix)
         source = MappedTensor(self.take(f"{name}.weight"), self.scratch, rows)
         order = None
@@ -94,15 +115,21 @@ class _Builder:
         if f"{name}.bias" in self.gguf.tensors:
             values = self.values(f"{name}.bias")[rows]
             bias = values if order is None else values[torch.from_numpy(np.argsort(order))]
-        return MappedLinear(source, bias, order)
+        return MappedLinear(source, bias, order, self.fixed(f"{name}.weight", rows))
 
-    def find(self, module: str, suffix: str) -> tuple[str, slice]:
-        """The tensor (no suffix) that holds a linear layer, and its rows in it."""
-        name = self.family.gguf_name(module)
-        if suffix not in FUSED_QKV or f"{name}.weight" in self.gguf.tensors:
-            return str(name), slice(None)
-        begin, stop = fused_rows(self.gguf)[FUSED_QKV.index(suffix)]
-        return str(name).rpartition(".")[0] + ".attn_qkv", slice(begin, stop)
+    def fixed(self, tensor: str, rows: slice) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """A (r, in) and B (rows, r) of all fixed adapters of a tensor, their scales in B."""
+        pairs = []
+        for adapter, scale in self.lora:
+            if tensor in adapter.ranks:
+                a, b = (torch.tensor(half) for half in adapter.matrices(tensor))
+                pairs.append((a, b[rows] * (scale * adapter.scale(tensor))))
+        if not pairs:
+            return None
+        dtype = self.scratch.dtype
+        joint_a = torch.cat([a for a, _ in pairs])
+        joint_b = torch.cat([b for _, b in pairs], dim=1)
+        return joint_a.to(dtype), joint_b.to(dtype)
 
     def embedding(self, original: torch.nn.Module) -> MappedEmbedding:
         source = MappedTensor(self.take("token_embd.weight"), self.scratch)
@@ -143,14 +170,6 @@ class _Builder:
         if unknown:
             raise UnsupportedModelError(
                 f"{self.gguf.path}: tensors that are not in a {self.gguf.architecture} model as "
-                f"Temp-LoRA knows it: {', '.join(sorted(unknown)[:5])}; --no-templora generates "
+                f"Temp-LoRA knows it: {listed(sorted(unknown))}; --no-templora generates "
                 "without it"
             )
-
-
-def fused_rows(gguf: GgufBase) -> tuple[tuple[int, int], ...]:
-    """Rows of queries, keys and values in a fused `attn_qkv`, (begin, stop) each."""
-    settings = common_config(gguf)
-    queries = settings["num_attention_heads"] * settings["head_dim"]
-    keys = settings["num_key_value_heads"] * settings["head_dim"]
-    return (0, queries), (queries, queries + keys), (queries + keys, queries + 2 * keys)

@@ -76,6 +76,8 @@ class MappedLinear(torch.nn.Linear):
         source: the weight, (out, in).
         bias: (out,) or None.
         order: of the file's rows among transformers' rows, if llama.cpp reorders them.
+        fixed: the adapters that the layer has, A (r, in) and B (out, r) in the compute dtype, their
+            scales in B, its rows as the file has them; `None` if it has none.
     """
 
     def __init__(
@@ -83,12 +85,14 @@ class MappedLinear(torch.nn.Linear):
         source: MappedTensor,
         bias: torch.Tensor | None,
         order: npt.NDArray[np.intp] | None = None,
+        fixed: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> None:
         n_out, n_in = source.shape
         super().__init__(n_in, n_out, bias=False, device="meta")
         # PEFT puts adapters on the device of `weight`: one CPU element that claims the full shape.
         self.weight = torch.nn.Parameter(torch.zeros(1).expand(n_out, n_in), requires_grad=False)
         self.source = source
+        self.fixed = fixed
         self.order = None if order is None else torch.from_numpy(order)
         self.inverse = None if order is None else torch.from_numpy(np.argsort(order))
         if bias is not None:
@@ -107,15 +111,23 @@ class _Matmul(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, layer: MappedLinear) -> torch.Tensor:
         ctx.layer, ctx.dtype = layer, x.dtype
         weight = layer.source.load()
-        y = x.to(weight.dtype) @ weight.T
+        x = x.to(weight.dtype)
+        y = x @ weight.T
+        if layer.fixed is not None:
+            a, b = layer.fixed
+            y += x @ a.T @ b.T
         return y if layer.inverse is None else y[..., layer.inverse]
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
         layer: MappedLinear = ctx.layer
         weight = layer.source.load()
-        ordered = grad if layer.order is None else grad[..., layer.order]
-        return (ordered.to(weight.dtype) @ weight).to(ctx.dtype), None
+        ordered = (grad if layer.order is None else grad[..., layer.order]).to(weight.dtype)
+        result = ordered @ weight
+        if layer.fixed is not None:
+            a, b = layer.fixed
+            result += ordered @ b @ a
+        return result.to(ctx.dtype), None
 
 
 class MappedEmbedding(torch.nn.Module):

@@ -16,11 +16,12 @@ from peft import (
 )
 from transformers import PreTrainedModel
 
-from converters.families import family_of
+from converters.adapter_file import AdapterFile
+from converters.families import adapted_modules
 from converters.gguf_to_peft import KeptAdapter
 from converters.peft_to_gguf import AdapterTarget, write_adapter
 from templora_edge import memory
-from templora_edge.config import LoraOptions, Targets, TrainDtype, TrainerOptions
+from templora_edge.config import LoraOptions, TrainDtype, TrainerOptions
 from templora_edge.errors import (
     AdapterError,
     InsufficientMemoryError,
@@ -53,11 +54,10 @@ class LoraTrainer:
         self.dtype = choose_dtype(options.dtype)
         footprint = estimate(
             base,
-            rank=lora.rank,
-            targets=lora.targets,
-            layers=lora.layers,
+            lora,
             n_tokens=options.n_tokens,
             value_bytes=self.dtype.itemsize,
+            fixed_parameters=sum(AdapterFile.read(one.path).n_params for one in options.lora),
         )
         self.checkpointing = _must_checkpoint(footprint, options)
         model = load_base(
@@ -66,6 +66,7 @@ class LoraTrainer:
             n_threads=options.n_threads,
             n_ctx=options.n_ctx,
             rope=options.rope,
+            lora=options.lora,
         )
         self.model = get_peft_model(
             model,
@@ -73,14 +74,13 @@ class LoraTrainer:
                 r=lora.rank,
                 lora_alpha=lora.alpha,  # type: ignore[arg-type]  # a float works, and is allowed
                 lora_dropout=lora.dropout,
-                target_modules=_target_modules(base, lora.targets),
-                layers_to_transform=_layers(model.config.num_hidden_layers, lora.layers),
+                target_modules=list(adapted_modules(base, lora)),
                 task_type="CAUSAL_LM",
             ),
         )
         self._network: PreTrainedModel = model
         if options.adapter is not None:
-            self._take(KeptAdapter.read(options.adapter))
+            self._take(KeptAdapter.read(options.adapter, base))
             if not _all_finite(get_peft_model_state_dict(self.model).values()):
                 raise AdapterError(
                     f"{options.adapter}: holds weights that are not finite numbers; "
@@ -104,11 +104,13 @@ class LoraTrainer:
     def _take(self, adapter: KeptAdapter) -> None:
         """Begin with weights that were trained before; the optimizer begins anew."""
         fresh = get_peft_model_state_dict(self.model)
-        shapes = {name: tuple(value.shape) for name, value in fresh.items()}
-        weights = adapter.weights(shapes, self._target)
-        set_peft_model_state_dict(
-            self.model, {name: torch.tensor(value) for name, value in weights.items()}
+        weights = adapter.weights(
+            {name: value.numpy() for name, value in fresh.items()},
+            self._lora.alpha / self._lora.rank,
+            self._target,
         )
+        own = {name: torch.from_numpy(value) for name, value in weights.items()}
+        set_peft_model_state_dict(self.model, fresh | own)
 
     def checkpoint(self) -> None:
         """Recompute layers in backward instead of keeping their activations."""
@@ -240,15 +242,6 @@ class LoraTrainer:
 
 def _all_finite(tensors: Iterable[torch.Tensor]) -> bool:
     return bool(torch.nn.utils.get_total_norm(tensors, torch.inf).isfinite())
-
-
-def _layers(n_layers: int, wanted: int | None) -> list[int] | None:
-    """The last ``wanted`` layers' numbers, in peft's form."""
-    return None if wanted is None else list(range(max(0, n_layers - wanted), n_layers))
-
-
-def _target_modules(base: GgufBase, targets: Targets) -> list[str]:
-    return [name.rpartition(".")[2] for name in family_of(base).targets(targets)]
 
 
 def _must_checkpoint(footprint: Footprint, options: TrainerOptions) -> bool:

@@ -14,7 +14,7 @@ from templora_edge.assets import BUNDLED_TRANSLATOR
 from templora_edge.closing import Closing
 from templora_edge.config import SamplingOptions
 from templora_edge.documents import read_document
-from templora_edge.errors import DocumentError, JobError, OptionError
+from templora_edge.errors import DocumentError, JobError, OptionError, listed
 from templora_edge.files import check_outputs
 from templora_edge.gguf_base import GgufBase
 from templora_edge.jobs import Job, discard, folder_of
@@ -260,6 +260,8 @@ class Translator(Closing):
             "adapter": _digest(job.settings.get("adapter")),
             "review": job.review is not None,
             **{k: v for k, v in self.session.settings().items() if k not in NOT_COMPARED},
+            "lora": [[_digest(one.path), one.scale] for one in self.session.engine_options.lora]
+            or None,
         }
         settings = json.loads(json.dumps(settings))
         before = state.settings
@@ -269,7 +271,7 @@ class Translator(Closing):
         changed = [name for name in settings if settings[name] != before.get(name)]
         if changed:
             raise JobError(
-                f"{job.out}: was begun with another {', '.join(changed)}; go on as it was begun, "
+                f"{job.out}: was begun with another {listed(changed)}; go on as it was begun, "
                 "or throw its work away with --restart"
             )
 
