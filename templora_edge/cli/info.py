@@ -1,5 +1,6 @@
 """`templora info`."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,48 +12,94 @@ from templora_edge.cli.output import write
 from templora_edge.json_text import to_json
 
 if TYPE_CHECKING:
+    from templora_edge.tasks.adapter_info import AdapterInfo
     from templora_edge.tasks.info import ModelInfo
 
 
-@with_examples("templora info model.gguf")
+@with_examples("templora info model.gguf", "templora info adapter.gguf")
 def info(
     model: Annotated[
-        Path | None, typer.Argument(metavar="MODEL.gguf", help="Default: the bundled model.")
+        Path | None,
+        typer.Argument(
+            metavar="FILE.gguf", help="A model, or an adapter; default: the bundled model."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Say what a GGUF is, and what Temp-LoRA would need on it."""
     from templora_edge.assets import BUNDLED_MODEL
+    from templora_edge.tasks.info import ModelInfo
     from templora_edge.tasks.info import info as describe
 
     described = describe(model or BUNDLED_MODEL)
     if as_json:
         write(to_json(asdict(described)))
+    elif isinstance(described, ModelInfo):
+        _print_model(described)
     else:
-        _print(described)
+        _print_adapter(described)
 
 
-def _print(model: "ModelInfo") -> None:
+def _print_facts(rows: Mapping[str, str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     facts = Table.grid(padding=(0, 2))
-    mix = ", ".join(f"{kind} {100 * share:.1f} %" for kind, share in model.quantization.items())
+    for name, value in rows.items():
+        facts.add_row(name, value)
+    Console(highlight=False, soft_wrap=True).print(facts)
+
+
+def _print_adapter(adapter: "AdapterInfo") -> None:
+    by_layers: dict[tuple[int, ...], list[str]] = {}
+    for module, layers in adapter.layers.items():
+        by_layers.setdefault(layers, []).append(module)
+    rows = {
+        "adapter": adapter.path,
+        "for": f"{adapter.architecture} models",
+        "rank": ", ".join(map(str, adapter.ranks)),
+        "alpha": f"{adapter.alpha:g}" if adapter.alpha else "none: its output is not scaled",
+        "parameters": f"{adapter.parameters / 1e6:,.1f} M in {_size(adapter.file_bytes)}",
+        "types": _mix(adapter.types),
+    }
+    for layers, modules in by_layers.items():
+        rows[", ".join(modules)] = f"layers {_ranges(layers)}"
+    if adapter.others:
+        rows["outside of the layers"] = ", ".join(adapter.others)
+    rows |= {
+        "--lora": _yes(adapter.lora, adapter.lora_reason),
+        "--adapter-in": _yes(adapter.adapter_in, adapter.adapter_in_reason),
+    }
+    _print_facts(rows)
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers with runs of them joined, as `0 to 3, 7`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+def _print_model(model: "ModelInfo") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     rows = {
         "model": f"{model.name} ({model.path})",
         "family": model.architecture,
         "parameters": f"{model.parameters / 1e6:,.1f} M in {_size(model.file_bytes)}",
-        "quantization": mix,
+        "quantization": _mix(model.quantization),
         "trained context": f"{model.trained_context:,} tokens",
-        "Temp-LoRA": "yes" if model.templora else f"no: {model.templora_reason}",
+        "Temp-LoRA": _yes(model.templora, model.templora_reason),
         "K-shift": _yes(model.k_shift),
         "SelfExtend": _yes(model.self_extend),
         "KV cache": f"{_size(model.kv_cache_bytes)} at {model.context:,} tokens, F16",
     }
-    for name, value in rows.items():
-        facts.add_row(name, value)
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(facts)
+    _print_facts(rows)
     if not model.training:
         return
     table = Table(title=f"training beside it, estimated, context {model.context:,}, bf16")
@@ -66,11 +113,15 @@ def _print(model: "ModelInfo") -> None:
             _size(row.bytes),
             _size(row.bytes_checkpointed),
         )
-    console.print(table)
+    Console(highlight=False, soft_wrap=True).print(table)
 
 
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
+def _mix(shares: Mapping[str, float]) -> str:
+    return ", ".join(f"{kind} {100 * share:.1f} %" for kind, share in shares.items())
+
+
+def _yes(value: bool, reason: str = "") -> str:
+    return "yes" if value else f"no: {reason}" if reason else "no"
 
 
 def _size(n_bytes: float) -> str:

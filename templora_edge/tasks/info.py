@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from converters.adapter_file import AdapterGguf
 from converters.families import family_of
-from templora_edge.config import DEFAULT_MAX_CTX, BlockOptions
+from templora_edge.config import DEFAULT_MAX_CTX, BlockOptions, LoraOptions
 from templora_edge.errors import UnsupportedModelError
 from templora_edge.footprint import adapter_parameters, estimate
-from templora_edge.gguf_base import GgufBase
+from templora_edge.gguf_base import ADAPTER, GgufBase
 from templora_edge.positions import RopeOptions
 from templora_edge.rope import Scaling
+from templora_edge.tasks.adapter_info import AdapterInfo, adapter_info
 
 RANKS: Final = (8, 16, 32, 64, 128)
 RECURRENT_KEYS: Final = (
@@ -42,6 +44,8 @@ class ModelInfo:
     """What `templora info` shows."""
 
     path: str
+    kind: str
+    """`model`."""
     name: str
     architecture: str
     parameters: int
@@ -60,12 +64,15 @@ class ModelInfo:
     """Empty where Temp-LoRA does not apply."""
 
 
-def info(path: Path) -> ModelInfo:
-    """Describe a GGUF model.
+def info(path: Path) -> ModelInfo | AdapterInfo:
+    """Describe a GGUF, of a model or of an adapter.
 
     Raises:
-        ModelFileError: the file is not one.
+        ModelFileError: the file is neither.
+        AdapterError: it is an adapter, but not a LoRA.
     """
+    if AdapterGguf(path).get("general.type") == ADAPTER:
+        return adapter_info(path)
     base = GgufBase(path)
     try:
         family_of(base)
@@ -80,6 +87,7 @@ def info(path: Path) -> ModelInfo:
     movable = _keys_can_move(base)
     return ModelInfo(
         path=str(base.path),
+        kind="model",
         name=str(base.get("general.name", base.path.stem)),
         architecture=base.architecture,
         parameters=base.n_params,
@@ -111,8 +119,9 @@ def _keys_can_move(base: GgufBase) -> bool:
 def _training(base: GgufBase, rank: int, context: int) -> TrainingMemory:
     blocks = BlockOptions.for_context(context)
     n_tokens = blocks.train_prefix_len + blocks.block_len
-    footprint = estimate(base, rank=rank, n_tokens=n_tokens, value_bytes=2)
-    parameters = adapter_parameters(base, rank)
+    lora = LoraOptions(rank=rank)
+    footprint = estimate(base, lora, n_tokens=n_tokens, value_bytes=2)
+    parameters = adapter_parameters(base, lora)
     return TrainingMemory(
         rank,
         parameters,
