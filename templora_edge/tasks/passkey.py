@@ -140,6 +140,8 @@ class PasskeyRun:
             "seed": self.job.seed,
             "self_extend": None,
         }
+        if not mode.learns and any(other.learns for other in self.job.modes):
+            settings["adapter"] = None  # the base alone goes on from nothing
         if mode is PasskeyMode.TEMPLORA:
             return settings
         block = self._n_trained // 4 if mode.learns else N_ANSWER

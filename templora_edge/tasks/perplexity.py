@@ -154,12 +154,15 @@ class PerplexityRun:
             for is_templora, scored in ((False, text.base), (True, text.templora)):
                 if is_templora and not self.job.templora:
                     continue
+                settings = dict(self.job.settings)
+                if self.job.templora and not is_templora:  # the base alone goes on from nothing
+                    settings["adapter"] = None
                 session = TempLora(
                     self.job.model,
                     templora=is_templora,
                     given=True,
                     measure_after=False,
-                    **self.job.settings,
+                    **settings,
                 )
                 sides.append((stack.enter_context(session), scored))
             self.settings = sides[-1][0].settings()
