@@ -50,8 +50,8 @@ def lora(
     from converters.peft_to_gguf import convert as convert_lora
 
     named = PeftConfig(peft_dir).base
-    base = model or (Path(named) if named else None)
-    check_outputs([("OUT.gguf", out)], [("PEFT_DIR", peft_dir), ("-m", base)], force=force)
+    read = model or (Path(named) if named else None)
+    check_outputs([("OUT.gguf", out)], [("PEFT_DIR", peft_dir), ("-m", read)], force=force)
     convert_lora(peft_dir, out, model)
 
 
