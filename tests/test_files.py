@@ -2,6 +2,7 @@
 
 import errno
 import gzip
+import json
 import os
 import shutil
 import stat
@@ -257,6 +258,24 @@ REFUSED = {
         "--report",
         "--prompt-template",
     ),
+    "fixed adapter": (
+        ["generate", "-p", "x", "--lora", "a.gguf:0.5", "--adapter-out", "hard.gguf"],
+        "--adapter-out",
+        "--lora",
+    ),
+    "another part of the model": (
+        [
+            "generate",
+            "-m",
+            "s-00001-of-00002.gguf",
+            "-p",
+            "x",
+            "--adapter-out",
+            "s-00002-of-00002.gguf",
+        ],
+        "--adapter-out",
+        "-m",
+    ),
     "earlier adapter": (
         [*TRANSLATE, "-o", "o.txt", "--adapter-in", "a.gguf", "--adapter-out", "a.gguf"],
         "--adapter-out",
@@ -270,11 +289,13 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with a file of every kind."""
     for folder in ("folder", "peft"):
         (tmp_path / folder).mkdir()
-    for name in ("text.txt", "m.gguf", "a.gguf", "a.svg", "b.svg", "peft/weights"):
+    parts = [f"s-0000{number}-of-00002.gguf" for number in (1, 2)]
+    for name in ("text.txt", "m.gguf", "a.gguf", "a.svg", "b.svg", "peft/weights", *parts):
         (tmp_path / name).write_text(f"precious {name}")
     (tmp_path / "hard.gguf").hardlink_to(tmp_path / "a.gguf")
     (tmp_path / "peft" / "adapter_model.safetensors").write_text("precious weights")
-    (tmp_path / "peft" / "adapter_config.json").write_text('{"base_model_name_or_path": "m.gguf"}')
+    config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "base_model_name_or_path": "m.gguf"}
+    (tmp_path / "peft" / "adapter_config.json").write_text(json.dumps(config))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -20,7 +20,7 @@ from templora_edge.engine import LlamaEngine
 from templora_edge.errors import ModelFileError
 from templora_edge.gguf_base import GgufBase
 from templora_edge.sidecar.trainer import LoraTrainer
-from templora_edge.tasks.info import info
+from templora_edge.tasks.info import ModelInfo, info
 
 
 def split(source: Path, folder: Path, n_tensors: int) -> list[Path]:
@@ -84,6 +84,7 @@ def test_any_part_stands_for_the_model(
         assert base.file_bytes == len(content)
         assert base.sha256() == hashlib.sha256(content).hexdigest()
         described = info(links / part.name)
+        assert isinstance(described, ModelInfo)
         assert (described.file_bytes, described.parameters) == (len(content), whole.n_params)
         assert described.templora
     with TempLora(links / parts[1].name, n_ctx=64, rank=4, n_threads=1) as text:

@@ -1,10 +1,12 @@
 """Flags that commands share: one name, one meaning, one help text."""
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import wraps
+from glob import escape
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -275,7 +277,14 @@ class SessionFlags:
 
     def inputs(self, bundled: Path) -> list[tuple[str, Path | None]]:
         """Files that the session reads, as `check_outputs` takes them."""
-        return [("-m", self.model or bundled), ("--adapter-in", self.adapter_in)]
+        model = self.model or bundled
+        # the parts of a split model have one name, but for their numbers
+        parts = model.parent.glob(re.sub(r"-\d{5}-of-", "-?????-of-", escape(model.name)))
+        return [
+            *(("-m", path) for path in (model, *parts)),
+            ("--adapter-in", self.adapter_in),
+            *(("--lora", FixedAdapter.parse(text).path) for text in self.lora or ()),
+        ]
 
     def settings(self) -> dict[str, Any]:
         """The arguments of `TempLora` but the model, which comes first.
