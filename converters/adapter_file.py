@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gguf import ReaderTensor
+
 from converters.checkpoint import Floats
 from templora_edge.errors import AdapterError, listed
 from templora_edge.gguf_base import ADAPTER, GgufBase
@@ -60,7 +62,7 @@ class AdapterFile:
                 f"{path}: not pairs of lora_a and lora_b: {listed(sorted(alone))}; "
                 "expected a plain LoRA"
             )
-        ranks = {name: int(file.tensors[f"{name}.lora_a"].shape[1]) for name in bases}
+        ranks = {name: _shape(file.tensors[f"{name}.lora_a"])[1] for name in bases}
         return cls(file, float(file.get("adapter.lora.alpha", 0.0)), ranks)
 
     @property
@@ -75,7 +77,7 @@ class AdapterFile:
     def matrices(self, tensor: str) -> tuple[Floats, Floats]:
         """A (r, in) and B (out, r) of a base tensor, its rows as they are in the base's file."""
         a, b = (self.file.dequantize(tensor + half) for half in _HALVES)
-        return a, b
+        return a.reshape(self.ranks[tensor], -1), b
 
     def check_fits(self, base: GgufBase) -> None:
         """Find out whether llama.cpp can add this adapter to ``base``, without loading either.
@@ -101,9 +103,14 @@ class AdapterFile:
         if name not in base.tensors:
             return f"{name} is not in the model"
         a, b, w = (
-            [int(n) for n in tensor.shape]
+            _shape(tensor)
             for tensor in (*(self.file.tensors[name + half] for half in _HALVES), base.tensor(name))
         )
         if [a[0], b[1], *a[2:]] != w or a[1:2] != b[:1] or a[2:] != b[2:]:
-            return f"{name} is for a matrix of {b[1]} x {a[0]}, the model's is {w[1:]} x {w[0]}"
+            return f"{name} is for a matrix of {b[1]} x {a[0]}, the model's is {w[1]} x {w[0]}"
         return None
+
+
+def _shape(tensor: ReaderTensor) -> list[int]:
+    """Lengths, the shortest stride first; files leave out a last one of 1, such as a rank of 1."""
+    return [int(n) for n in tensor.shape] + [1] * (2 - len(tensor.shape))

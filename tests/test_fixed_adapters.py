@@ -83,7 +83,8 @@ def lora(base: Path, tokens: list[int], tmp_path: Path) -> tuple[FixedAdapter, .
     writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
     for name in ("blk.1.ffn_up.weight", "blk.2.attn_output.weight"):
         n_in, n_out = (int(n) for n in GgufBase(base).tensor(name).shape)
-        for half, shape in (("a", (3, n_in)), ("b", (n_out, 3))):
+        # as llama.cpp writes a rank of 1: a vector
+        for half, shape in (("a", (n_in,)), ("b", (n_out, 1))):
             values = 0.1 * random.standard_normal(shape)
             writer.add_tensor(f"{name}.lora_{half}", values.astype(np.float16))
     writer.write_header_to_file()
