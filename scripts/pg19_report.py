@@ -174,7 +174,29 @@ def by_window(lines: list[Line]) -> str:
     return table(head, rows)
 
 
-TABLES: Final = {"position": by_position, "window": by_window}
+def by_rate(lines: list[Line]) -> str:
+    """A row a book, all books together last: the base, and what each variant changes."""
+    variants = of_variants(lines)
+    books = list(dict.fromkeys(line["run"]["book"] for line in lines))
+    rows = []
+    for name, chosen in [*((book, [book]) for book in books), ("all", books)]:
+        figures = [
+            pooled([run["result"]["files"][0] for run in runs if run["run"]["book"] in chosen])
+            for runs in variants.values()
+        ]
+        changes = [f"{one['change']:+.1f} ± {one['se']:.1f} %" for one in figures]
+        rows.append([name, f"{figures[0]['base']:.2f}", *changes])
+    times = [
+        [sum(run["result"]["total"]["seconds"][step] for run in runs) for step in STEPS]
+        for runs in variants.values()
+    ]
+    rows.append(["training s", "", *(f"{one[0]:.0f}" for one in times)])
+    rows.append(["scoring s", f"{times[0][2]:.0f}", *(f"{one[1]:.0f}" for one in times)])
+    return table(["book", "base", *variants], rows)
+
+
+STEPS: Final = ("train", "score_templora", "score_base")
+TABLES: Final = {"position": by_position, "window": by_window, "rate": by_rate}
 
 
 def conditions(lines: list[Line], script: str = "pg19.py") -> str:
@@ -184,7 +206,7 @@ def conditions(lines: list[Line], script: str = "pg19.py") -> str:
     settings = result["settings"]
     return (
         f"`python scripts/{script} RESULTS.jsonl {run['experiment']} --books {' '.join(books)} "
-        f"--tokens {run['tokens']} -t {settings['n_threads']}`: seed {run['seed']}, "
+        f"--tokens {run['tokens']} -t {settings['n_threads']} -m MODEL`: seed {run['seed']}, "
         f"{versions(machine)}; a machine of {machine['cpus']} cores."
     )
 
@@ -212,7 +234,8 @@ def main() -> None:
                 curves = [line["curve"] for line in own]
                 plot_perplexity(joined(curves), picture)
                 parts.append(f"![perplexity by position]({picture.name})")
-    parts.append("TFLOP: counted (scripts/flops.py).")
+    if any("TFLOP" in part for part in parts):
+        parts.append("TFLOP: counted (scripts/flops.py).")
     arguments.out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 

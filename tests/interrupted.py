@@ -91,7 +91,7 @@ def differences(model: Path, folder: Path, rounds: int) -> tuple[list[str], int]
         interrupts.until_done(partial(trainer.save, state))
         interrupts.until_done(partial(trainer.load, state))
         compare("after loading")
-        found += [f"left: {path.name}" for path in (folder / "a").iterdir()]
+        found += [f"left: {path}" for path in (folder / "a").rglob("*") if path.is_file()]
     return found, interrupts.count
 
 

@@ -16,6 +16,7 @@ import torch
 from conftest import TRAIN
 from peft import get_peft_model_state_dict
 
+from converters.adapter_file import AdapterGguf
 from templora_edge import TempLora
 from templora_edge.config import LoraOptions, TrainDtype
 from templora_edge.errors import AdapterError, JobError, SidecarError
@@ -117,7 +118,7 @@ def test_what_was_left_out_is_said(
         [record] = caplog.records
         assert record.levelno == logging.WARNING
         assert "65 tokens: 2" in record.getMessage()
-        adapter = GgufBase(trainer.export())
+        adapter = AdapterGguf(trainer.export())
         assert all(np.isfinite(tensor.data).all() for tensor in adapter.tensors.values())
         with pytest.raises(SidecarError, match="in a row"):
             trainer.train([], bad)

@@ -117,7 +117,9 @@ def test_pieces_are_whole_characters() -> None:
     """Random weights write random bytes: what is not UTF-8 is replaced, nothing is cut."""
     prompt = "日本語の文章と絵文字🙂🙂" * 4
     with TempLora(n_ctx=256, block_len=64, templora=False) as text:
-        sampling = SamplingOptions(temperature=50, top_k=0, top_p=1, min_p=0, seed=1)
+        sampling = SamplingOptions(
+            temperature=50, top_k=0, top_p=1, min_p=0, seed=1, ignore_eos=True
+        )
         pieces = list(text.generate(prompt, n_predict=200, sampling=sampling))
         tokens = [piece.token for piece in pieces if piece.token is not None]
         whole = text.engine.model.vocab.detokenize(tokens)
