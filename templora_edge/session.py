@@ -89,6 +89,7 @@ class TempLora(Closing):
         rope: what differs from the model's own RoPE scaling; training follows it.
         self_extend: group the positions of far tokens (SelfExtend, arXiv 2401.01325), to go past
             the trained context; auto chooses the groups for n_ctx.
+        past_training: a context beyond the trained one is meant, and not warned of.
         swa_full: sliding-window layers keep every token: more memory, and a cache that can be cut.
         templora: False generates without an adapter.
         adapter: a GGUF adapter to go on from, as `save_adapter` writes; rank, alpha and the layers
@@ -134,6 +135,7 @@ class TempLora(Closing):
         type_v: KvType | str = KvType.F16,
         rope: RopeOptions | None = None,
         self_extend: SelfExtendOptions | Literal["auto"] | None = None,
+        past_training: bool = False,
         swa_full: bool = False,
         templora: bool = True,
         adapter: str | Path | None = None,
@@ -241,7 +243,7 @@ class TempLora(Closing):
                 self.engine.swap(Path(adapter))
             head = self.engine.model.vocab.head
             self._loop = TempLoraLoop(self.engine, self.trainer, self.block_options, head)
-            if self.engine_options.self_extend is None and self.block_options.n_ctx > trained_ctx:
+            if self.engine_options.self_extend is None and not past_training:
                 _warn_past_training(self.base, rope, self.block_options.n_ctx)
             self._stack = stack.pop_all()
 

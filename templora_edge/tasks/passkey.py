@@ -137,6 +137,7 @@ class PasskeyRun:
             "templora": mode.learns,
             "given": True,
             "measure_after": False,
+            "past_training": True,  # that is what is tested
             "seed": self.job.seed,
             "self_extend": None,
         }
