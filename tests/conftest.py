@@ -180,11 +180,17 @@ def run_upstream(script: Path, *arguments: object) -> None:
 
 
 def copy_gguf(
-    source: Path, out: Path, add: Callable[[gguf.GGUFWriter], None], without: Sequence[str] = ()
+    source: Path,
+    out: Path,
+    add: Callable[[gguf.GGUFWriter], None] = lambda writer: None,
+    *,
+    without: Sequence[str] = (),
+    split_max_tensors: int = 0,
 ) -> None:
     """Write ``source`` again, with what ``add`` adds to its metadata, without some keys."""
     reader = gguf.GGUFReader(source)
-    writer = gguf.GGUFWriter(out, "llama")
+    architecture = reader.fields["general.architecture"].contents()
+    writer = gguf.GGUFWriter(out, architecture, split_max_tensors=split_max_tensors)
     for key, field in reader.fields.items():
         if not key.startswith(("GGUF.", "general.architecture", *without)):
             kind = field.types[0]

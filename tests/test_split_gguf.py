@@ -8,10 +8,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import gguf
 import numpy as np
 import pytest
-from conftest import EXACT, PROSE, TRAIN, engine_logits, sidecar_logits, trained
+from conftest import EXACT, PROSE, TRAIN, copy_gguf, engine_logits, sidecar_logits, trained
 
 from converters import hf_to_gguf, peft_to_gguf
 from templora_edge import TempLora
@@ -25,20 +24,7 @@ from templora_edge.tasks.info import ModelInfo, info
 
 def split(source: Path, folder: Path, n_tensors: int) -> list[Path]:
     """``source`` again, in parts of ``n_tensors`` tensors; the parts in order."""
-    reader = gguf.GGUFReader(source)
-    architecture = reader.fields["general.architecture"].contents()
-    writer = gguf.GGUFWriter(folder / "model.gguf", architecture, split_max_tensors=n_tensors)
-    for key, field in reader.fields.items():
-        if not key.startswith(("GGUF.", "general.architecture")):
-            kind = field.types[0]
-            sub_type = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
-            writer.add_key_value(key, field.contents(), kind, sub_type)
-    for tensor in reader.tensors:
-        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    copy_gguf(source, folder / "model.gguf", split_max_tensors=n_tensors)
     return sorted(folder.glob("model-*-of-*.gguf"))
 
 
