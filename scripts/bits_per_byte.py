@@ -21,7 +21,7 @@ N_BYTES = 100_000
 
 
 def bits_per_byte(engine: LlamaEngine, text: str) -> float:
-    """Of ``text``, scored from an empty cache in half-overlapping windows of n_ctx tokens."""
+    """Bits a byte of ``text``, scored from an empty cache in windows of n_ctx that half overlap."""
     tokens = [*engine.model.vocab.head, *engine.model.vocab.tokenize(text)]
     half = engine.n_ctx // 2
     nats = 0.0

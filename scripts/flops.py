@@ -24,7 +24,7 @@ class Shape:
 
     @classmethod
     def of(cls, base: GgufBase) -> "Shape":
-        """Of a family that Temp-LoRA knows."""
+        """Shape of a family that Temp-LoRA knows."""
         settings = common_config(base)
         linear = sum(
             int(t.n_elements)

@@ -18,7 +18,7 @@ EARLY, LATE, AROUND = 20, 400, 10
 
 
 def median(blocks: list[BlockReport], centre: int) -> dict[str, float]:
-    """Of the blocks around ``centre``: seconds a block, all steps included, and bytes."""
+    """Cost of the blocks around ``centre``: seconds a block, all steps included, and bytes."""
     near = blocks[centre - AROUND : centre + AROUND + 1]
     seconds = (b.generate_s + b.train_s + b.convert_s + b.swap_s for b in near)
     return {

@@ -11,7 +11,7 @@ from typing import Any, Final
 import torch
 
 COEFFICIENTS: Final = (3.4445, -4.7750, 2.0315)
-"""Of the quintic iteration that pulls all singular values towards one."""
+"""Coefficients of the quintic iteration that pulls all singular values towards one."""
 ITERATIONS: Final = 5
 
 

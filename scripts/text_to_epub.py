@@ -12,7 +12,7 @@ from typing import Final
 from uuid import NAMESPACE_URL, uuid5
 
 DATE: Final = (2026, 1, 1, 0, 0, 0)
-"""Of all files in it: the same text makes the same book."""
+"""Date of all files in it: the same text makes the same book."""
 MODIFIED: Final = "2026-01-01T00:00:00Z"
 HEADING: Final = 40
 """Characters that a heading has at most; it ends without a point."""

@@ -77,7 +77,7 @@ class Corpus:
     trained: list[Pair]
     heldout: list[Pair]
     languages: tuple[str, str] | None
-    """Of pairs."""
+    """Languages of the pairs."""
     description: str
 
     @property
@@ -221,7 +221,7 @@ def parse() -> tuple[argparse.Namespace, Recipe]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("texts", type=Path)
     parser.add_argument("out_dir", type=Path)
-    parser.add_argument("--name", required=True, help="of the model's files")
+    parser.add_argument("--name", required=True, help="name of the model's files")
     parser.add_argument("--languages", nargs=2, metavar=("FROM", "TO"), default=("fr", "en"))
     parser.add_argument(
         "--share", action="append", type=share, default=[], metavar="PATTERN=SHARE",
@@ -231,7 +231,7 @@ def parse() -> tuple[argparse.Namespace, Recipe]:
     parser.add_argument("--evaluate", type=Path, nargs="+", default=[], metavar="FILE")
     parser.add_argument("--against", type=Path, nargs="+", default=[], metavar="MODEL.gguf")
     parser.add_argument("--data", default="", help="what the texts are, for the card")
-    parser.add_argument("--licence", default="", help="of the texts, for the card")
+    parser.add_argument("--licence", default="", help="licence of the texts, for the card")
     for field in fields(Recipe):
         flag = "--" + field.name.replace("_", "-")
         parser.add_argument(flag, type=type(field.default), default=field.default)

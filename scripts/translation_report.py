@@ -86,7 +86,7 @@ class Change:
 
     @property
     def ppl(self) -> str:
-        """Of the reference, in percent."""
+        """Change of the perplexity of the reference, in percent."""
         found = self._comparison
         return f"{found.change_percent:+.1f} ± {found.change_percent_se:.1f} %"
 

@@ -113,7 +113,7 @@ def _read(path: Path) -> str:
 
 
 def _unescaped(field: str) -> str:
-    """Of mountinfo, which writes spaces and the like as octal numbers (man 5 proc)."""
+    """A field of mountinfo, which writes spaces and the like as octal numbers (man 5 proc)."""
     for character in " \t\n\\":
         field = field.replace(f"\\{ord(character):03o}", character)
     return field

@@ -115,9 +115,9 @@ class EngineOptions:
     n_batch: int = 512
     n_threads: int = 0
     type_k: KvType = KvType.F16
-    """Of cached keys."""
+    """Data type of cached keys."""
     type_v: KvType = KvType.F16
-    """Of cached values; quantized ones need flash attention, which is then on."""
+    """Data type of cached values; quantized ones need flash attention, which is then on."""
     flash_attn: bool | None = None
     """Flash attention on, off, or as llama.cpp chooses."""
     rope: RopeOptions = field(default_factory=RopeOptions)

@@ -45,7 +45,7 @@ class SegmentRow:
     flags: tuple[str, ...]
     attempts: int
     tokens: int
-    """Of the translation, by the model's tokenizer."""
+    """Length of the translation, by the model's tokenizer."""
     seconds: float
 
 

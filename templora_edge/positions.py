@@ -161,7 +161,7 @@ class Positions:
         return range_of_positions
 
     def position_of(self, index: int) -> int | None:
-        """Of the token ``index``; None if it is grouped."""
+        """Position of the token ``index``; None if it is grouped."""
         return self._position(index) if index >= self.n_grouped else None
 
     def clear(self) -> None:
@@ -170,7 +170,7 @@ class Positions:
         self._until = self._limit
 
     def _position(self, index: int) -> int:
-        """Of the token ``index``, which is the first of its group."""
+        """Position of the token ``index``, which is the first of its group."""
         grouped = min(index, self.n_grouped)
         return grouped // self._group + index - grouped
 

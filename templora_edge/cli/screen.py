@@ -12,7 +12,7 @@ from typing import Final, TextIO
 
 REDRAW_SECONDS: Final = 0.2
 DEFAULT_WIDTH: Final = 80
-"""Of a terminal that does not know its own."""
+"""Columns of a terminal that does not know its width."""
 
 _CLEAR = "\x1b[J"  # from the cursor on
 _CLEAR_LINE = "\x1b[K"

@@ -11,8 +11,8 @@ from templora_edge.errors import DocumentError
 MAX_SIZE: Final = 2 << 30
 """Bytes of a whole document, unpacked: art books with sound and film stay below."""
 MAX_RATIO: Final = 100
-"""Of unpacked to packed bytes. Prose shrinks to a third, dull markup to a twentieth, and a bomb to
-a thousandth, which is all that deflate can do."""
+"""Largest ratio of unpacked to packed bytes. Prose shrinks to a third, dull markup to a twentieth,
+and a bomb to a thousandth, which is all that deflate can do."""
 SMALL: Final = 64 << 20
 """Bytes that may be unpacked at any ratio, because they do no harm."""
 

@@ -199,7 +199,7 @@ def _is_outside(piece: Piece) -> bool:
 
 
 def _base(pieces: Sequence[Piece]) -> Text | None:
-    """Of texts of the most frequent look, the first; if there are none, that inside others."""
+    """The first text of the most frequent look; if there is none, the one inside others."""
     frequencies: Counter[Look] = Counter()
     for piece in pieces:
         if isinstance(piece, Text) and not piece.is_blank:

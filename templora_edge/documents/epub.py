@@ -30,7 +30,7 @@ _KINDS: Final = {
 _OBFUSCATIONS: Final = frozenset(
     ["http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC"]
 )
-"""Of fonts alone (EPUB 3.3, font obfuscation, and Adobe's forerunner of it)."""
+"""Encryption of fonts alone (EPUB 3.3, font obfuscation, and Adobe's forerunner of it)."""
 _DRM: Final = {
     "META-INF/rights.xml": "as Adobe's",
     "META-INF/sinf.xml": "as Apple's",

@@ -34,7 +34,7 @@ class _Passage:
     """A paragraph where it is."""
 
     index: int
-    """Of its text in the structure."""
+    """Place of its text in the structure."""
     place: Place
     paragraph: MarkdownParagraph
 

@@ -52,7 +52,7 @@ class Markup:
 
     @property
     def kind(self) -> str:
-        """Of the first thing in it."""
+        """Kind of the first thing in it."""
         first = self.items[0]
         return "text" if isinstance(first, str) else first[0]
 

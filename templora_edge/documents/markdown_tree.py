@@ -73,7 +73,7 @@ def pieces(nodes: Iterable[Node]) -> Iterator[str | Markup]:
 
 
 def _name(token: Token, slash: str) -> str | None:
-    """Of the element of HTML that ``token`` begins, or ends with a ``slash``."""
+    """Name of the HTML element that ``token`` begins, or ends with a ``slash``."""
     tag = _TAG.fullmatch(token.content) if token.type == "html_inline" else None
     name = tag[2].lower() if tag and tag[1] == slash else None
     return None if name in _VOID else name

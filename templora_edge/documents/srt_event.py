@@ -12,10 +12,10 @@ from templora_edge.documents.document import has_words
 from templora_edge.documents.wrapping import chunks, columns, joined
 
 MOST_COLUMNS: Final = 42
-"""Of a line, as is usual for subtitles; a Chinese or Japanese character takes two."""
+"""Width of a line, as is usual for subtitles; a Chinese or Japanese character takes two."""
 
 _TAG: Final = r"</?[A-Za-z][^<>]*>|\{\\[^{}]*\}"
-"""Of HTML, as SubRip's own; of SubStation Alpha, as players also know it."""
+"""Tags of HTML, as SubRip's own; of SubStation Alpha, as players also know it."""
 _TAGS: Final = re.compile(f"({_TAG})")
 _STAND_IN: Final = re.compile("\0")
 _SPACE: Final = re.compile("[ \\t\\r\\n]+")

@@ -16,7 +16,7 @@ from templora_edge.documents.wrapping import chunks, columns, filled, joined
 _WIDTHS: Final = range(45, 131)
 """Columns at which text is broken by hand or by an editor."""
 _FULL: Final = 0.9
-"""Of the width, that a line with the next word would exceed; editors that balance lines leave
+"""Share of the width that a line with the next word would exceed; editors that balance lines leave
 the rest."""
 _ITEM: Final = re.compile(r"\s*(?:[-*+•·–]|\(?(?:\d{1,3}|[a-zA-Z])[.)])\s")
 """How an item of a list begins."""

@@ -33,7 +33,7 @@ class Kind:
     """What is to be known of a format to translate its files."""
 
     passages: Callable[[_Element], Iterator[Passage]]
-    """Of an element, in reading order."""
+    """Passages of an element, in reading order."""
     line_break: Callable[[_Element], Item]
     """Between source and translation, below this root."""
     is_html: bool

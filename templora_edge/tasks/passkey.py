@@ -42,7 +42,7 @@ class PasskeyJob:
 
     model: Path | None = None
     lengths: tuple[int, ...] = ()
-    """Of the whole text, in tokens, at most; empty is 1/2, 1, 2 and 4 times the trained context."""
+    """Lengths of the whole text, in tokens, at most; empty: 1/2, 1, 2 and 4 trained contexts."""
     n_depths: int = 5
     """Equally spaced, from the beginning of the filler to its end."""
     modes: tuple[PasskeyMode, ...] = tuple(PasskeyMode)

@@ -48,7 +48,7 @@ class PerplexityJob:
     settings: Mapping[str, Any] = field(default_factory=dict)
     templora: bool = True
     max_tokens: int | None = None
-    """Of each text."""
+    """Tokens scored of each text, at most."""
     n_buckets: int = 4
     """Equal ranges of positions, shared by all texts: the longest one is cut into so many."""
     protocol: ScoringProtocol = ScoringProtocol.STREAM

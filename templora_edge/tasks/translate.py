@@ -95,7 +95,7 @@ class Plan:
 
     segments: int
     tokens: int
-    """Of the segments."""
+    """Tokens of the segments."""
     updates: int
     seconds: float
     """Estimated from a few tokens on this machine, training included."""
@@ -276,7 +276,7 @@ class Translator(Closing):
             )
 
     def _seconds_a_token(self, sources: list[str]) -> float:
-        """Of a source, its translation included, from the first segments."""
+        """Time for a token of a source, its translation included, from the first segments."""
         begun, n_tokens = time.perf_counter(), 0
         self._loop.begin_block(())
         for source in sources[:2]:

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 LETTERS_TO_IDENTIFY: Final = 60
 """Letters that tell two languages apart safely."""
 SAMPLE_LETTERS: Final = 400
-"""Of each of three places of a document, from which its language is told."""
+"""Letters of each of three places of a document, from which its language is told."""
 CHARACTERS_TO_COMPARE: Final = 20
 """Shorter segments may have any length in another language."""
 LENGTH_RATIOS: Final = (0.35, 2.8)
-"""Of a translation to its source, in characters, each weighted as below."""
+"""Ratio of a translation to its source, in characters, each weighted as below."""
 WIDE_LANGUAGES: Final = ("zh", "ja", "ko")
 CJK_WEIGHT: Final = 3.0
 """Latin characters that say what one Chinese, Japanese or Korean one does."""
@@ -34,7 +34,7 @@ COPIED_WORDS: Final = 5
 _NUMBER: Final = re.compile(
     r"(?<!\d)\d{1,3}(?:[ \u00a0\u202f.,']\d{3})+(?!\d)|\d+(?:[.,:]\d+)+|\d{2,}"
 )
-"""Of several digits: 1,000 or 1 000; 3.14; 1789."""
+"""Numbers of several digits: 1,000 or 1 000; 3.14; 1789."""
 _WORD: Final = re.compile(r"\w+")
 _PREAMBLE: Final = re.compile(
     r"\s*(?:sure\b|certainly\b|of course[,!.]|here(?:'s| is| are) (?:the|your|a) |"

@@ -23,7 +23,7 @@ from templora_edge.translation.prompt import Pair, Prompt, Request
 TOKENS_A_TOKEN: Final = 3
 """Most tokens of a translation, to one of its source."""
 LEAST_TOKENS: Final = 48
-"""Of the longest translation of a short source."""
+"""Tokens of the longest translation of a short source."""
 
 
 class PairEngine(Engine, Protocol):

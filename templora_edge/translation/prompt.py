@@ -40,7 +40,7 @@ class Request:
     pairs: tuple[Pair, ...] = ()
     """Those that precede it, oldest first."""
     terms: tuple[Pair, ...] = ()
-    """Of the glossary, that occur in it."""
+    """Terms of the glossary that occur in it."""
 
     def changed(self, change: Callable[[str], str]) -> "Request":
         """The same with every text of it put through ``change``."""

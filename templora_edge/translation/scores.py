@@ -19,13 +19,13 @@ from sacrebleu.significance import PairedTest, Result
 from templora_edge.translation.checks import has_loop
 
 RESAMPLES: Final = 1000
-"""Of the bootstrap (Koehn 2004), as sacrebleu's default."""
+"""Samples of the bootstrap (Koehn 2004), as sacrebleu's default."""
 NAME_SEGMENTS: Final = 3
 """Segments of the reference that a name or term must occur in to be counted."""
 TERM_LETTERS: Final = 6
 """Shorter words are seldom terms."""
 TERM_SHARE: Final = 0.02
-"""Of all segments: a word in more of them is no term."""
+"""Share of all segments: a word in more of them is no term."""
 COVERED: Final = 0.5
 """Characters of a translation, to those of its reference, below which something was left out."""
 
@@ -35,13 +35,13 @@ _SENTENCE_END: Final = frozenset(".!?…:\"“”«»‘'-–—")
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Of one hypothesis."""
+    """Scores of one hypothesis."""
 
     bleu: float
     d_bleu: float
     chrf: float
     signatures: dict[str, str]
-    """Of sacrebleu, by metric."""
+    """Signatures of sacrebleu, by metric."""
     names: float | None
     """Share of a name's occurrences that have its most frequent rendering; None without names."""
     terms: float | None
