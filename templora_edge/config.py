@@ -161,10 +161,15 @@ class SamplingOptions:
     """Never choose an end-of-generation token."""
 
     def __post_init__(self) -> None:
+        _require(
+            math.isfinite(self.temperature),
+            f"temperature is {self.temperature}; expected a finite number",
+        )
         _require(0 <= self.top_p <= 1, f"top_p is {self.top_p}; expected 0 to 1")
         _require(0 <= self.min_p <= 1, f"min_p is {self.min_p}; expected 0 to 1")
         _require(
-            self.repeat_penalty > 0, f"repeat_penalty is {self.repeat_penalty}; expected above 0"
+            0 < self.repeat_penalty < math.inf,
+            f"repeat_penalty is {self.repeat_penalty}; expected above 0, and finite",
         )
         _require(0 <= self.seed <= MAX_SEED, f"seed is {self.seed}; expected 0 to {MAX_SEED}")
 
@@ -292,9 +297,12 @@ class LoraOptions:
 
     def __post_init__(self) -> None:
         _require(self.rank >= 1, f"rank is {self.rank}; expected at least 1")
-        _require(self.alpha > 0, f"alpha is {self.alpha}; expected above 0")
+        _require(0 < self.alpha < math.inf, f"alpha is {self.alpha}; expected above 0, and finite")
         _require(0 <= self.dropout < 1, f"dropout is {self.dropout}; expected 0 to below 1")
-        _require(self.learning_rate > 0, f"learning rate is {self.learning_rate}; expected above 0")
+        _require(
+            0 < self.learning_rate < math.inf,
+            f"learning rate is {self.learning_rate}; expected above 0, and finite",
+        )
         _require(
             self.layers is None or self.layers >= 1, f"layers is {self.layers}; expected 1 or more"
         )

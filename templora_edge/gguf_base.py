@@ -229,11 +229,11 @@ def check_is_gguf(path: Path) -> None:
         with path.open("rb") as file:
             magic = file.read(len(MAGIC))
     except FileNotFoundError:
-        raise ModelFileError(f"{path}: no such file; expected a GGUF model") from None
+        raise ModelFileError(f"{path}: no such file; expected a GGUF") from None
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read ({error.strerror})") from error
     if magic != MAGIC:
         raise ModelFileError(
             f"{path}: not a GGUF file (it starts with {magic!r}, expected {MAGIC!r}); "
-            "convert a checkpoint with: templora convert base HF_DIR OUT.gguf"
+            "templora convert makes one of a checkpoint or of a PEFT adapter"
         )

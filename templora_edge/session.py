@@ -308,9 +308,12 @@ class TempLora(Closing):
             Absorbed prompt blocks, then pieces, and each block's report once it is learned.
 
         Raises:
+            OptionError: ``n_predict`` is negative.
             PromptError: there is nothing to continue.
             EngineError, SidecarError: llama.cpp or the training process failed.
         """
+        if n_predict is not None and n_predict < 0:
+            raise OptionError(f"n_predict is {n_predict}; expected 0 or more, or None")
         yield from self._append_prompt(prompt, chat=chat, special=special)
         written = [*self.engine.model.vocab.head, *self._loop.text]
         self.engine.use_sampling(
@@ -399,6 +402,14 @@ class TempLora(Closing):
             content = prompt if special else model.vocab.quote(prompt)
             prompt = model.chat_prompt([{"role": "user", "content": content}])
         tokens = model.vocab.tokenize_prompt(prompt) if chat or special else self.tokenize(prompt)
+        room = self.block_options.n_ctx - self.block_options.block_len - len(model.vocab.head)
+        if self.trainer is None and len(tokens) > room:
+            _logger.warning(
+                "the prompt has %d tokens; without Temp-LoRA its last %d at most are read, which "
+                "-c and --block leave room for",
+                len(tokens),
+                room,
+            )
         if not tokens and not self._loop.text:
             raise PromptError("the prompt is empty; expected some text to continue")
         done = 0

@@ -17,10 +17,15 @@ def read_text(path: Path) -> str:
 def decode(data: bytes) -> str:
     r"""Text in UTF-8, or in UTF-16 if its byte order mark says so, without the mark.
 
-    Lines that end in ``\r\n`` end in ``\n``.
+    Lines that end in ``\r\n`` or ``\r`` end in ``\n``.
 
     Raises:
-        UnicodeDecodeError: it is in neither.
+        UnicodeDecodeError: it is in neither, or holds a NUL, as UTF-16 without the mark does.
     """
     utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return data.decode("utf-16" if utf_16 else "utf-8-sig").replace("\r\n", "\n")
+    encoding = "utf-16" if utf_16 else "utf-8-sig"
+    text = data.decode(encoding)
+    if "\0" in text:
+        place = data.index(b"\0")
+        raise UnicodeDecodeError(encoding, data, place, place + 1, "no text has a NUL")
+    return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -221,7 +222,12 @@ def test_bad_values(arguments: list[str], words: list[str], tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("data", "words"), [(b"", ["empty"]), (b"caf\xe9 noir", ["not UTF-8", "0xe9 at offset 3"])]
+    ("data", "words"),
+    [
+        (b"", ["empty"]),
+        (b"caf\xe9 noir", ["not UTF-8", "0xe9 at offset 3"]),
+        ("noir".encode("utf-16-le"), ["not UTF-8", "0x00 at offset 1"]),
+    ],
 )
 def test_bad_prompts_in_a_pipe(data: bytes, words: list[str]) -> None:
     result = subprocess.run([*TEMPLORA, "generate"], input=data, capture_output=True, check=False)
@@ -247,7 +253,8 @@ def test_wrong_usage_exits_2(arguments: list[str]) -> None:
     [
         (["-ngl", "99"], ["-ngl", "no GPU offload", "CPU"]),
         (["--n-gpu-layers=99"], ["--n-gpu-layers", "no GPU offload", "CPU"]),
-        (["-fa", "on"], ["No such option: -fa", "-f a"]),
+        (["-fa", "on"], ["-fa", "flash attention"]),
+        (["-fx", "on"], ["No such option: -fx", "-f x"]),
         (["-np", "4"], ["No such option: -np"]),
         (["-sys", "You"], ["No such option: -sys"]),
         (["-no-cnv"], ["No such option: -no-cnv"]),
@@ -312,14 +319,25 @@ def test_a_broken_pipe_ends_the_run() -> None:
     assert not list(default_root().glob("templora-*"))
 
 
-def test_a_full_disk_behind_stdout() -> None:
+@pytest.mark.parametrize("arguments", [["generate", "-p", "It was", *SMALL], ["info"]])
+def test_a_full_disk_behind_stdout(arguments: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
         result = subprocess.run(
-            [*TEMPLORA, "generate", "-p", "It was", *SMALL],
+            [*TEMPLORA, *arguments],
             stdout=full, stderr=subprocess.PIPE, check=False, text=True,
         )  # fmt: skip
     assert result.returncode == 1
     assert "No space left" in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_a_standard_stream_that_is_closed(closed: str) -> None:
+    """It is as if it were /dev/null."""
+    command = f"{shlex.join([*TEMPLORA, 'info', '--json'])} {closed}"
+    result = subprocess.run(["/bin/sh", "-c", command], capture_output=True, check=False, text=True)
+    assert result.returncode == 0
+    assert not result.stderr
+    assert (result.stdout == "") == (closed == ">&-")
 
 
 def test_a_failed_run_keeps_the_old_report(tmp_path: Path) -> None:

@@ -11,7 +11,13 @@ import templora_edge
 from templora_edge import Absorbed, BlockReport, Piece, SamplingOptions, TempLora
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.engine import LlamaEngine
-from templora_edge.errors import OptionError, OutputError, PromptError, UnsupportedModelError
+from templora_edge.errors import (
+    EngineError,
+    OptionError,
+    OutputError,
+    PromptError,
+    UnsupportedModelError,
+)
 from templora_edge.workspace import default_root
 
 SAMPLING = SamplingOptions(seed=3, ignore_eos=True)
@@ -127,15 +133,36 @@ def test_pieces_are_whole_characters() -> None:
     assert "\N{REPLACEMENT CHARACTER}" in whole, "no broken character occurred: an empty test"
 
 
+def test_a_closed_session_says_so() -> None:
+    text = TempLora(n_ctx=128, templora=False)
+    pieces = text.generate(PROMPT, n_predict=20, sampling=SAMPLING)
+    next(pieces)
+    text.close()
+    text.close()
+    calls = (
+        lambda: next(pieces),
+        lambda: next(text.generate("more")),
+        lambda: text.absorb("more"),
+        lambda: text.score("more"),
+        lambda: text.tokenize("more"),
+    )
+    for call in calls:
+        with pytest.raises(EngineError, match="this model was closed; open it again"):
+            call()
+
+
 def test_bad_requests() -> None:
     with TempLora(n_ctx=128, templora=False) as text:
         with pytest.raises(PromptError, match="empty"):
             list(text.generate(""))
         assert text.absorb("") == []
+        with pytest.raises(OptionError, match="n_predict is -1"):
+            list(text.generate(PROMPT, n_predict=-1))
     with pytest.raises(OptionError, match="smaller than the context"):
         TempLora(n_ctx=128, block_len=128)
-    with pytest.raises(OptionError, match="learning rate"):
-        TempLora(n_ctx=128, learning_rate=0)
+    for rate in (0, float("inf"), float("nan")):
+        with pytest.raises(OptionError, match="learning rate"):
+            TempLora(n_ctx=128, learning_rate=rate)
 
 
 def test_unsupported_architecture_names_the_supported_ones(tmp_path: Path) -> None:

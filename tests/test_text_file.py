@@ -18,6 +18,7 @@ FORMS: dict[str, Callable[[str], bytes]] = {
     "LF": lambda text: text.encode(),
     "CRLF": lambda text: text.replace("\n", "\r\n").encode(),
     "BOM": lambda text: text.encode("utf-8-sig"),
+    "CR": lambda text: text.replace("\n", "\r").encode(),
     "BOM and CRLF": lambda text: text.replace("\n", "\r\n").encode("utf-8-sig"),
     "UTF-16, little": lambda text: b"\xff\xfe" + text.replace("\n", "\r\n").encode("utf-16-le"),
     "UTF-16, big": lambda text: b"\xfe\xff" + text.encode("utf-16-be"),

@@ -1,15 +1,15 @@
 """The `templora` command: one place where exceptions become messages and exit codes."""
 
+import os
 import signal
 import sys
 from types import FrameType
 from typing import Final
 
-from templora_edge.cli.app import app
-from templora_edge.cli.screen import SCREEN, show_warnings
 from templora_edge.errors import TemploraError
 
 EXIT_ERROR: Final = 1
+EXIT_INTERRUPTED: Final = 130
 
 
 def main() -> None:
@@ -20,12 +20,30 @@ def main() -> None:
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _exit_cleanly)
-    show_warnings()
     try:
-        app()  # exits by itself; usage errors with 2, Ctrl-C with 130
-    except TemploraError as error:
-        SCREEN.say(f"templora: {error}")
-        sys.exit(EXIT_ERROR)
+        _open_standard_streams()
+        from templora_edge.cli.app import app
+        from templora_edge.cli.screen import SCREEN, show_warnings
+
+        show_warnings()
+        try:
+            app()  # exits by itself; usage errors with 2, Ctrl-C with 130
+        except TemploraError as error:
+            SCREEN.say(f"templora: {error}")
+            sys.exit(EXIT_ERROR)
+    except KeyboardInterrupt:  # while the commands are loaded
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _open_standard_streams() -> None:
+    """Let a stream that the caller has closed be /dev/null: Python has None in its place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            os.dup2(descriptor, number)
+            if descriptor != number:
+                os.close(descriptor)
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", encoding="utf-8"))
 
 
 def _exit_cleanly(number: int, _frame: FrameType | None) -> None:

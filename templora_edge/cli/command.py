@@ -7,6 +7,7 @@ from typer.core import TyperCommand, TyperOption
 
 _SEVERAL_LETTERS: Final = re.compile(r"-[A-Za-z][A-Za-z-]+")
 _GPU_LAYERS: Final = ("-ngl", "--gpu-layers", "--n-gpu-layers")
+_FLASH_ATTENTION: Final = ("-fa", "--flash-attn")
 
 
 class Command(TyperCommand):
@@ -30,6 +31,8 @@ class Command(TyperCommand):
                     next(rest, None)
             elif name in _GPU_LAYERS:
                 ctx.fail(f"{name}: no GPU offload yet, all runs on the CPU; leave {name} out")
+            elif name in _FLASH_ATTENTION:
+                ctx.fail(f"{name}: llama.cpp uses flash attention where it can; leave {name} out")
             elif _SEVERAL_LETTERS.fullmatch(name):
                 short, value = name[:2], argument[2:]
                 hint = f"; for the value {value!r} of {short}, write {short} {value}"

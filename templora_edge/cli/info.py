@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from templora_edge.cli.examples import with_examples
-from templora_edge.cli.output import write
+from templora_edge.cli.output import write, write_table
 from templora_edge.json_text import to_json
 
 if TYPE_CHECKING:
@@ -41,13 +41,12 @@ def info(
 
 
 def _print_facts(rows: Mapping[str, str]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     facts = Table.grid(padding=(0, 2))
     for name, value in rows.items():
         facts.add_row(name, value)
-    Console(highlight=False, soft_wrap=True).print(facts)
+    write_table(facts, soft_wrap=True)
 
 
 def _print_adapter(adapter: "AdapterInfo") -> None:
@@ -85,7 +84,6 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 
 def _print_model(model: "ModelInfo") -> None:
-    from rich.console import Console
     from rich.table import Table
 
     rows = {
@@ -102,7 +100,9 @@ def _print_model(model: "ModelInfo") -> None:
     _print_facts(rows)
     if not model.training:
         return
-    table = Table(title=f"training beside it, estimated, context {model.context:,}, bf16")
+    table = Table(
+        title=f"memory for training, besides the model, estimated; context {model.context:,}, bf16"
+    )
     for heading in ("rank", "adapter", "its file", "memory", "memory, recomputing layers"):
         table.add_column(heading, justify="right")
     for row in model.training:
@@ -113,7 +113,7 @@ def _print_model(model: "ModelInfo") -> None:
             _size(row.bytes),
             _size(row.bytes_checkpointed),
         )
-    Console(highlight=False, soft_wrap=True).print(table)
+    write_table(table, soft_wrap=True)
 
 
 def _mix(shares: Mapping[str, float]) -> str:

@@ -3,11 +3,14 @@
 import importlib.util
 import sys
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from templora_edge.cli.screen import SCREEN, drop
 from templora_edge.errors import OptionError, OutputError
 from templora_edge.files import Files, check_outputs
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 EXIT_INTERRUPTED: Final = 130
 PLOT_SUFFIXES: Final = (".png", ".svg")
@@ -29,6 +32,20 @@ def write(text: str) -> None:
     except OSError as error:
         drop(sys.stdout)
         raise OutputError(f"stdout: cannot be written ({error.strerror}); stopped") from error
+
+
+def write_table(table: "RenderableType", *, soft_wrap: bool = False) -> None:
+    """Write what rich draws, in colour where stdout is a terminal.
+
+    Raises:
+        OutputError: as `write`.
+    """
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=soft_wrap)
+    with console.capture() as drawn:
+        console.print(table)
+    write(drawn.get())
 
 
 def check_plot(path: Path | None, inputs: Files, *, force: bool) -> None:

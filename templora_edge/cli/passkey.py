@@ -1,6 +1,5 @@
 """`templora passkey`."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -9,7 +8,7 @@ import typer
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.cli.examples import with_examples
 from templora_edge.cli.options import Force, SessionFlags, takes_session_flags
-from templora_edge.cli.output import EXIT_INTERRUPTED, check_plot, write
+from templora_edge.cli.output import EXIT_INTERRUPTED, check_plot, write, write_table
 from templora_edge.config import PasskeyMode
 from templora_edge.json_text import to_json
 
@@ -87,11 +86,9 @@ def passkey(
 
 def _print(run: "PasskeyRun") -> None:
     """A grid a mode: rows are depths, columns lengths."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(file=sys.stdout, highlight=False)
     cells = {(cell.mode, cell.length, cell.depth): cell for cell in run.cells}
     for mode in run.job.modes:
         table = Table(title=mode.value, title_justify="left", box=None)
@@ -107,4 +104,4 @@ def _print(run: "PasskeyRun") -> None:
                 else:
                     row.append(Text("found", "green") if cell.found else Text("lost", "red"))
             table.add_row(*row)
-        console.print(table)
+        write_table(table)

@@ -1,13 +1,13 @@
 """A LoRA adapter loaded by llama.cpp."""
 
 from pathlib import Path
-from typing import Any
 
 import llama_cpp
 
 from templora_edge.closing import Closing
 from templora_edge.engine import backend
 from templora_edge.engine.model import Model
+from templora_edge.engine.pointer import Pointer
 from templora_edge.errors import AdapterError
 
 
@@ -18,6 +18,8 @@ class Adapter(Closing):
         AdapterError: the file is not an adapter for this model.
     """
 
+    pointer = Pointer()
+
     def __init__(self, model: Model, path: Path) -> None:
         backend.clear_errors()
         pointer = llama_cpp.llama_adapter_lora_init(model.pointer, bytes(path))
@@ -26,10 +28,9 @@ class Adapter(Closing):
                 f"{path}: llama.cpp cannot load this adapter for {model.path} "
                 f"({backend.last_error()})"
             )
-        self.pointer: Any = pointer
+        self.pointer = pointer
 
     def close(self) -> None:
         """Free it. `llama_adapter_lora_free` does not detach: no context may still use it."""
-        if self.pointer:
-            llama_cpp.llama_adapter_lora_free(self.pointer)
-            self.pointer = None
+        if pointer := Adapter.pointer.take(self):
+            llama_cpp.llama_adapter_lora_free(pointer)

@@ -16,6 +16,7 @@ from templora_edge.engine import backend
 from templora_edge.engine.adapter import Adapter
 from templora_edge.engine.k_shift import check_k_shift, check_length
 from templora_edge.engine.model import Model
+from templora_edge.engine.pointer import Pointer
 from templora_edge.errors import EngineError, InsufficientMemoryError
 from templora_edge.gguf_base import GgufBase
 from templora_edge.positions import Move, Positions, RopeOptions
@@ -43,6 +44,9 @@ class Context(Closing):
         EngineError: llama.cpp cannot make the context.
     """
 
+    pointer = Pointer()
+    _memory = Pointer()
+
     def __init__(self, model: Model, options: EngineOptions, n_ctx: int, n_threads: int) -> None:
         _check_memory(model, n_ctx, options)
         self.model = model
@@ -68,7 +72,7 @@ class Context(Closing):
                 f"{model.path}: llama.cpp cannot make a context of {n_ctx} tokens "
                 f"({backend.last_error()})"
             )
-        self.pointer: Any = pointer
+        self.pointer = pointer
         self._memory = llama_cpp.llama_get_memory(pointer)
         self._batch = llama_cpp.llama_batch_init(self.n_batch, 0, 1)
         for index in range(self.n_batch):
@@ -175,10 +179,10 @@ class Context(Closing):
 
     def close(self) -> None:
         """Free the context."""
-        if self.pointer:
+        Context._memory.take(self)
+        if pointer := Context.pointer.take(self):
             llama_cpp.llama_batch_free(self._batch)
-            llama_cpp.llama_free(self.pointer)
-            self.pointer = None
+            llama_cpp.llama_free(pointer)
 
     def _plan_positions(self, options: EngineOptions) -> Positions:
         if not options.k_shift:

@@ -10,6 +10,7 @@ import llama_cpp
 
 from templora_edge.closing import Closing
 from templora_edge.engine import backend
+from templora_edge.engine.pointer import Pointer
 from templora_edge.engine.vocab import Vocab
 from templora_edge.errors import EngineError, ModelFileError
 from templora_edge.gguf_base import GgufBase, check_is_gguf
@@ -24,6 +25,8 @@ class Model(Closing):
     Raises:
         ModelFileError: the file is not a model that llama.cpp can load.
     """
+
+    pointer = Pointer()
 
     def __init__(self, path: Path) -> None:
         check_is_gguf(path)
@@ -41,11 +44,11 @@ class Model(Closing):
                 "expected a whole GGUF model of an architecture it knows"
             )
         self.path = path
-        self.pointer: Any = pointer
+        self.pointer = pointer
+        self.vocab = Vocab(llama_cpp.llama_model_get_vocab(pointer))
         if llama_cpp.llama_model_has_encoder(pointer):
             self.close()
             raise ModelFileError(f"{path}: an encoder model; expected a decoder-only one")
-        self.vocab = Vocab(llama_cpp.llama_model_get_vocab(pointer))
 
     @property
     def n_ctx_train(self) -> int:
@@ -121,6 +124,6 @@ class Model(Closing):
 
     def close(self) -> None:
         """Free the model. Contexts and adapters made from it must be gone."""
-        if self.pointer:
-            llama_cpp.llama_model_free(self.pointer)
-            self.pointer = None
+        if pointer := Model.pointer.take(self):
+            llama_cpp.llama_model_free(pointer)
+            Vocab.pointer.take(self.vocab)

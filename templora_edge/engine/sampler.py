@@ -7,11 +7,14 @@ import llama_cpp
 
 from templora_edge.closing import Closing
 from templora_edge.config import SamplingOptions
+from templora_edge.engine.pointer import Pointer
 from templora_edge.engine.vocab import Vocab
 
 
 class Sampler(Closing):
     """Owns a `llama_sampler` chain: penalties, top-k, top-p, min-p, temperature, draw."""
+
+    pointer = Pointer()
 
     def __init__(self, vocab: Vocab, options: SamplingOptions) -> None:
         chain: Any = llama_cpp.llama_sampler_chain_init(
@@ -53,6 +56,5 @@ class Sampler(Closing):
 
     def close(self) -> None:
         """Free the chain."""
-        if self.pointer:
-            llama_cpp.llama_sampler_free(self.pointer)
-            self.pointer = None
+        if pointer := Sampler.pointer.take(self):
+            llama_cpp.llama_sampler_free(pointer)

@@ -9,6 +9,7 @@ from typing import Any, Final
 import llama_cpp
 from llama_cpp import llama_token
 
+from templora_edge.engine.pointer import Pointer
 from templora_edge.errors import EngineError
 
 _CONTROL: Final = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
@@ -21,6 +22,8 @@ _SPACES: Final = " \t\n\v\f\r"
 
 class Vocab:
     """The tokenizer of a model. Lives as long as its `Model`."""
+
+    pointer = Pointer()
 
     def __init__(self, pointer: Any) -> None:
         self.pointer = pointer
