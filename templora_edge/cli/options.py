@@ -170,7 +170,8 @@ class SessionFlags:
         ),
     ] = None
     no_templora: Annotated[
-        bool, typer.Option("--no-templora", help="Work without an adapter, on any model.")
+        bool,
+        typer.Option("--no-templora", help="No temporary adapter; any model that llama.cpp loads."),
     ] = False
     kv_policy: Annotated[
         KvPolicy,
