@@ -104,7 +104,7 @@ def signal_in_the_log(number: int, then: str) -> "subprocess.CompletedProcess[st
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_in_a_ctypes_callback_is_not_lost(number: signal.Signals) -> None:
     """There ctypes drops the exception of the handler; llama.cpp's log is such a callback."""
-    then = "import templora_edge.cli.__main__ as cli; cli.app = work; cli.main()"
+    then = "from templora_edge.cli import __main__, app; app.app = work; __main__.main()"
     result = signal_in_the_log(number, then)
     assert result.returncode == 128 + number
     assert result.stdout == "after"

@@ -1,5 +1,6 @@
 """`templora translate` as a user types it, on the bundled translator."""
 
+import hashlib
 import json
 import os
 import random
@@ -127,12 +128,17 @@ def finished(job: Path) -> list[tuple[object, ...]]:
             return []
 
 
+def digest(path: Path) -> str:
+    """Stands for the bytes of a file: pytest takes hours to show where those of adapters differ."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def test_killed_at_ten_random_moments(tmp_path: Path, novel: Path) -> None:
     """The same bytes, no segment lost, none done twice."""
     outputs = [tmp_path / name for name in ("novel.txt", "both.txt", "adapter.gguf")]
     extras = ("--force", "--bilingual", outputs[1], "--adapter-out", outputs[2])
     assert run(*arguments(novel, *extras)).returncode == 0
-    expected = [path.read_bytes() for path in outputs]
+    expected = [digest(path) for path in outputs]
     job = tmp_path / "novel.txt.job"
     whole = finished(job)
     shutil.rmtree(job)
@@ -158,7 +164,7 @@ def test_killed_at_ten_random_moments(tmp_path: Path, novel: Path) -> None:
     assert run(*arguments(novel, *extras)).returncode == 0
     assert [row[:6] for row in finished(job)] == [row[:6] for row in whole]
     assert finished(job)[: len(done)] == done
-    assert [path.read_bytes() for path in outputs] == expected
+    assert [digest(path) for path in outputs] == expected
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 

@@ -34,6 +34,9 @@ from templora_edge.protocols import Update
 from templora_edge.sidecar.base import load_base
 from templora_edge.sidecar.prefix import allow_prefix, read_prefix
 
+ROUNDS: Final = 20
+"""Products in each precision that `choose_dtype` times: a job that goes on has to choose again, and
+to choose the same."""
 MOST_SKIPPED: Final = 3
 """Steps in a row whose numbers are not finite that end training."""
 
@@ -267,14 +270,15 @@ def choose_dtype(wanted: TrainDtype) -> torch.dtype:
     """The dtype of matrix products; `auto` takes bf16 if it is at least 1.5 times as fast here."""
     if wanted is not TrainDtype.AUTO:
         return {TrainDtype.FP32: torch.float32, TrainDtype.BF16: torch.bfloat16}[wanted]
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        a, b = torch.ones(256, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
-        times = []
-        for _ in range(4):
+    seconds = dict.fromkeys((torch.float32, torch.bfloat16), math.inf)
+    factors = {
+        dtype: (torch.ones(256, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype))
+        for dtype in seconds
+    }
+    for _ in range(ROUNDS):
+        for dtype, (a, b) in factors.items():  # in turn: what else is running slows both alike
             begun = time.perf_counter()
             torch.mm(a, b)
-            times.append(time.perf_counter() - begun)
-        seconds[dtype] = min(times)
+            seconds[dtype] = min(seconds[dtype], time.perf_counter() - begun)
     faster = seconds[torch.float32] > 1.5 * seconds[torch.bfloat16]
     return torch.bfloat16 if faster else torch.float32
