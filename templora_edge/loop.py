@@ -203,7 +203,8 @@ class TempLoraLoop:
         try:
             yield
         except BaseException:
-            self._refill(max(0, len(self.text) - (self.options.prefix_len - len(self._head))))
+            plan = windows.last_prefix(self.options, len(self._head), len(self.text))
+            self._refill(plan.start)
             raise
 
     def _refill(self, start: int) -> None:

@@ -40,6 +40,11 @@ class Shift:
 KvPlan = Keep | Refill | Shift
 
 
+def last_prefix(options: BlockOptions, n_head: int, text_len: int) -> Refill:
+    """Decode L_X tokens again: the ``n_head`` of the cache's head, and the end of the text."""
+    return Refill(max(0, text_len - (options.prefix_len - n_head)))
+
+
 def plan_kv(
     options: BlockOptions, *, n_head: int, cached: int, pending: int, text_len: int, swapped: bool
 ) -> KvPlan:
@@ -55,14 +60,15 @@ def plan_kv(
     """
     room = options.n_ctx - options.block_len
     needed = cached + pending
-    last_prefix = Refill(max(0, text_len - (options.prefix_len - n_head)))
     if needed > room:
         if options.kv_policy is not KvPolicy.SHIFT:
-            return last_prefix
+            return last_prefix(options, n_head, text_len)
         keep = max(options.n_keep, n_head)
         movable = cached - keep
         discard = max(movable // 2, needed - room)
-        return Shift(keep, discard) if 0 < discard < movable else last_prefix
+        if 0 < discard < movable:
+            return Shift(keep, discard)
+        return last_prefix(options, n_head, text_len)
     if swapped and cached and options.kv_policy is KvPolicy.RECOMPUTE:
         return Refill(text_len - (needed - n_head))
     return Keep()

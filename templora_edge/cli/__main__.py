@@ -4,12 +4,9 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import Final
 
+from templora_edge.cli import EXIT_ERROR, EXIT_INTERRUPTED
 from templora_edge.errors import TemploraError
-
-EXIT_ERROR: Final = 1
-EXIT_INTERRUPTED: Final = 130
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ from templora_edge.files import Files, check_outputs
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-EXIT_INTERRUPTED: Final = 130
 PLOT_SUFFIXES: Final = (".png", ".svg")
 
 

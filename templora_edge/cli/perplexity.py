@@ -6,9 +6,10 @@ from typing import Annotated, Any, Final
 import typer
 
 from templora_edge.assets import BUNDLED_MODEL
+from templora_edge.cli import EXIT_INTERRUPTED
 from templora_edge.cli.examples import with_examples
 from templora_edge.cli.options import Force, SessionFlags, takes_session_flags
-from templora_edge.cli.output import EXIT_INTERRUPTED, check_plot, write
+from templora_edge.cli.output import check_plot, write
 from templora_edge.cli.prompt import path_of, read_text
 from templora_edge.config import ScoringProtocol
 from templora_edge.json_text import to_json
