@@ -11,10 +11,10 @@ from training_data import Pair
 
 from templora_edge import SamplingOptions, TempLora
 from templora_edge.engine import LlamaEngine
-from templora_edge.files import replacing
-from templora_edge.gguf_base import TRANSLATION_TEMPLATE, GgufBase
-from templora_edge.tasks.translate import GREEDY
-from templora_edge.translation.pairs import PairLoop, PairOptions
+from templora_edge.host.files import replacing
+from templora_edge.models.gguf_file import TRANSLATION_TEMPLATE, GgufFile
+from templora_edge.translation.job import GREEDY
+from templora_edge.translation.pair_loop import PairLoop, PairOptions
 from templora_edge.translation.prompt import TemplatePrompt, language_name
 
 PROMPT: Final = "It was"
@@ -136,7 +136,7 @@ def translations(model: Path, languages: tuple[str, str], pairs: Sequence[Pair])
     chosen = pairs[:: max(1, len(pairs) // SAMPLE_PAIRS)][:SAMPLE_PAIRS]
     with LlamaEngine(model) as engine:
         n_ctx = engine.model.n_ctx_train
-        template = GgufBase(model).require(TRANSLATION_TEMPLATE)
+        template = GgufFile(model).require(TRANSLATION_TEMPLATE)
         prompt = TemplatePrompt(template, model.name, *languages)
         loop = PairLoop(engine, engine.model.vocab, None, prompt, PairOptions(n_ctx, 1, 0, 0))
         loop.begin_block(())

@@ -13,9 +13,9 @@ import math
 import sys
 from pathlib import Path
 
-from templora_edge.config import EngineOptions
 from templora_edge.engine import LlamaEngine
-from templora_edge.gguf_base import GgufBase
+from templora_edge.models.gguf_file import GgufFile
+from templora_edge.options import EngineOptions
 
 N_BYTES = 100_000
 
@@ -36,7 +36,7 @@ def bits_per_byte(engine: LlamaEngine, text: str) -> float:
 
 def measure(model: Path, texts: dict[str, str]) -> dict[str, float]:
     """Bits per byte of each of ``texts``, and their mean weighted by bytes as ``total``."""
-    n_ctx = int(GgufBase(model).require("{arch}.context_length"))
+    n_ctx = int(GgufFile(model).require("{arch}.context_length"))
     with LlamaEngine(model, EngineOptions(n_ctx=n_ctx)) as engine:
         result = {}
         for name, text in texts.items():

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from converters.families import common_config
 from templora_edge import windows
-from templora_edge.config import BlockOptions, LoraOptions
-from templora_edge.footprint import adapter_parameters
-from templora_edge.gguf_base import GgufBase
+from templora_edge.models.families import common_config
+from templora_edge.models.footprint import adapter_parameters
+from templora_edge.models.gguf_file import GgufFile
+from templora_edge.options import BlockOptions, LoraOptions
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Shape:
     """Operations per pair of a query and a key, all layers and heads."""
 
     @classmethod
-    def of(cls, base: GgufBase) -> "Shape":
+    def of(cls, base: GgufFile) -> "Shape":
         """Shape of a family that Temp-LoRA knows."""
         settings = common_config(base)
         linear = sum(
@@ -71,14 +71,14 @@ def decoded(options: BlockOptions, n_tokens: int) -> Iterator[tuple[int, int]]:
         cached, seen = cached + new, seen + new
 
 
-def kv_bytes(base: GgufBase, n_ctx: int) -> int:
+def kv_bytes(base: GgufFile, n_ctx: int) -> int:
     """Memory of a KV cache in F16."""
     settings = common_config(base)
     width = settings["num_key_value_heads"] * settings["head_dim"]
     return 2 * 2 * int(settings["num_hidden_layers"] * width) * n_ctx
 
 
-def count(base: GgufBase, options: BlockOptions, lora: LoraOptions, tokens: int) -> dict[str, Any]:
+def count(base: GgufFile, options: BlockOptions, lora: LoraOptions, tokens: int) -> dict[str, Any]:
     """FLOPs of scoring ``tokens`` with the base alone, with the adapter, and of its training.
 
     Training follows the algorithm: forward, and backward with respect to activations (as much

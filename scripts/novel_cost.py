@@ -18,7 +18,7 @@ from typing import Any, Final
 import psutil
 from text_to_epub import book, write_book
 
-from templora_edge.tasks.translate import TranslateJob, Translator
+from templora_edge.translation.job import TranslateJob, Translator
 from templora_edge.translation.run import Languages
 
 NOTES: Final = 20

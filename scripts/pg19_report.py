@@ -16,7 +16,8 @@ from pg19 import EXPERIMENTS
 from runs import versions
 
 from templora_edge.cli.plot import plot_perplexity
-from templora_edge.metrics import Comparison, Score
+from templora_edge.evaluation.metrics import Comparison
+from templora_edge.score import Score
 
 Line = dict[str, Any]
 

@@ -14,9 +14,9 @@ from typing import Any
 from flops import count
 
 from templora_edge.assets import BUNDLED_MODEL
-from templora_edge.config import BlockOptions, LoraOptions
-from templora_edge.gguf_base import GgufBase
-from templora_edge.tasks.perplexity import PerplexityJob, PerplexityRun, Text
+from templora_edge.evaluation.perplexity import PerplexityJob, PerplexityRun, Text
+from templora_edge.models.gguf_file import GgufFile
+from templora_edge.options import BlockOptions, LoraOptions
 
 Settings = dict[str, Any]
 """Arguments of `TempLora`."""
@@ -75,7 +75,7 @@ class Run:
         result = run.result()
         names = BlockOptions.__dataclass_fields__, LoraOptions.__dataclass_fields__
         used = [{k: v for k, v in result["settings"].items() if k in fields} for fields in names]
-        base = GgufBase(self.model)
+        base = GgufFile(self.model)
         flops = count(base, BlockOptions(**used[0]), LoraOptions(**used[1]), self.tokens)
         return {"result": result, "curve": run.curve(), "flops": flops}
 

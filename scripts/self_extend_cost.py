@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from templora_edge.config import EngineOptions
 from templora_edge.engine import LlamaEngine
-from templora_edge.gguf_base import GgufBase
+from templora_edge.models.gguf_file import GgufFile
+from templora_edge.models.rope import Scaling
+from templora_edge.options import EngineOptions
 from templora_edge.positions import RopeOptions, SelfExtendOptions
-from templora_edge.rope import Scaling
 
 
 def batches(n_ctx: int, n_generate: int) -> Iterator[tuple[str, int, int]]:
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("-t", dest="threads", type=int, default=1)
     arguments = parser.parse_args()
     n_ctx: int = arguments.n_ctx
-    trained = Scaling.of(GgufBase(arguments.model), RopeOptions()).n_trained
+    trained = Scaling.of(GgufFile(arguments.model), RopeOptions()).n_trained
     chosen = SelfExtendOptions.for_length(n_ctx, trained)
     if chosen is None:
         raise SystemExit(f"-c {n_ctx} is within the {trained} tokens that the model knows")

@@ -50,7 +50,7 @@ from training_data import (
 from training_run import Run
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from converters.hf_to_gguf import TEMPLATE_FILE, convert
+from templora_converters.hf_to_gguf import TEMPLATE_FILE, convert
 from templora_edge.engine import Model
 from templora_edge.errors import CheckpointError
 from templora_edge.translation.prompt import language_name

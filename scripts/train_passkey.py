@@ -21,8 +21,8 @@ from tokenizers import Tokenizer
 from train_base import save_hf
 from training_data import train_tokenizer
 
-from converters.hf_to_gguf import convert
-from templora_edge.tasks.passkey import FILLER, INTRO, NEEDLE, QUESTION
+from templora_converters.hf_to_gguf import convert
+from templora_edge.evaluation.passkey import FILLER, INTRO, NEEDLE, QUESTION
 
 RECIPE: Final = Recipe(
     vocab_size=512, layers=3, width=128, heads=4, kv_heads=4, ffn=256, context=256, batch=32

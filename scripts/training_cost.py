@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from templora_edge.config import EngineOptions, LoraOptions, TrainDtype, TrainerOptions
 from templora_edge.engine import LlamaEngine
-from templora_edge.footprint import BYTES_PER_ADAPTER_PARAMETER, estimate, largest_layer
-from templora_edge.gguf_base import GgufBase
-from templora_edge.sidecar.dequantize import Dequantizer
-from templora_edge.sidecar.process import SidecarTrainer
-from templora_edge.sidecar.trainer import LoraTrainer, choose_dtype
+from templora_edge.models.footprint import BYTES_PER_ADAPTER_PARAMETER, estimate, largest_layer
+from templora_edge.models.gguf_file import GgufFile
+from templora_edge.options import EngineOptions, LoraOptions, TrainDtype, TrainerOptions
+from templora_edge.training.client import SidecarTrainer
+from templora_edge.training.dequantize import Dequantizer
+from templora_edge.training.trainer import LoraTrainer, choose_dtype
 
 ALLOWED_OVERHEAD = 700 << 20
 N_UPDATES = 3
@@ -86,7 +86,7 @@ def measure_memory(
 
 
 def measure_dequantization(
-    base: GgufBase, lora: LoraOptions, options: TrainerOptions, tokens: list[int]
+    base: GgufFile, lora: LoraOptions, options: TrainerOptions, tokens: list[int]
 ) -> dict[str, float | str | bool]:
     """Share of an update's time that goes into dequantization, in this process; the median."""
     seconds = 0.0
@@ -132,7 +132,7 @@ def main() -> None:
     parser.add_argument("--with-engine", action="store_true")
     parser.add_argument("--memory-only", action="store_true")
     arguments = parser.parse_args()
-    base = GgufBase(arguments.model)
+    base = GgufFile(arguments.model)
     cap = arguments.train_memory
     options = TrainerOptions(
         arguments.threads,

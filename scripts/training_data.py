@@ -23,7 +23,7 @@ import torch
 from recipe import Recipe
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from templora_edge.files import replacing
+from templora_edge.host.files import replacing
 
 END: Final = "<|endoftext|>"
 """Token 0: before every text and segment, and the end of generation."""

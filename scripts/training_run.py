@@ -11,9 +11,9 @@ from recipe import Recipe, build_model
 from training_data import IGNORED, Batch
 from transformers import LlamaForCausalLM
 
-from templora_edge.config import TrainDtype
-from templora_edge.files import replacing
-from templora_edge.sidecar.trainer import choose_dtype
+from templora_edge.host.files import replacing
+from templora_edge.options import TrainDtype
+from templora_edge.training.trainer import choose_dtype
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """glibc, malloc.h."""

@@ -8,9 +8,10 @@ from typing import Any, Final
 from pg19_report import table
 from runs import versions
 
-from templora_edge.metrics import Comparison, Score
+from templora_edge.evaluation.metrics import Comparison
+from templora_edge.evaluation.translation_scores import compare, d_bleu, score
 from templora_edge.presets import Preset
-from templora_edge.translation.scores import compare, d_bleu, score
+from templora_edge.score import Score
 
 Line = dict[str, Any]
 Systems = Mapping[str, Line]

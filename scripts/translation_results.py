@@ -29,13 +29,13 @@ from runs import machine
 from translation_report import write
 
 from templora_edge.assets import BUNDLED_TRANSLATOR
-from templora_edge.gguf_base import GgufBase
+from templora_edge.evaluation.translations import read_side
+from templora_edge.models.gguf_file import GgufFile
 from templora_edge.presets import Preset
-from templora_edge.tasks.evaluate import read_side
-from templora_edge.tasks.translate import GREEDY
-from templora_edge.tasks.translation_session import open_session, own_prompt, pair_loop
 from templora_edge.translation.checks import check
-from templora_edge.translation.pairs import PairLoop
+from templora_edge.translation.job import GREEDY
+from templora_edge.translation.opening import open_session, own_prompt, pair_loop
+from templora_edge.translation.pair_loop import PairLoop
 from templora_edge.translation.prompt import Pair
 
 SYSTEMS: Final = {
@@ -110,7 +110,7 @@ def main() -> None:
     documents = read(given.pairs, given.documents, given.limit)
     if not documents:
         parser.error(f"--documents {' '.join(given.documents)}: none of that name in PAIRS.jsonl")
-    base = GgufBase(given.model)
+    base = GgufFile(given.model)
     prompt = own_prompt(base, None, *LANGUAGES)
     rule = {"preset": given.preset, "learning_rate": given.learning_rate, "decay": given.decay}
     for name, pairs in documents.items():

@@ -5,13 +5,13 @@ Names are loaded when first used, so that importing the package loads neither to
 
 from typing import TYPE_CHECKING, Any
 
-from templora_edge.config import FixedAdapter, KvPolicy, SamplingOptions
 from templora_edge.errors import TemploraError
+from templora_edge.options import FixedAdapter, KvPolicy, SamplingOptions
 from templora_edge.positions import RopeOptions, SelfExtendOptions
 
 if TYPE_CHECKING:
     from templora_edge.loop import BlockReport
-    from templora_edge.metrics import Score
+    from templora_edge.score import Score
     from templora_edge.session import Absorbed, Piece, TempLora
 
 __all__ = [
@@ -34,7 +34,7 @@ _LAZY = {
     "Absorbed": "session",
     "BlockReport": "loop",
     "Piece": "session",
-    "Score": "metrics",
+    "Score": "score",
     "TempLora": "session",
 }
 

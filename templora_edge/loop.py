@@ -16,9 +16,10 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from templora_edge import memory, windows
-from templora_edge.config import BlockOptions
+from templora_edge import windows
 from templora_edge.errors import OptionError
+from templora_edge.host import memory
+from templora_edge.options import BlockOptions
 from templora_edge.protocols import Engine, Trainer
 
 

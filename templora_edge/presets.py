@@ -10,7 +10,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from templora_edge.config import LoraOptions, Targets
+from templora_edge.options import LoraOptions, Targets
 
 _SMALL_PARAMETERS: Final = 100_000_000
 """Bases with fewer are small: they take larger learning rates on text that is given, smaller ones

@@ -10,13 +10,23 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from converters.adapter_file import AdapterFile
-from converters.families import family_of
-from converters.gguf_to_peft import KeptAdapter
-from templora_edge import memory, windows
+from templora_edge import windows
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.closing import Closing
-from templora_edge.config import (
+from templora_edge.engine import LlamaEngine
+from templora_edge.engine.engine import default_threads
+from templora_edge.errors import ModelFileError, OptionError, PromptError
+from templora_edge.host import memory
+from templora_edge.host.files import replacing
+from templora_edge.host.workspace import Workspace
+from templora_edge.loop import BlockReport, ScoredBlock, TempLoraLoop
+from templora_edge.models.adapter_file import AdapterFile
+from templora_edge.models.families import family_of
+from templora_edge.models.footprint import adapter_file_bytes
+from templora_edge.models.gguf_file import GgufFile
+from templora_edge.models.kept_adapter import KeptAdapter
+from templora_edge.models.rope import Scaling
+from templora_edge.options import (
     DEFAULT_MAX_CTX,
     BlockOptions,
     EngineOptions,
@@ -29,19 +39,10 @@ from templora_edge.config import (
     TrainDtype,
     TrainerOptions,
 )
-from templora_edge.engine import LlamaEngine
-from templora_edge.engine.engine import default_threads
-from templora_edge.errors import ModelFileError, OptionError, PromptError
-from templora_edge.files import replacing
-from templora_edge.footprint import adapter_file_bytes
-from templora_edge.gguf_base import GgufBase
-from templora_edge.loop import BlockReport, ScoredBlock, TempLoraLoop
-from templora_edge.metrics import Score
 from templora_edge.positions import RopeOptions, SelfExtendOptions
 from templora_edge.presets import Preset, rule
-from templora_edge.rope import Scaling
-from templora_edge.sidecar.process import SidecarTrainer
-from templora_edge.workspace import Workspace
+from templora_edge.score import Score
+from templora_edge.training.client import SidecarTrainer
 
 _logger = logging.getLogger(__name__)
 _warned: set[Path] = set()
@@ -162,7 +163,7 @@ class TempLora(Closing):
         policy = KvPolicy(kv_policy)
         rope = rope or RopeOptions()
         threads = n_threads or default_threads()
-        self.base = GgufBase(BUNDLED_MODEL if model is None else Path(model))
+        self.base = GgufFile(BUNDLED_MODEL if model is None else Path(model))
         trained_ctx = int(self.base.get("{arch}.context_length", DEFAULT_MAX_CTX))
         chosen = rule(Preset(preset), self.base.n_params, given=given)
         self.block_options = BlockOptions.for_context(
@@ -422,7 +423,7 @@ class TempLora(Closing):
 
 def _self_extend(
     wanted: SelfExtendOptions | Literal["auto"] | None,
-    base: GgufBase,
+    base: GgufFile,
     rope: RopeOptions,
     n_ctx: int,
 ) -> SelfExtendOptions | None:
@@ -438,7 +439,7 @@ def _self_extend(
     return chosen
 
 
-def _warn_past_training(base: GgufBase, rope: RopeOptions, n_ctx: int) -> None:
+def _warn_past_training(base: GgufFile, rope: RopeOptions, n_ctx: int) -> None:
     try:
         scaling = Scaling.of(base, rope)
     except ModelFileError:  # of a model for llama.cpp alone, which may know more

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from templora_edge.config import BlockOptions, KvPolicy
+from templora_edge.options import BlockOptions, KvPolicy
 
 
 def cut(start: int, stop: int, block_len: int) -> Iterator[range]:

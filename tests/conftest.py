@@ -16,13 +16,13 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from converters import hf_to_gguf
+from templora_converters import hf_to_gguf
 from templora_edge.assets import BUNDLED_MODEL
-from templora_edge.config import EngineOptions, KvType, LoraOptions, TrainDtype, TrainerOptions
 from templora_edge.engine import LlamaEngine
-from templora_edge.gguf_base import GgufBase
-from templora_edge.sidecar.trainer import LoraTrainer
-from templora_edge.workspace import default_root
+from templora_edge.host.workspace import default_root
+from templora_edge.models.gguf_file import GgufFile
+from templora_edge.options import EngineOptions, KvType, LoraOptions, TrainDtype, TrainerOptions
+from templora_edge.training.trainer import LoraTrainer
 
 ROOT = Path(__file__).parent.parent
 EXACT = EngineOptions(
@@ -228,7 +228,7 @@ def trained(
 ) -> LoraTrainer:
     """A trainer on ``path`` whose adapter has moved visibly."""
     lora = LoraOptions(rank=8, alpha=16, learning_rate=5e-3, seed=seed)
-    trainer = LoraTrainer(GgufBase(path), lora, options)
+    trainer = LoraTrainer(GgufFile(path), lora, options)
     for index in range(blocks):
         begin = 64 * index
         trainer.train(tokens[max(0, begin - 32) : begin], tokens[begin : begin + 64])
@@ -245,7 +245,7 @@ def assert_close_to_hf(model: torch.nn.Module, path: Path, tokens: Sequence[int]
     """transformers' own model, the sidecar and llama.cpp agree on the F32 GGUF ``path``."""
     with torch.inference_mode():
         reference = model(input_ids=torch.tensor([list(tokens)])).logits[0].float().numpy()
-    sidecar = sidecar_logits(LoraTrainer(GgufBase(path), LoraOptions(rank=4), TRAIN), tokens)
+    sidecar = sidecar_logits(LoraTrainer(GgufFile(path), LoraOptions(rank=4), TRAIN), tokens)
     with LlamaEngine(path, EXACT) as engine:
         served = engine_logits(engine, tokens)
     np.testing.assert_allclose(sidecar, reference, atol=1e-3)

@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from templora_edge.config import LoraOptions, TrainDtype, TrainerOptions
-from templora_edge.sidecar.process import SidecarTrainer
+from templora_edge.options import LoraOptions, TrainDtype, TrainerOptions
+from templora_edge.training.client import SidecarTrainer
 
 LORA = LoraOptions(rank=4, learning_rate=1e-3)
 TRAIN = TrainerOptions(n_threads=1, n_ctx=512, n_tokens=512, dtype=TrainDtype.FP32)

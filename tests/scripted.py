@@ -8,12 +8,12 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from templora_edge.config import SamplingOptions
-from templora_edge.jobs import Job
+from templora_edge.options import SamplingOptions
 from templora_edge.protocols import Update
-from templora_edge.translation.pairs import PairLoop, PairOptions
+from templora_edge.translation.pair_loop import PairLoop, PairOptions
 from templora_edge.translation.prompt import TemplatePrompt
 from templora_edge.translation.run import Languages, TranslationRun, assemble, segments_of
+from templora_edge.translation.store import Job
 
 END = 0
 TEMPLATE = (

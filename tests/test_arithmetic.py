@@ -7,18 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converters.families import rope_row_order
 from templora_edge import windows
-from templora_edge.config import (
+from templora_edge.errors import OptionError
+from templora_edge.models.families import rope_row_order
+from templora_edge.options import (
     BlockOptions,
     EngineOptions,
     KvPolicy,
     LoraOptions,
     SamplingOptions,
 )
-from templora_edge.errors import OptionError
-from templora_edge.metrics import Score
 from templora_edge.presets import Preset, rule
+from templora_edge.score import Score
 
 
 @given(st.integers(0, 50), st.integers(0, 200), st.integers(1, 60))

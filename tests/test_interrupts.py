@@ -16,13 +16,13 @@ import psutil
 import pytest
 from conftest import ROOT, TRAIN
 
-from templora_edge.config import LoraOptions
+from templora_edge.options import LoraOptions
 from templora_edge.protocols import Update
-from templora_edge.sidecar import channel, process
-from templora_edge.sidecar.process import SidecarTrainer
+from templora_edge.training import channel, client
+from templora_edge.training.client import SidecarTrainer
 
 LORA = LoraOptions(rank=4, learning_rate=1e-3)
-OURS = {channel.__file__, process.__file__}
+OURS = {channel.__file__, client.__file__}
 LAST_LINES = ("return update", "return path")
 """No call follows, and only in calls Python looks for signals."""
 Result = TypeVar("Result")
@@ -175,8 +175,8 @@ def test_a_program_that_ends_after_an_interrupt_waits_for_nothing(
     script = f"""
 import signal, sys
 from pathlib import Path
-from templora_edge.config import LoraOptions, TrainerOptions
-from templora_edge.sidecar.process import SidecarTrainer
+from templora_edge.options import LoraOptions, TrainerOptions
+from templora_edge.training.client import SidecarTrainer
 
 trainer = SidecarTrainer(
     Path({str(tiny_gguf("f32"))!r}), LoraOptions(epochs=10**9), TrainerOptions(1, 512, 512),

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from templora_edge.config import BlockOptions, KvPolicy
 from templora_edge.loop import BlockReport, ScoredBlock, TempLoraLoop, Token
+from templora_edge.options import BlockOptions, KvPolicy
 from templora_edge.protocols import Update
 
 END = -1

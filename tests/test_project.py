@@ -1,5 +1,6 @@
 """The house keeps its shape: import contracts, lazy loading, the package as it is installed."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,12 @@ def copy_of_the_source(folder: Path) -> Path:
 
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [LINT_IMPORTS, "--no-cache"], cwd=folder, capture_output=True, text=True, check=False
+        [LINT_IMPORTS, "--no-cache"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(folder / "converters")},
     )
 
 
@@ -33,11 +39,15 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     ("module", "line", "contract"),
     [
         ("templora_edge/engine/sampler.py", "import torch", "engine never reaches torch"),
-        ("templora_edge/sidecar/trainer.py", "import llama_cpp", "sidecar never reaches llama_cpp"),
-        ("templora_edge/loop.py", "import torch", "the loops"),
-        ("templora_edge/loop.py", "import templora_edge.engine", "the loops"),
+        (
+            "templora_edge/training/trainer.py",
+            "import llama_cpp",
+            "training never reaches llama_cpp",
+        ),
+        ("templora_edge/loop.py", "import torch", "what both sides share"),
+        ("templora_edge/loop.py", "import templora_edge.engine", "Data flows down"),
         ("templora_edge/session.py", "import rich", "only cli imports typer"),
-        ("templora_edge/config.py", "import templora_edge.loop", "Data flows one way"),
+        ("templora_edge/options.py", "import templora_edge.loop", "Data flows down"),
     ],
 )
 def test_contracts_are_enforced(module: str, line: str, contract: str, tmp_path: Path) -> None:
@@ -78,7 +88,7 @@ def test_the_wheel_holds_the_model_and_the_converters(tmp_path: Path) -> None:
     [wheel] = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {path for path in names if path.endswith(".gguf")}
-    assert {"converters/peft_to_gguf.py", "templora_edge/py.typed"} <= names
+    assert {"templora_converters/peft_to_gguf.py", "templora_edge/py.typed"} <= names
     assert not any(name.startswith(("tests", "scripts")) for name in names)
 
 

@@ -13,10 +13,10 @@ from conftest import EXACT, PROSE, Floats, engine_logits, kl, mean_kl, real_mode
 from llama_cpp import Llama
 
 from templora_edge import KvPolicy, TempLora
-from templora_edge.config import EngineOptions, LoraOptions, TrainDtype, TrainerOptions
 from templora_edge.engine import LlamaEngine
-from templora_edge.gguf_base import GgufBase
-from templora_edge.sidecar.trainer import LoraTrainer
+from templora_edge.models.gguf_file import GgufFile
+from templora_edge.options import EngineOptions, LoraOptions, TrainDtype, TrainerOptions
+from templora_edge.training.trainer import LoraTrainer
 
 WINDOW = 512
 """Gemma's sliding window, and the tokens of the bar."""
@@ -52,7 +52,7 @@ def test_the_sidecar_reads_as_llama_cpp_does(model: Path) -> None:
     with LlamaEngine(model, EngineOptions(n_ctx=1024, flash_attn=False)) as engine:
         served_otherwise = engine_logits(engine, tokens)
     options = TrainerOptions(n_threads=2, n_ctx=1024, n_tokens=N_TOKENS, dtype=TrainDtype.FP32)
-    trainer = LoraTrainer(GgufBase(model), LoraOptions(rank=4), options)
+    trainer = LoraTrainer(GgufFile(model), LoraOptions(rank=4), options)
     trained_on = sidecar_logits(trainer, tokens)
     by_token = [kl(p, q) for p, q in zip(served, trained_on, strict=True)]
     assert np.mean(by_token[:WINDOW]) <= 5e-3
@@ -95,7 +95,7 @@ def test_scoring_holds_one_copy_of_the_logits(gemma3: Path) -> None:
         "import sys\n"
         "from pathlib import Path\n"
         "from templora_edge import memory\n"
-        "from templora_edge.config import EngineOptions\n"
+        "from templora_edge.options import EngineOptions\n"
         "from templora_edge.engine import LlamaEngine\n"
         "with LlamaEngine(Path(sys.argv[1]), EngineOptions(n_ctx=1024)) as engine:\n"
         "    tokens = list(range(1000, 1513))\n"

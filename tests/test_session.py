@@ -18,7 +18,7 @@ from templora_edge.errors import (
     PromptError,
     UnsupportedModelError,
 )
-from templora_edge.workspace import default_root
+from templora_edge.host.workspace import default_root
 
 SAMPLING = SamplingOptions(seed=3, ignore_eos=True)
 PROMPT = "The old captain looked at the sea, and"

@@ -9,7 +9,7 @@ import typer
 from templora_edge.cli.command import Command
 from templora_edge.cli.examples import with_examples
 from templora_edge.cli.options import Force
-from templora_edge.files import check_outputs
+from templora_edge.host.files import check_outputs
 
 convert_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -46,8 +46,8 @@ def lora(
     force: Force = False,
 ) -> None:
     """Write a PEFT LoRA as a GGUF adapter for llama.cpp."""
-    from converters.peft_config import PeftConfig
-    from converters.peft_to_gguf import convert as convert_lora
+    from templora_converters.peft_config import PeftConfig
+    from templora_converters.peft_to_gguf import convert as convert_lora
 
     named = PeftConfig(peft_dir).base
     read = model or (Path(named) if named else None)
@@ -66,7 +66,7 @@ def base(
     force: Force = False,
 ) -> None:
     """Write a Llama-family checkpoint as a base GGUF."""
-    from converters.hf_to_gguf import convert as convert_base
+    from templora_converters.hf_to_gguf import convert as convert_base
 
     check_outputs([("OUT.gguf", out)], [("HF_DIR", hf_dir)], force=force)
     convert_base(hf_dir, out, file_type.value)

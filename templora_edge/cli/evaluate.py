@@ -7,7 +7,7 @@ import typer
 
 from templora_edge.cli.examples import with_examples
 from templora_edge.cli.output import write
-from templora_edge.json_text import to_json
+from templora_edge.host.json_text import to_json
 
 EXAMPLES: Final = (
     "templora evaluate ours.txt reference.txt",
@@ -55,8 +55,8 @@ def evaluate(
     By BLEU, d-BLEU, chrF, names, terms, what is missing and what repeats; by COMET too, where
     unbabel-comet is installed and sources are known.
     """
-    from templora_edge.tasks.evaluate import EvaluateJob
-    from templora_edge.tasks.evaluate import evaluate as evaluate_task
+    from templora_edge.evaluation.translations import EvaluateJob
+    from templora_edge.evaluation.translations import evaluate as evaluate_task
 
     found = evaluate_task(EvaluateJob(hypothesis, reference, source, against, target_language))
     write(to_json(found) if as_json else _table(found))

@@ -12,9 +12,9 @@ from templora_edge.cli.options import AdapterOut, Force, SessionFlags, takes_ses
 from templora_edge.cli.output import write
 from templora_edge.cli.prompt import path_of, read_prompt
 from templora_edge.cli.screen import SCREEN
-from templora_edge.config import MAX_SEED, SamplingOptions
 from templora_edge.errors import OptionError
-from templora_edge.files import check_outputs
+from templora_edge.host.files import check_outputs
+from templora_edge.options import MAX_SEED, SamplingOptions
 
 EXAMPLES: Final = (
     'templora generate -p "It was a dark night" -n 4096',
@@ -112,10 +112,10 @@ def generate(
     )
 
     from templora_edge.cli.progress import GenerateProgress
+    from templora_edge.generation import GenerateJob
+    from templora_edge.generation import generate as run
     from templora_edge.loop import BlockReport
     from templora_edge.session import Absorbed, TempLora
-    from templora_edge.tasks.generate import GenerateJob
-    from templora_edge.tasks.generate import generate as run
 
     limit = None if n_predict == -1 else n_predict
     job = GenerateJob(text_in, limit, sampling, chat, special, adapter_out, report)

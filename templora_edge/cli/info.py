@@ -9,11 +9,11 @@ import typer
 
 from templora_edge.cli.examples import with_examples
 from templora_edge.cli.output import write, write_table
-from templora_edge.json_text import to_json
+from templora_edge.host.json_text import to_json
 
 if TYPE_CHECKING:
-    from templora_edge.tasks.adapter_info import AdapterInfo
-    from templora_edge.tasks.info import ModelInfo
+    from templora_edge.models.adapter_info import AdapterInfo
+    from templora_edge.models.info import ModelInfo
 
 
 @with_examples("templora info model.gguf", "templora info adapter.gguf")
@@ -28,8 +28,8 @@ def info(
 ) -> None:
     """Say what a GGUF is, and what Temp-LoRA would need on it."""
     from templora_edge.assets import BUNDLED_MODEL
-    from templora_edge.tasks.info import ModelInfo
-    from templora_edge.tasks.info import info as describe
+    from templora_edge.models.info import ModelInfo
+    from templora_edge.models.info import info as describe
 
     described = describe(model or BUNDLED_MODEL)
     if as_json:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 import typer
 
-from templora_edge.config import FixedAdapter, KvPolicy, KvType, Targets, TrainDtype
+from templora_edge.options import FixedAdapter, KvPolicy, KvType, Targets, TrainDtype
 from templora_edge.positions import RopeOptions, RopeScaling, SelfExtendOptions
 from templora_edge.presets import Preset
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from templora_edge.cli.screen import SCREEN, drop
 from templora_edge.errors import OptionError, OutputError
-from templora_edge.files import Files, check_outputs
+from templora_edge.host.files import Files, check_outputs
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

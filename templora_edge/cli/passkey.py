@@ -10,11 +10,11 @@ from templora_edge.cli import EXIT_INTERRUPTED
 from templora_edge.cli.examples import with_examples
 from templora_edge.cli.options import Force, SessionFlags, takes_session_flags
 from templora_edge.cli.output import check_plot, write, write_table
-from templora_edge.config import PasskeyMode
-from templora_edge.json_text import to_json
+from templora_edge.host.json_text import to_json
+from templora_edge.options import PasskeyMode
 
 if TYPE_CHECKING:
-    from templora_edge.tasks.passkey import PasskeyRun
+    from templora_edge.evaluation.passkey import PasskeyRun
 
 EXAMPLES: Final = (
     "templora passkey",
@@ -58,7 +58,7 @@ def passkey(
     """
     check_plot(plot, flags.inputs(BUNDLED_MODEL), force=force)
     from templora_edge.cli.progress import CountProgress
-    from templora_edge.tasks.passkey import PasskeyJob, PasskeyRun
+    from templora_edge.evaluation.passkey import PasskeyJob, PasskeyRun
 
     modes = tuple(mode or PasskeyMode)
     if flags.no_templora:

@@ -11,8 +11,8 @@ from templora_edge.cli.examples import with_examples
 from templora_edge.cli.options import Force, SessionFlags, takes_session_flags
 from templora_edge.cli.output import check_plot, write
 from templora_edge.cli.prompt import path_of, read_text
-from templora_edge.config import ScoringProtocol
-from templora_edge.json_text import to_json
+from templora_edge.host.json_text import to_json
+from templora_edge.options import ScoringProtocol
 
 EXAMPLES: Final = (
     "templora perplexity novel.txt",
@@ -58,7 +58,7 @@ def perplexity(
     texts = [(name, read_text(name, "stdin" if name == "-" else name)) for name in files]
 
     from templora_edge.cli.progress import CountProgress
-    from templora_edge.tasks.perplexity import PerplexityJob, PerplexityRun, Text
+    from templora_edge.evaluation.perplexity import PerplexityJob, PerplexityRun, Text
 
     job = PerplexityJob(
         tuple(Text(name, text) for name, text in texts),

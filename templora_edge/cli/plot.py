@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from templora_edge.files import replacing
+from templora_edge.host.files import replacing
 
 
 def plot_perplexity(curve: list[dict[str, Any]], path: Path) -> None:

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from templora_edge.errors import PromptError
-from templora_edge.text_file import decode
+from templora_edge.host.text_file import decode
 
 
 def read_prompt(prompt: str | None, file: str | None) -> str:

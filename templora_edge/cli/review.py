@@ -10,7 +10,7 @@ from typing import Final
 
 from templora_edge.cli.screen import SCREEN
 from templora_edge.errors import OptionError
-from templora_edge.text_file import read_text
+from templora_edge.host.text_file import read_text
 from templora_edge.translation.prompt import Pair
 
 HEAD: Final = "Edit the lines that begin with >; the adapter learns what you leave there."

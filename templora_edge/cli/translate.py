@@ -10,12 +10,12 @@ from templora_edge.cli.examples import with_examples
 from templora_edge.cli.options import AdapterOut, Force, SessionFlags, takes_session_flags
 from templora_edge.cli.output import write
 from templora_edge.cli.screen import SCREEN
-from templora_edge.config import MAX_SEED, SamplingOptions
 from templora_edge.errors import OptionError
-from templora_edge.json_text import to_json
+from templora_edge.host.json_text import to_json
+from templora_edge.options import MAX_SEED, SamplingOptions
 
 if TYPE_CHECKING:
-    from templora_edge.tasks.translate import Translator
+    from templora_edge.translation.job import Translator
 
 EXAMPLES: Final = (
     "templora translate novel.epub -o roman.epub -sl en -tl fr -m model.gguf",
@@ -118,7 +118,7 @@ def translate(
     if review and not sys.stdin.isatty():
         raise OptionError("--review: expected a terminal; leave it out in scripts")
     from templora_edge.cli.review import edit_block
-    from templora_edge.tasks.translate import TranslateJob, Translator
+    from templora_edge.translation.job import TranslateJob, Translator
     from templora_edge.translation.run import Languages
 
     job = TranslateJob(
@@ -154,7 +154,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Say how far a translation is. Works while it runs."""
-    from templora_edge.tasks.translate import status as status_of
+    from templora_edge.translation.job import status as status_of
 
     found = status_of(out)
     if as_json:

@@ -9,18 +9,18 @@ import numpy as np
 import numpy.typing as npt
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
-from templora_edge import memory
 from templora_edge.closing import Closing
-from templora_edge.config import EngineOptions, KvType
 from templora_edge.engine import backend
 from templora_edge.engine.adapter import Adapter
 from templora_edge.engine.k_shift import check_k_shift, check_length
 from templora_edge.engine.model import Model
 from templora_edge.engine.pointer import Pointer
 from templora_edge.errors import EngineError, InsufficientMemoryError
-from templora_edge.gguf_base import GgufBase
+from templora_edge.host import memory
+from templora_edge.models.gguf_file import GgufFile
+from templora_edge.models.rope import Scaling
+from templora_edge.options import EngineOptions, KvType
 from templora_edge.positions import Move, Positions, RopeOptions
-from templora_edge.rope import Scaling
 
 _DECODE_ERRORS: Final = {
     1: "no room in the KV cache",
@@ -187,7 +187,7 @@ class Context(Closing):
     def _plan_positions(self, options: EngineOptions) -> Positions:
         if not options.k_shift:
             return Positions(None, self.n_ctx)
-        scaling = Scaling.of(GgufBase(self.model.path), options.rope)
+        scaling = Scaling.of(GgufFile(self.model.path), options.rope)
         check_k_shift(self.model, self._memory, scaling, options.type_k)
         if options.self_extend is not None:
             check_length(options.self_extend, self.n_ctx, scaling.n_trained)

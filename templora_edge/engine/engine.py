@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from templora_edge import cgroup
 from templora_edge.closing import Closing
-from templora_edge.config import DEFAULT_MAX_CTX, EngineOptions, SamplingOptions
 from templora_edge.engine.adapter import Adapter
 from templora_edge.engine.context import Context
 from templora_edge.engine.model import Model
 from templora_edge.engine.sampler import Sampler
 from templora_edge.errors import OptionError
+from templora_edge.host import cgroup
+from templora_edge.options import DEFAULT_MAX_CTX, EngineOptions, SamplingOptions
 
 MAX_CTX: Final = 2**31 - 1
 

@@ -5,12 +5,12 @@ from typing import Any, Final
 
 import llama_cpp
 
-from templora_edge.config import KvType
 from templora_edge.engine.model import Model
 from templora_edge.errors import OptionError
-from templora_edge.gguf_base import GgufBase
+from templora_edge.models.gguf_file import GgufFile
+from templora_edge.models.rope import Scaling, head_size, n_rotated
+from templora_edge.options import KvType
 from templora_edge.positions import SelfExtendOptions
-from templora_edge.rope import Scaling, head_size, n_rotated
 
 _ROPE_TYPE_NONE: Final = -1
 _ROPE_TYPES_MULTI: Final = (8, 24, 40)
@@ -32,7 +32,7 @@ def check_k_shift(model: Model, memory: Any, scaling: Scaling, type_k: KvType) -
             f"{model.path}: {reason}; --kv-policy shift and SelfExtend are not possible, use "
             "--kv-policy reuse without -gan"
         )
-    if reason := _type_reason(GgufBase(model.path), type_k):
+    if reason := _type_reason(GgufFile(model.path), type_k):
         raise OptionError(
             f"-ctk {type_k}: {reason}; --kv-policy shift and SelfExtend need -ctk f16 here"
         )
@@ -82,7 +82,7 @@ def _model_reason(model: Model, memory: Any, scaling: Scaling) -> str | None:
     return next((reason for applies, reason in reasons if applies), None)
 
 
-def _type_reason(base: GgufBase, type_k: KvType) -> str | None:
+def _type_reason(base: GgufFile, type_k: KvType) -> str | None:
     """llama.cpp ends the process, or mixes up dimensions, where this finds a reason."""
     if type_k is KvType.BF16:
         return "llama.cpp cannot rotate BF16"

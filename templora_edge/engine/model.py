@@ -13,7 +13,7 @@ from templora_edge.engine import backend
 from templora_edge.engine.pointer import Pointer
 from templora_edge.engine.vocab import Vocab
 from templora_edge.errors import EngineError, ModelFileError
-from templora_edge.gguf_base import GgufBase, check_is_gguf
+from templora_edge.models.gguf_file import GgufFile, check_is_gguf
 
 if TYPE_CHECKING:
     from llama_cpp.llama_chat_format import Jinja2ChatFormatter
@@ -38,7 +38,7 @@ class Model(Closing):
         params.use_extra_bufts = False
         pointer = llama_cpp.llama_model_load_from_file(bytes(path), params)
         if not pointer:
-            GgufBase(path)  # says it better where the file is damaged, or an adapter
+            GgufFile(path)  # says it better where the file is damaged, or an adapter
             raise ModelFileError(
                 f"{path}: llama.cpp cannot load it ({backend.last_error()}); "
                 "expected a whole GGUF model of an architecture it knows"

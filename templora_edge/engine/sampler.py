@@ -6,9 +6,9 @@ from typing import Any
 import llama_cpp
 
 from templora_edge.closing import Closing
-from templora_edge.config import SamplingOptions
 from templora_edge.engine.pointer import Pointer
 from templora_edge.engine.vocab import Vocab
+from templora_edge.options import SamplingOptions
 
 
 class Sampler(Closing):

@@ -11,7 +11,7 @@ from typing import Final
 from lxml import etree
 
 from templora_edge.errors import DocumentError
-from templora_edge.text_file import read_text
+from templora_edge.host.text_file import read_text
 from templora_edge.translation.prompt import Pair
 
 _XML_LANG: Final = "{http://www.w3.org/XML/1998/namespace}lang"

@@ -11,7 +11,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from templora_edge.documents.markup import PLACEHOLDER
 from templora_edge.errors import OptionError
-from templora_edge.text_file import read_text
+from templora_edge.host.text_file import read_text
 
 INSTRUCTION: Final = "Translate this text from {source_language} into {target_language}."
 TAGS: Final = " Keep tags like <1> and </1>."

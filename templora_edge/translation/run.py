@@ -8,15 +8,15 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Final, Protocol
 
-from templora_edge.config import MAX_SEED, SamplingOptions
 from templora_edge.documents.markup import is_kept, without_spans
-from templora_edge.jobs import Job, Learned, SegmentRow
+from templora_edge.options import MAX_SEED, SamplingOptions
 from templora_edge.protocols import Trainer
 from templora_edge.translation.checks import Flag, check
 from templora_edge.translation.glossary import Glossary
-from templora_edge.translation.pairs import PairLoop
+from templora_edge.translation.pair_loop import PairLoop
 from templora_edge.translation.prompt import Pair
-from templora_edge.translation.sentences import has_words, join, split
+from templora_edge.translation.segmenter import has_words, join, split
+from templora_edge.translation.store import Job, Learned, SegmentRow
 
 ATTEMPTS: Final = 3
 

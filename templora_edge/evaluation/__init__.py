@@ -1,0 +1,1 @@
+"""The protocols that measure: perplexity, passkey, translation scores."""

@@ -1,0 +1,238 @@
+"""Streaming perplexity: texts through the loop, by the base alone and with Temp-LoRA.
+
+Both score the same tokens in one run, block by block in turn; a block is scored before it is
+trained on. Each text starts from a fresh adapter.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from templora_edge.assets import BUNDLED_MODEL
+from templora_edge.engine import Model
+from templora_edge.errors import PromptError
+from templora_edge.evaluation.metrics import Comparison, between
+from templora_edge.loop import ScoredBlock
+from templora_edge.options import DEFAULT_MAX_CTX, ScoringProtocol
+from templora_edge.score import Score
+from templora_edge.session import TempLora
+
+MAX_POINTS: Final = 40
+BLOCKS_A_POINT: Final = 4
+"""At least, of a curve: fewer say little of the spread."""
+
+Nll = list[tuple[float, ...]]
+"""Per-token NLL in nats, a tuple a block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What is scored, and how it is called."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PerplexityJob:
+    """Texts to score.
+
+    Args of `TempLora` are in ``settings``, all but given and measure_after; ``templora`` False
+    scores with the base alone.
+    """
+
+    texts: tuple[Text, ...]
+    model: Path | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    templora: bool = True
+    max_tokens: int | None = None
+    """Tokens scored of each text, at most."""
+    n_buckets: int = 4
+    """Equal ranges of positions, shared by all texts: the longest one is cut into so many."""
+    protocol: ScoringProtocol = ScoringProtocol.STREAM
+
+
+@dataclass(slots=True)
+class _TextRun:
+    name: str
+    tokens: list[int]
+    base: Nll = field(default_factory=list)
+    templora: Nll = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_rss_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Tokens of all texts that both sides are done with."""
+
+    done: int
+    total: int
+
+
+class PerplexityRun:
+    """A job under way: iterate to work, ask for `result` at any time.
+
+    Raises:
+        PromptError: a text is too short to be scored.
+        ModelFileError: the model cannot be loaded.
+    """
+
+    def __init__(self, job: PerplexityJob) -> None:
+        self.job = job
+        self.settings: dict[str, Any] = {}
+        self._n_blocks_done = 0
+        with Model(job.model or BUNDLED_MODEL) as model:
+            n_ctx = job.settings.get("n_ctx") or min(model.n_ctx_train, DEFAULT_MAX_CTX)
+            self._texts = []
+            for text in job.texts:
+                tokens = model.vocab.tokenize(text.text)[: job.max_tokens]
+                self._check(text, len(model.vocab.head) + len(tokens), n_ctx)
+                self._texts.append(_TextRun(text.name, tokens))
+
+    def __iter__(self) -> Iterator[Progress]:
+        """Score block after block.
+
+        Raises:
+            TemploraError: see `TempLora`.
+        """
+        total = sum(len(text.tokens) for text in self._texts)
+        before = 0
+        for text in self._texts:
+            for done in self._score(text):
+                yield Progress(before + done, total)
+            before += len(text.tokens)
+
+    def result(self) -> dict[str, Any]:
+        """What is scored so far, ready for JSON; the texts that were begun."""
+        begun = [text for text in self._texts if text.base]
+        width = self.bucket_width
+        phases = begun[0].seconds if begun else {}
+        seconds = {phase: sum(text.seconds.get(phase, 0) for text in begun) for phase in phases}
+        return {
+            "files": [
+                {"file": text.name}
+                | _figures([text])
+                | {"buckets": _buckets([text], width, self.job.n_buckets)}
+                | {"seconds": text.seconds, "peak_rss_bytes": text.peak_rss_bytes}
+                for text in begun
+            ],
+            "total": _figures(begun)
+            | {"buckets": _buckets(begun, width, self.job.n_buckets)}
+            | {"seconds": seconds}
+            | {"peak_rss_bytes": max((text.peak_rss_bytes for text in begun), default=0)},
+            "settings": self.settings | {"protocol": self.job.protocol},
+        }
+
+    def curve(self) -> list[dict[str, Any]]:
+        """The total by position, finer than the buckets, but some blocks a point."""
+        longest = max(len(text.tokens) for text in self._texts)
+        width = max(-(-longest // MAX_POINTS), BLOCKS_A_POINT * int(self.settings["block_len"]))
+        return _buckets(self._texts, width, -(-longest // width))
+
+    @property
+    def bucket_width(self) -> int:
+        """Tokens a bucket."""
+        return -(-max(len(text.tokens) for text in self._texts) // self.job.n_buckets)
+
+    def _check(self, text: Text, n_tokens: int, n_ctx: int) -> None:
+        if not text.text:
+            raise PromptError(f"{text.name}: empty; expected some text to score")
+        if self.job.protocol is ScoringProtocol.LLAMA_PERPLEXITY and n_tokens < 2 * n_ctx:
+            raise PromptError(
+                f"{text.name}: {n_tokens} tokens; --protocol llama-perplexity needs two windows, "
+                f"{2 * n_ctx} tokens; give a longer text or lower -c"
+            )
+
+    def _score(self, text: _TextRun) -> Iterator[int]:
+        """Score one text; yields the tokens of it that are done."""
+        begun = time.perf_counter()
+        with ExitStack() as stack:
+            sides: list[tuple[TempLora, Nll]] = []
+            for is_templora, scored in ((False, text.base), (True, text.templora)):
+                if is_templora and not self.job.templora:
+                    continue
+                settings = dict(self.job.settings)
+                if self.job.templora and not is_templora:  # the base alone goes on from nothing
+                    settings["adapter"] = None
+                session = TempLora(
+                    self.job.model,
+                    templora=is_templora,
+                    given=True,
+                    measure_after=False,
+                    **settings,
+                )
+                sides.append((stack.enter_context(session), scored))
+            self.settings = sides[-1][0].settings()
+            text.seconds["load"] = time.perf_counter() - begun
+            scores = [_scored_blocks(session, text.tokens, self.job) for session, _ in sides]
+            try:
+                for blocks in zip(*scores, strict=True):
+                    for (_, scored), block in zip(sides, blocks, strict=True):
+                        scored.append(block.nll)
+                    yield sides[0][0].n_tokens
+            finally:  # also when the reader stops reading
+                for session, _ in sides:
+                    _account(text, session)
+
+
+def _account(text: _TextRun, session: TempLora) -> None:
+    side = "templora" if session.lora_options else "base"
+    blocks = session.blocks
+    text.seconds[f"score_{side}"] = sum(block.generate_s for block in blocks)
+    if session.lora_options:
+        for step in ("train", "convert", "swap"):
+            text.seconds[step] = sum(getattr(block, f"{step}_s") for block in blocks)
+    text.peak_rss_bytes = max(text.peak_rss_bytes, session.peak_rss_bytes)
+
+
+def _scored_blocks(
+    session: TempLora, tokens: list[int], job: PerplexityJob
+) -> Iterator[ScoredBlock]:
+    if job.protocol is ScoringProtocol.LLAMA_PERPLEXITY:
+        yield from session.score_chunks(tokens)
+    else:
+        for event in session.stream_score(tokens):
+            if isinstance(event, ScoredBlock):
+                yield event
+
+
+def _figures(texts: list[_TextRun], begin: int = 0, end: int | None = None) -> dict[str, Any]:
+    """Both sides' figures for positions begin to end of all ``texts``, as far as both scored."""
+    base, templora = Score((), ()), Score((), ())
+    both = any(text.templora for text in texts)
+    for text in texts:
+        n_blocks = min(len(text.base), len(text.templora)) if both else len(text.base)
+        stop = sum(map(len, text.base)) if end is None else end
+        base += Score.of(between(text.base[:n_blocks], begin, stop))
+        templora += Score.of(between(text.templora[:n_blocks], begin, stop))
+    comparison = Comparison(base, templora) if both else None
+    return {
+        "tokens": base.n_tokens,
+        "base": _score_figures(base),
+        "templora": _score_figures(templora) if both else None,
+        "change_percent": comparison.change_percent if comparison else None,
+        "change_percent_se": comparison.change_percent_se if comparison else None,
+    }
+
+
+def _score_figures(score: Score) -> dict[str, float | None]:
+    if not score.n_tokens:
+        return {"ppl": None, "ppl_block_mean": None, "nll": 0.0}
+    return {
+        "ppl": score.ppl,
+        "ppl_block_mean": score.ppl_block_mean,
+        "nll": sum(score.nll),
+    }
+
+
+def _buckets(texts: list[_TextRun], width: int, n_buckets: int) -> list[dict[str, Any]]:
+    ranges = [(index * width, (index + 1) * width) for index in range(n_buckets)]
+    return [
+        {"begin": begin, "end": end} | figures
+        for begin, end in ranges
+        if (figures := _figures(texts, begin, end))["tokens"]
+    ]

@@ -1,0 +1,98 @@
+"""Long generation: a prompt in, text and one report out."""
+
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from templora_edge.errors import OutputError
+from templora_edge.host.files import replacing
+from templora_edge.host.json_text import to_json
+from templora_edge.loop import BlockReport
+from templora_edge.options import SamplingOptions
+from templora_edge.session import Absorbed, Piece, TempLora
+
+_PACKAGES: Final = (
+    "templora-edge", "llama-cpp-python", "gguf", "torch", "peft", "transformers", "numpy",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateJob:
+    """One run of long generation."""
+
+    prompt: str
+    n_predict: int | None
+    """None: until the model ends the text."""
+    sampling: SamplingOptions
+    chat: bool = False
+    special: bool = False
+    """Control tokens in the prompt are read as such."""
+    adapter_out: Path | None = None
+    report: Path | None = None
+
+
+def generate(text: TempLora, job: GenerateJob) -> Iterator[Absorbed | Piece | BlockReport]:
+    """Run ``job`` on a fresh ``text``, yielding its events as they come.
+
+    The report is written however the run ends, with the blocks there were.
+
+    Raises:
+        TemploraError: see `TempLora.stream`; OutputError if a result cannot be written.
+    """
+    started = time.perf_counter()
+    finished = False
+    n_tokens = 0
+    try:
+        for event in text.stream(
+            job.prompt,
+            n_predict=job.n_predict,
+            sampling=job.sampling,
+            chat=job.chat,
+            special=job.special,
+        ):
+            n_tokens += isinstance(event, Piece) and event.token is not None
+            yield event
+        if job.adapter_out is not None:
+            text.save_adapter(job.adapter_out)
+        finished = True
+    finally:
+        if job.report is not None:
+            seconds = time.perf_counter() - started
+            content = _report(text, job, n_tokens, seconds, finished)
+            # a failed report must not hide why the run itself failed
+            with suppress(*(() if finished else (OutputError,))):
+                _write_report(job.report, content)
+
+
+def _report(
+    text: TempLora, job: GenerateJob, n_tokens: int, seconds: float, finished: bool
+) -> dict[str, Any]:
+    return {
+        "settings": text.settings()
+        | {"n_predict": job.n_predict, "chat": job.chat, "special": job.special}
+        | {"sampling": asdict(job.sampling)},
+        "versions": {name: version(name) for name in _PACKAGES}
+        | {"python": platform.python_version(), "platform": platform.platform()},
+        "model": {
+            "path": str(text.base.path),
+            "sha256": text.base.sha256(),
+            "parameters": text.base.n_params,
+        },
+        "blocks": [asdict(block) for block in text.blocks],
+        "total": {
+            "tokens": n_tokens,
+            "seconds": seconds,
+            "peak_rss_bytes": text.peak_rss_bytes,
+            "finished": finished,
+        },
+    }
+
+
+def _write_report(path: Path, report: dict[str, Any]) -> None:
+    with replacing(path, "--report") as temporary:
+        temporary.write_text(to_json(report), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""The machine: files, temporary storage, memory and cores."""

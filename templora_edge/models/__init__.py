@@ -1,0 +1,1 @@
+"""What a GGUF is: metadata and tensors, families, positions, memory, adapters."""

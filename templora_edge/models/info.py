@@ -1,0 +1,143 @@
+"""What a GGUF is, and what Temp-LoRA can do with it. Reads the file only; loads no model."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from templora_edge.models.adapter_file import AdapterGguf
+from templora_edge.models.families import family_of
+from templora_edge.options import DEFAULT_MAX_CTX, BlockOptions, LoraOptions
+from templora_edge.errors import UnsupportedModelError
+from templora_edge.models.footprint import adapter_parameters, estimate
+from templora_edge.models.gguf_file import ADAPTER, GgufFile
+from templora_edge.positions import RopeOptions
+from templora_edge.models.rope import Scaling
+from templora_edge.models.adapter_info import AdapterInfo, adapter_info
+
+RANKS: Final = (8, 16, 32, 64, 128)
+RECURRENT_KEYS: Final = (
+    "{arch}.ssm.state_size",
+    "{arch}.wkv.head_size",
+    "{arch}.shortconv.l_cache",
+)
+KV_VALUE_BYTES: Final = 2
+"""llama.cpp's cache is F16 unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingMemory:
+    """Private memory of training at a rank, in bytes, estimated for the default context."""
+
+    rank: int
+    adapter_parameters: int
+    adapter_file_bytes: int
+    bytes: int
+    """Every activation kept, bf16 products."""
+    bytes_checkpointed: int
+    """Layers recomputed in backward: slower."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What `templora info` shows."""
+
+    path: str
+    kind: str
+    """`model`."""
+    name: str
+    architecture: str
+    parameters: int
+    file_bytes: int
+    quantization: dict[str, float]
+    """ggml type -> share of the weights."""
+    trained_context: int
+    templora: bool
+    templora_reason: str
+    k_shift: bool
+    self_extend: bool
+    context: int
+    """The default one, for which the memory below is meant."""
+    kv_cache_bytes: int
+    training: tuple[TrainingMemory, ...]
+    """Empty where Temp-LoRA does not apply."""
+
+
+def info(path: Path) -> ModelInfo | AdapterInfo:
+    """Describe a GGUF, of a model or of an adapter.
+
+    Raises:
+        ModelFileError: the file is neither.
+        AdapterError: it is an adapter, but not a LoRA.
+    """
+    if AdapterGguf(path).get("general.type") == ADAPTER:
+        return adapter_info(path)
+    base = GgufFile(path)
+    try:
+        family_of(base)
+        reason = ""
+    except UnsupportedModelError as error:
+        reason = str(error).removeprefix(f"{base.path}: ")
+    trained = int(base.get("{arch}.context_length", 0))
+    context = min(trained or DEFAULT_MAX_CTX, DEFAULT_MAX_CTX)
+    weights: Counter[str] = Counter()
+    for tensor in base.tensors.values():
+        weights[tensor.tensor_type.name] += int(tensor.n_elements)
+    movable = _keys_can_move(base)
+    return ModelInfo(
+        path=str(base.path),
+        kind="model",
+        name=str(base.get("general.name", base.path.stem)),
+        architecture=base.architecture,
+        parameters=base.n_params,
+        file_bytes=base.file_bytes,
+        quantization={kind: n / base.n_params for kind, n in weights.most_common()},
+        trained_context=trained,
+        templora=not reason,
+        templora_reason=reason,
+        k_shift=movable,
+        self_extend=movable,
+        context=context,
+        kv_cache_bytes=_kv_cache_bytes(base, context),
+        training=() if reason else tuple(_training(base, rank, context) for rank in RANKS),
+    )
+
+
+def _keys_can_move(base: GgufFile) -> bool:
+    """Whether K-shift and SelfExtend apply, as engine/k_shift.py finds with the model loaded."""
+    if any(base.get(key) for key in RECURRENT_KEYS):
+        return False
+    if base.get("{arch}.rope.dimension_sections") is not None:
+        return False
+    try:
+        return math.isclose(Scaling.of(base, RopeOptions()).magnitude, 1, abs_tol=1e-4)
+    except UnsupportedModelError:
+        return False
+
+
+def _training(base: GgufFile, rank: int, context: int) -> TrainingMemory:
+    blocks = BlockOptions.for_context(context)
+    n_tokens = blocks.train_prefix_len + blocks.block_len
+    lora = LoraOptions(rank=rank)
+    footprint = estimate(base, lora, n_tokens=n_tokens, value_bytes=2)
+    parameters = adapter_parameters(base, lora)
+    return TrainingMemory(
+        rank,
+        parameters,
+        4 * parameters,
+        footprint.total(checkpointing=False),
+        footprint.total(checkpointing=True),
+    )
+
+
+def _kv_cache_bytes(base: GgufFile, context: int) -> int:
+    layers = int(base.get("{arch}.block_count", 0))
+    heads = base.get("{arch}.attention.head_count", 0)
+    heads_kv = base.get("{arch}.attention.head_count_kv", heads)
+    width = int(base.get("{arch}.embedding_length", 0))
+    per_layer = heads_kv if isinstance(heads_kv, list) else [heads_kv] * layers
+    head_dim = width // max(1, heads if isinstance(heads, int) else max(heads))
+    key = int(base.get("{arch}.attention.key_length", head_dim))
+    value = int(base.get("{arch}.attention.value_length", head_dim))
+    return context * sum(per_layer) * (key + value) * KV_VALUE_BYTES

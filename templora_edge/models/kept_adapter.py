@@ -1,0 +1,136 @@
+"""A llama.cpp GGUF adapter back to PEFT LoRA weights, to go on training it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from templora_edge.models.adapter_file import AdapterFile
+from templora_edge.models.families import FUSED_QKV, family_of, fused_rows, rope_row_order, tensor_of
+from templora_edge.models.adapter_layout import AdapterTarget, peft_name
+from templora_edge.errors import AdapterError, listed
+from templora_edge.models.gguf_file import Floats, GgufFile
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Where the two matrices of a layer are: rows of B, and rows of A that are columns of B."""
+
+    tensor: str
+    rows: slice
+    ranks: slice
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAdapter:
+    """An adapter in a GGUF file, by transformers' layers: any of them, in any rank."""
+
+    file: AdapterFile
+    parts: Mapping[str, _Part]
+    """By transformers' full name of the layer, in the order of the network."""
+
+    @classmethod
+    def read(cls, path: Path, base: GgufFile) -> "KeptAdapter":
+        """Open ``path``; weights are read when they are asked for.
+
+        Raises:
+            ModelFileError: the file is not a GGUF.
+            AdapterError: it holds no LoRA adapter, or one that does not fit ``base``.
+            UnsupportedModelError: the base is not of a known family.
+        """
+        file = AdapterFile.read(path)
+        file.check_fits(base)
+        parts = {}
+        for module in family_of(base).modules(int(base.require("{arch}.block_count"))):
+            name, rows = tensor_of(base, module)
+            tensor = f"{name}.weight"
+            if tensor not in file.ranks:
+                continue
+            if rows == slice(None):
+                part: _Part | None = _Part(tensor, rows, slice(None), file.ranks[tensor])
+            else:
+                part = _fused_part(file, tensor, module, fused_rows(base))
+            if part is not None:
+                parts[module] = part
+        if not parts:
+            raise AdapterError(f"{path}: all zero; expected one that has been trained")
+        return cls(file, parts)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Full names, transformers', of the layers that carry it."""
+        return tuple(self.parts)
+
+    @property
+    def rank(self) -> int:
+        """The largest rank of a layer."""
+        return max(part.rank for part in self.parts.values())
+
+    @property
+    def alpha(self) -> float:
+        """The scale of the largest rank's layers is alpha / rank, or 1 where the file has none."""
+        return self.file.alpha or float(self.rank)
+
+    def weights(
+        self, fresh: Mapping[str, Floats], scale: float, target: AdapterTarget
+    ) -> dict[str, Floats]:
+        """PEFT's weights, the inverse of `gguf_tensors`.
+
+        A layer of a smaller rank than is trained keeps the fresh A's further rows, with zeros in B:
+        it computes what it did, and can use the whole rank.
+
+        Args:
+            fresh: PEFT name -> (r, in) for lora_A, (out, r) for lora_B, of all that is trained.
+            scale: alpha / rank of what is trained.
+
+        Raises:
+            AdapterError: layers of the adapter are not trained, or its rank is larger.
+        """
+        path = self.file.file.path
+        left_out = [name for name in self.parts if peft_name(name, "A") not in fresh]
+        if left_out:
+            raise AdapterError(
+                f"{path}: --targets and --layers leave out layers that it has: {listed(left_out)}"
+            )
+        result: dict[str, Floats] = {}
+        for module, part in self.parts.items():
+            names = peft_name(module, "A"), peft_name(module, "B")
+            a, b = (np.array(fresh[name]) for name in names)
+            if part.rank > a.shape[0]:
+                raise AdapterError(
+                    f"{path}: {module} has rank {part.rank}; expected at most --rank {a.shape[0]}"
+                )
+            own_a, own_b = self.file.matrices(part.tensor)
+            own_b = own_b[part.rows, part.ranks]
+            heads = target.head_counts.get(module.split(".", 3)[-1])
+            if heads is not None:
+                own_b = own_b[np.argsort(rope_row_order(own_b.shape[0], heads))]
+            a[: part.rank] = own_a[part.ranks]
+            b[:] = 0
+            b[:, : part.rank] = own_b / np.float32(scale / self.file.scale(part.tensor))
+            result |= zip(names, (a, b), strict=True)
+        return result
+
+
+def _fused_part(
+    file: AdapterFile, tensor: str, module: str, rows: tuple[slice, ...]
+) -> _Part | None:
+    """A layer's part of the base's `attn_qkv`, None if the adapter has none for it.
+
+    Where three adapters were joined (`gguf_tensors`), each has a third of the rank, and one whose A
+    and B are zero stands for none at all. Any other has its whole A for each of the three layers.
+    """
+    a, b = file.matrices(tensor)
+    index, rank = FUSED_QKV.index(module.split(".", 3)[-1]), file.ranks[tensor]
+    third = rank // len(rows)
+    thirds = [slice(i * third, (i + 1) * third) for i in range(len(rows))]
+    diagonal = np.zeros_like(b)
+    for some, ranks in zip(rows, thirds, strict=True):
+        diagonal[some, ranks] = b[some, ranks]
+    if rank % len(rows) or not np.array_equal(diagonal, b):
+        return _Part(tensor, rows[index], slice(None), rank)
+    if not a[thirds[index]].any() and not b[rows[index], thirds[index]].any():
+        return None
+    return _Part(tensor, rows[index], thirds[index], third)

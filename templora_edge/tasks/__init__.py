@@ -1,1 +1,0 @@
-"""What the commands do, as functions that return or yield results and print nothing."""

@@ -1,0 +1,93 @@
+"""Requests to a child process and their answers, which no interrupt tears or mixes up.
+
+Python raises KeyboardInterrupt, and whatever else a signal's handler raises, between any two steps
+of the main thread, and there alone. So a thread of its own writes and reads: every message is
+whole, and an answer that nobody waits for any more is read all the same, as its own request's.
+"""
+
+import subprocess
+import threading
+from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
+from typing import IO, Any, TypeAlias
+
+from templora_edge.training.messages import Failed, receive, send
+
+
+class Call:
+    """A request and, in time, its answer."""
+
+    def __init__(self, request: Any) -> None:
+        self.request = request
+        self.answer: Any = None
+        """An exception if the request could not be sent or nothing came back."""
+        self._woken: SimpleQueue[None] = SimpleQueue()  # no lock that an interrupt could leave held
+
+    def finish(self, answer: Any) -> None:
+        """Let `wait` return ``answer``."""
+        self.answer = answer
+        self._woken.put(None)
+
+    def wait(self) -> Any:
+        """The answer, as often as it is asked for."""
+        if self.answer is None:
+            self._woken.get()
+        return self.answer
+
+
+Jobs: TypeAlias = "SimpleQueue[Call | Path | None]"
+
+
+class Channel:
+    """Carries calls to a child over its stdin and stdout, one at a time, in order."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        if process.stdin is None or process.stdout is None:
+            raise ValueError("the process has no pipes")
+        self._jobs: Jobs = SimpleQueue()
+        self._streams = process.stdin, process.stdout
+        self._thread = threading.Thread(
+            target=_carry, args=(self._jobs, *self._streams), daemon=True
+        )
+        self._thread.start()
+
+    def post(self, call: Call) -> None:
+        """Send ``call`` when those before it are answered. To post it again does nothing."""
+        self._jobs.put(call)
+
+    def remove(self, path: Path) -> None:
+        """Remove the file ``path`` when all that was posted is answered, or the child is gone."""
+        self._jobs.put(path)
+
+    def close(self) -> None:
+        """Finish what was posted; a child that lives is waited for."""
+        self._jobs.put(None)
+        self._thread.join()
+        for stream in self._streams:
+            with suppress(BrokenPipeError):  # of what a dead child was not told
+                stream.close()
+
+    def __del__(self) -> None:
+        self._jobs.put(None)  # the thread lets go of the pipes, and the child ends
+
+
+def _carry(jobs: Jobs, stdin: IO[bytes], stdout: IO[bytes]) -> None:
+    answer: Any = None
+    for job in iter(jobs.get, None):
+        match job:
+            case Path():
+                with suppress(OSError):
+                    job.unlink()
+            case Call(answer=None):
+                if not isinstance(answer, Failed | Exception):  # the child is gone after either
+                    answer = _exchange(job.request, stdin, stdout)
+                job.finish(answer)
+
+
+def _exchange(request: Any, stdin: IO[bytes], stdout: IO[bytes]) -> Any:
+    try:
+        send(stdin, request)
+        return receive(stdout)
+    except Exception as error:  # the caller raises it; here it would leave the caller waiting
+        return error

@@ -1,0 +1,203 @@
+"""The parent's half of the sidecar. Imports no torch."""
+
+import itertools
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from templora_edge.closing import Closing
+from templora_edge.errors import SidecarError
+from templora_edge.options import LoraOptions, TrainerOptions
+from templora_edge.protocols import Update
+from templora_edge.training.channel import Call, Channel
+from templora_edge.training.messages import (
+    Export,
+    Failed,
+    Load,
+    Ready,
+    Save,
+    Start,
+    Train,
+)
+
+CHILD_ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    # Idle threads of torch must not spin for long on the cores that dequantization needs; but if
+    # they slept at once, waking them would take half of a small base's time (docs/log.md).
+    "GOMP_SPINCOUNT": "20000",
+    "KMP_BLOCKTIME": "1",
+}
+
+
+def _caches(workspace: Path) -> dict[str, str]:
+    """Where torch keeps what it compiles: it makes the folder, in $TMPDIR, when it is imported."""
+    return {
+        "TORCHINDUCTOR_CACHE_DIR": str(workspace / "torchinductor"),
+        "TRITON_CACHE_DIR": str(workspace / "triton"),
+    }
+
+
+Answer = TypeVar("Answer")
+
+_log = logging.getLogger("templora_edge")
+
+
+class SidecarTrainer(Closing):
+    """`templora_edge.protocols.Trainer` in a process of its own, which ends when this one does.
+
+    llama.cpp's and torch's thread pools never share a process, and a training process killed for
+    memory is an error message here. The child starts at once and loads torch in the background;
+    `wait_ready` waits for it.
+
+    An exception that a signal raises while a method waits, KeyboardInterrupt for one, stops the
+    waiting alone: the child finishes what it was asked for, and the next call waits for that.
+    """
+
+    def __init__(
+        self, base: Path, lora: LoraOptions, options: TrainerOptions, workspace: Path
+    ) -> None:
+        self._workspace = workspace
+        self._numbers = itertools.count()
+        self.peak_rss_bytes = 0
+        self._closed = False
+        # -P: the working directory must not shadow modules. A session of its own: Ctrl-C reaches
+        # the parent alone, which then ends the child in its own time.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "templora_edge.training"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            env=os.environ | CHILD_ENVIRONMENT | _caches(workspace),
+        )
+        self._channel = Channel(self._process)
+        # not resolved: the parts of a split GGUF are found by the name that a link has
+        self._start = Call(Start(base.absolute(), lora, options))
+        self._channel.post(self._start)
+        self._training: Call | None = None  # until its answer was handed out
+
+    @property
+    def pid(self) -> int:
+        """Process id of the child."""
+        return self._process.pid
+
+    def wait_ready(self) -> None:
+        """Wait until the child has loaded the base.
+
+        Raises:
+            SidecarError: the child died.
+            TemploraError: whatever of ours it raised.
+        """
+        self._note(self._answer(self._start, Ready))
+
+    def train(
+        self, prefix: Sequence[int], block: Sequence[int], learned: Sequence[bool] | None = None
+    ) -> Update:
+        """Train on ``block``, or what is ``learned`` of it, ``prefix`` before it as context.
+
+        A block whose call was interrupted is learned all the same. To call again, with the same
+        arguments and no other call in between, waits for that and returns its update: nothing is
+        learned twice.
+
+        Logs a warning where steps were left out because their numbers are not finite.
+
+        Raises:
+            SidecarError: the child died, by being killed for memory perhaps; or training diverged.
+        """
+        request = Train(tuple(prefix), tuple(block), None if learned is None else tuple(learned))
+        if self._training is None or self._training.request != request:
+            self._training = Call(request)
+        update = self._ask(self._training, Update)
+        if update.skipped:
+            _log.warning(
+                "steps left out of the update on a block of %d tokens: %d (a loss or gradient that "
+                "is not a finite number)",
+                len(block),
+                update.skipped,
+            )
+        self._training = None  # and no call after it: only in calls Python looks for signals
+        return update
+
+    def export(self) -> Path:
+        """Write the adapter as it is now to a new GGUF file in the workspace.
+
+        Raises:
+            SidecarError: the child died.
+        """
+        path = self._workspace / f"adapter-{next(self._numbers)}.gguf"
+        self._write(Export(path))
+        return path
+
+    def save(self, path: Path) -> None:
+        """Write adapter, optimizer and random numbers to ``path``.
+
+        Raises:
+            OutputError: there is no room.
+            SidecarError: the child died.
+        """
+        self._write(Save(path))
+
+    def load(self, path: Path) -> None:
+        """Go on from what `save` wrote, as if training had never stopped.
+
+        Raises:
+            JobError: the file is missing, damaged, or of other options.
+            SidecarError: the child died.
+        """
+        self._training = None
+        self._note(self._ask(Call(Load(path)), Ready))
+
+    def close(self) -> None:
+        """End the child, in the middle of training if need be."""
+        self._closed = True
+        self._process.kill()
+        self._process.wait()
+        self._channel.close()
+
+    def _write(self, request: Export | Save) -> None:
+        """Have a file written; one that the caller does not get to know of is removed."""
+        self._training = None
+        try:
+            self._note(self._ask(Call(request), Ready))
+        except BaseException:
+            self._channel.remove(request.path)
+            raise
+
+    def _ask(self, call: Call, kind: type[Answer]) -> Answer:
+        self._channel.post(call)
+        return self._answer(call, kind)
+
+    def _answer(self, call: Call, kind: type[Answer]) -> Answer:
+        if self._closed:
+            raise SidecarError("the training process is closed")
+        match call.wait():
+            case Failed(error):
+                raise error
+            case EOFError() | BrokenPipeError():
+                raise self._death()
+            case Exception() as error:
+                raise error
+            case answer if isinstance(answer, kind):
+                return answer
+            case answer:
+                raise SidecarError(f"the training process answered {answer!r}; expected {kind}")
+
+    def _note(self, ready: Ready) -> None:
+        self.peak_rss_bytes = max(self.peak_rss_bytes, ready.peak_rss_bytes)
+
+    def _death(self) -> SidecarError:
+        code = self._process.wait()
+        if code == -signal.SIGKILL:
+            return SidecarError(
+                "the training process was killed (signal 9), by the system for want of memory "
+                "perhaps; lower --block, --train-prefix or --rank"
+            )
+        how = f"signal {-code}" if code < 0 else f"exit status {code}"
+        return SidecarError(
+            f"the training process ended unexpectedly ({how}); see its messages above"
+        )

@@ -1,0 +1,79 @@
+"""What the two halves of the sidecar say to each other, pickled over pipes."""
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from templora_edge.options import LoraOptions, TrainerOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """First message: load the base and make a fresh adapter. Answered by `Ready`."""
+
+    base: Path
+    lora: LoraOptions
+    options: TrainerOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """Train on a block, the prefix before it without loss. Answered by `protocols.Update`."""
+
+    prefix: tuple[int, ...]
+    block: tuple[int, ...]
+    learned: tuple[bool, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """Write the adapter to this GGUF file. Answered by `Ready`."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Write adapter, optimizer and random numbers to this file. Answered by `Ready`."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Go on from what `Save` wrote. Answered by `Ready`."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Done. Carries the sidecar's highest resident memory so far, in bytes."""
+
+    peak_rss_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An error of ours, to be raised again on the other side; the child ends with it."""
+
+    error: Exception
+
+
+def send(stream: IO[bytes], message: Any) -> None:
+    """Write one message, or nothing if it cannot be pickled."""
+    stream.write(pickle.dumps(message))
+    stream.flush()
+
+
+def receive(stream: IO[bytes]) -> Any:
+    """Read one message.
+
+    Raises:
+        EOFError: the other side is gone.
+    """
+    try:
+        return pickle.load(stream)
+    except pickle.UnpicklingError as error:  # it died in the middle of a message
+        raise EOFError(str(error)) from error

@@ -1,0 +1,28 @@
+"""Rotary embedding with llama.cpp's frequencies (`templora_edge.models.rope`)."""
+
+import torch
+
+from templora_edge.models.rope import Frequencies
+
+
+class Rope(torch.nn.Module):
+    """Stands in for any of transformers' rotary embeddings; one set of frequencies a layer type."""
+
+    def __init__(self, by_layer_type: dict[str, Frequencies]) -> None:
+        super().__init__()
+        self._tables = {
+            name: (torch.from_numpy(values), factor)
+            for name, (values, factor) in by_layer_type.items()
+        }
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        position_ids: torch.Tensor,
+        layer_type: str = "full_attention",
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosines and sines, (B, T, n_rot) each, both halves alike."""
+        values, factor = self._tables[layer_type]
+        angles = position_ids[..., None].double() * values
+        doubled = torch.cat((angles, angles), dim=-1)
+        return (doubled.cos() * factor).to(x.dtype), (doubled.sin() * factor).to(x.dtype)

@@ -1,0 +1,90 @@
+"""The child's half: answers messages on stdin until the parent is gone."""
+
+import os
+import queue
+import signal
+import threading
+import warnings
+from dataclasses import replace
+from typing import IO, Any
+
+from templora_edge.errors import InsufficientMemoryError, OutputError, TemploraError
+from templora_edge.host import memory
+from templora_edge.host.workspace import rooms
+from templora_edge.training.messages import (
+    Export,
+    Failed,
+    Load,
+    Ready,
+    Save,
+    Start,
+    Train,
+    receive,
+    send,
+)
+
+
+def main() -> None:
+    """Run until the parent closes the pipe, or dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    warnings.simplefilter("ignore")
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints must not end up among the answers
+    requests: queue.Queue[Any] = queue.Queue()
+    stream = os.fdopen(os.dup(0), "rb")  # not sys.stdin, whose lock the interpreter wants at exit
+    threading.Thread(target=_read, args=(stream, requests), daemon=True).start()
+    try:
+        _serve(requests, answers)
+    except TemploraError as error:
+        send(answers, Failed(error))
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):  # torch's CPU allocator
+            raise
+        send(answers, Failed(InsufficientMemoryError(f"training does not fit the memory: {error}")))
+
+
+def _read(stream: IO[bytes], requests: "queue.Queue[Any]") -> None:
+    """Pass requests on; end the process at once, even in mid-training, when the parent is gone."""
+    while True:
+        try:
+            requests.put(receive(stream))
+        except EOFError:
+            os._exit(0)
+
+
+def _serve(requests: "queue.Queue[Any]", answers: IO[bytes]) -> None:
+    start = requests.get()
+    if not isinstance(start, Start):
+        raise TypeError(f"expected Start, got {start!r}")
+    import torch
+
+    from templora_edge.models.gguf_file import GgufFile
+    from templora_edge.training.trainer import LoraTrainer
+
+    torch.set_num_threads(start.options.n_threads)
+    trainer = LoraTrainer(GgufFile(start.base), start.lora, start.options)
+    send(answers, Ready(memory.peak_resident()))
+    while True:
+        match requests.get():
+            case Train(prefix, block, learned):
+                update = trainer.train(prefix, block, learned)
+                send(answers, replace(update, rss_bytes=memory.resident()))
+            case Load(path):
+                trainer.load(path)
+                send(answers, Ready(memory.peak_resident()))
+            case Export(path) | Save(path) as request:
+                try:
+                    trainer.write(path) if isinstance(request, Export) else trainer.save(path)
+                except (OSError, RuntimeError) as error:  # torch's writer raises the latter
+                    reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+                    # what is exported is temporary; what is saved is a part of a job
+                    remedy = (
+                        f"set TMPDIR to a folder with room ({rooms()})"
+                        if isinstance(request, Export)
+                        else "free some storage"
+                    )
+                    raise OutputError(
+                        f"{path.parent}: no adapter can be written there ({reason}); {remedy}, "
+                        "or lower --rank"
+                    ) from error
+                send(answers, Ready(memory.peak_resident()))

@@ -1,0 +1,317 @@
+"""Offline translation of a document: what is opened, compared, written."""
+
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from templora_edge.assets import BUNDLED_TRANSLATOR
+from templora_edge.closing import Closing
+from templora_edge.documents import read_document
+from templora_edge.errors import DocumentError, JobError, OptionError, listed
+from templora_edge.host.files import check_outputs
+from templora_edge.host.json_text import to_json
+from templora_edge.models.gguf_file import GgufFile
+from templora_edge.options import SamplingOptions
+from templora_edge.translation.checks import other_language
+from templora_edge.translation.glossary import Glossary
+from templora_edge.translation.opening import open_session, own_prompt, pair_loop
+from templora_edge.translation.parallel_text import read_bitext
+from templora_edge.translation.run import (
+    Languages,
+    Progress,
+    Review,
+    TranslationRun,
+    assemble,
+    segments_of,
+)
+from templora_edge.translation.store import Job, discard, folder_of
+from templora_edge.translation.written import Written
+
+GREEDY: Final = SamplingOptions(temperature=0, repeat_penalty=1.1)
+"""As the paper's scripts: greedy, with a penalty on repetition."""
+NOT_COMPARED: Final = ("n_threads", "n_batch")
+"""Settings of a job that may change between two runs of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TranslateJob:
+    """One document to translate. Args of `TempLora` are in ``settings``."""
+
+    source: Path
+    out: Path
+    languages: Languages
+    model: Path | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    templora: bool = True
+    sampling: SamplingOptions = GREEDY
+    prompt_template: Path | None = None
+    references: Path | None = None
+    glossary: Path | None = None
+    bilingual: Path | None = None
+    adapter_out: Path | None = None
+    report: Path | None = None
+    review: Review | None = None
+    limit: int | None = None
+    """Segments to do at most, without writing ``out``."""
+    restart: bool = False
+    """Throw away what an earlier run of this job did."""
+    retry_flagged: bool = False
+    force: bool = False
+    """Overwrite files that it did not write, or that were changed since."""
+
+    @property
+    def outputs(self) -> list[tuple[str, Path | None]]:
+        """What it writes when all segments are done, by flag."""
+        return [
+            ("-o", self.out),
+            ("--bilingual", self.bilingual),
+            ("--adapter-out", self.adapter_out),
+            ("--report", self.report),
+        ]
+
+    @property
+    def inputs(self) -> list[tuple[str, Path | None]]:
+        """What must not be overwritten, by flag."""
+        return [
+            ("IN", self.source),
+            ("-m", self.model or BUNDLED_TRANSLATOR),
+            ("--adapter-in", self.settings.get("adapter")),
+            ("--prompt-template", self.prompt_template),
+            ("--references", self.references),
+            ("--glossary", self.glossary),
+            ("the job", folder_of(self.out)),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a job would take."""
+
+    segments: int
+    tokens: int
+    """Tokens of the segments."""
+    updates: int
+    seconds: float
+    """Estimated from a few tokens on this machine, training included."""
+
+
+class Translator(Closing):
+    """An open `TranslateJob`: iterate to work, or ask for its plan.
+
+    Raises:
+        DocumentError: the source cannot be read, or is not in its language.
+        OptionError: a result would overwrite what is read, or another result.
+        OutputError: a result could not be written, or would overwrite a file of someone else's.
+        TemploraError: see `TempLora`.
+    """
+
+    def __init__(self, job: TranslateJob) -> None:
+        self.job = job
+        self.report: dict[str, Any] = {}
+        self._written = Written(folder_of(job.out))
+        self._check_outputs()
+        self.document = read_document(job.source)
+        self.paragraphs = list(self.document.paragraphs)
+        if not self.paragraphs:
+            raise DocumentError(f"{job.source}: nothing to translate; expected some words")
+        other = other_language(self.paragraphs, job.languages.source)
+        if other is not None:
+            raise DocumentError(
+                f"{job.source}: seems to be in another language ({other}) than -sl "
+                f"{job.languages.source}; expected its own, perhaps -sl {other}"
+            )
+        languages = job.languages.source, job.languages.target
+        base = GgufFile(job.model or BUNDLED_TRANSLATOR)
+        prompt = own_prompt(base, job.prompt_template, *languages)
+        self._glossary = Glossary.read(job.glossary, *languages) if job.glossary else Glossary(())
+        self._references = read_bitext(job.references, *languages) if job.references else []
+        with ExitStack() as stack:
+            session = stack.enter_context(open_session(base, job.settings, templora=job.templora))
+            self._loop = pair_loop(session, prompt, *languages)
+            self.session = session
+            self._stack = stack.pop_all()
+
+    def __iter__(self) -> Iterator[Progress]:
+        """Translate what is not translated yet, and write what was asked for.
+
+        Raises:
+            JobError: an earlier run of the job had other settings.
+            OutputError: a file could not be written; those that were there stay.
+            TemploraError: see `TranslationRun`.
+        """
+        job = self.job
+        folder = folder_of(job.out)
+        if job.restart and folder.is_dir():
+            discard(folder)
+        with Job(folder) as state:
+            if job.restart:
+                self._written.keep(state)
+            self._begin(state)
+            run = TranslationRun(
+                state,
+                self._loop,
+                self.session.trainer,
+                job.languages,
+                job.sampling,
+                references=self._references,
+                glossary=self._glossary,
+                review=job.review,
+                limit=job.limit,
+            )
+            begun = time.perf_counter()
+            try:
+                if job.retry_flagged:
+                    yield from run.retry()
+                elif not state.finished:
+                    yield from run
+            finally:
+                spent = state.get("seconds", 0.0) + time.perf_counter() - begun
+                with suppress(JobError):  # what stopped the work is what must be said
+                    state.put("seconds", spent)
+            self.report = self._report(state)
+            if self.report["done"] == self.report["segments"] and job.limit is None:
+                self._write(state, run)
+
+    def plan(self) -> Plan:
+        """What is left to do, with a guess at the time it takes; the job is not begun."""
+        folder = folder_of(self.job.out)
+        left = [source for _, source in segments_of(self.paragraphs, self._loop)]
+        if (folder / "job.sqlite").is_file() and not self.job.restart:
+            with Job(folder, read_only=True) as state:
+                left = [row.source for row in state.segments() if row.translation is None]
+        tokens = sum(self._loop.n_tokens(source) for source in left)
+        updates = tokens // self._loop.options.block_len if self.job.templora else 0
+        seconds = self._seconds_a_token(left) * tokens + self._seconds_an_update() * updates
+        return Plan(len(left), tokens, updates, seconds)
+
+    def _write(self, state: Job, run: TranslationRun) -> None:
+        """Write the document, and whatever else was asked for; the state of training goes."""
+        job, translations = self.job, assemble(self.paragraphs, state.segments())
+        kept = job.adapter_out
+        if kept is not None and not (state.finished and self._written.holds(kept)):
+            if state.finished:
+                raise JobError(
+                    f"--adapter-out {kept}: the adapter of {job.out} was thrown away "
+                    "when it was done; translate again with --restart"
+                )
+            run.settle()
+            with self._written.replacing(kept, "--adapter-out", state) as path:
+                self.session.write_adapter(path)
+        with self._written.replacing(job.out, "-o", state) as path:
+            self.document.write(path, translations, language=job.languages.target)
+        if job.bilingual is not None:
+            with self._written.replacing(job.bilingual, "--bilingual", state) as path:
+                self.document.write(
+                    path, translations, language=job.languages.target, bilingual=True
+                )
+        if job.report is not None:
+            with self._written.replacing(job.report, "--report", state) as path:
+                path.write_text(to_json(self.report), encoding="utf-8")
+        state.finish()
+
+    def _report(self, state: Job) -> dict[str, Any]:
+        """What was done, and what is to be looked at, ready for JSON."""
+        rows = state.segments()
+        violated: Counter[str] = Counter()
+        for row in rows:
+            for term in self._glossary.violations(row.source, row.translation or ""):
+                violated[f"{term.source} = {term.translation}"] += 1
+        return state.status() | {
+            "settings": state.settings,
+            "flagged_segments": [asdict(row) for row in rows if row.flags],
+            "glossary_violations": dict(violated.most_common()),
+        }
+
+    def close(self) -> None:
+        """End training, close the job."""
+        self._stack.close()
+
+    def _check_outputs(self) -> None:
+        job = self.job
+        if job.out.suffix.lower() != job.source.suffix.lower():
+            raise OptionError(
+                f"-o {job.out}: expected a {job.source.suffix} file, the format of {job.source}"
+            )
+        own = [path for _, path in job.outputs if path is not None and self._written.holds(path)]
+        first_ones = job.limit is not None  # which are shown, not written
+        check_outputs(job.outputs, job.inputs, force=job.force or first_ones, own=own)
+
+    def _begin(self, state: Job) -> None:
+        """Start the job, or see to it that it is the one that was started.
+
+        Raises:
+            JobError: names what differs.
+        """
+        job = self.job
+        settings = {
+            "source": _digest(job.source),
+            "model": self.session.base.sha256(),
+            "languages": asdict(job.languages),
+            "sampling": asdict(job.sampling),
+            "prompt_template": _digest(job.prompt_template),
+            "references": _digest(job.references),
+            "glossary": _digest(job.glossary),
+            "adapter": _digest(job.settings.get("adapter")),
+            "review": job.review is not None,
+            **{k: v for k, v in self.session.settings().items() if k not in NOT_COMPARED},
+            "lora": [[_digest(one.path), one.scale] for one in self.session.engine_options.lora]
+            or None,
+        }
+        settings = json.loads(json.dumps(settings))
+        before = state.settings
+        if before is None or not state.started:
+            state.begin(settings, segments_of(self.paragraphs, self._loop))
+            return
+        changed = [name for name in settings if settings[name] != before.get(name)]
+        if changed:
+            raise JobError(
+                f"{job.out}: was begun with another {listed(changed)}; go on as it was begun, "
+                "or throw its work away with --restart"
+            )
+
+    def _seconds_a_token(self, sources: list[str]) -> float:
+        """Time for a token of a source, its translation included, from the first segments."""
+        begun, n_tokens = time.perf_counter(), 0
+        self._loop.begin_block(())
+        for source in sources[:2]:
+            self._loop.ask(source, ())
+            n_source = self._loop.n_tokens(source)
+            self._loop.answer(self.job.sampling, n_source)
+            n_tokens += n_source
+        return (time.perf_counter() - begun) / max(1, n_tokens)
+
+    def _seconds_an_update(self) -> float:
+        """From one on some tokens of the text; the adapter is thrown away with the session."""
+        trainer, options = self.session.trainer, self._loop.options
+        if trainer is None:
+            return 0.0
+        text = " ".join(self.paragraphs[:50])
+        tokens = self.session.engine.model.vocab.tokenize(text)[:64]
+        half = len(tokens) // 2
+        begun = time.perf_counter()
+        trainer.train(tokens[:half], tokens[half:])
+        length = options.train_prefix_len + options.block_len
+        return (time.perf_counter() - begun) * length / max(1, len(tokens))
+
+
+def status(out: Path) -> dict[str, Any]:
+    """What is done of the job of ``out``, ready for JSON.
+
+    Raises:
+        JobError: there is none.
+    """
+    folder = folder_of(out)
+    if not (folder / "job.sqlite").is_file():
+        raise JobError(f"{out}: no job was begun for it; expected its folder {folder}")
+    with Job(folder, read_only=True) as job:
+        return job.status()
+
+
+def _digest(path: Path | None) -> str | None:
+    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,277 @@
+"""Temp-LoRA over pairs: a block of translations is learned, then the next one is begun.
+
+    for each block, a run of segments up to Δ tokens of translation:
+        decode the prompt with the preceding pairs       (Engine)
+        for each segment: translate, check, try again    (Engine)
+        train on the block's translations as answers,
+        those that passed every check                    (Trainer)
+        swap the new adapter in                          (Engine)
+
+What the cache holds at any moment is a function of the texts alone, and every token of it was
+decoded in the same company, whether it was just written or is read again by a resumed job: a job
+that was killed goes on to the very bytes it would have written.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from templora_edge.options import SamplingOptions
+from templora_edge.protocols import Engine, Trainer, Update
+from templora_edge.translation.prompt import Pair, Prompt, Request
+
+TOKENS_A_TOKEN: Final = 3
+"""Most tokens of a translation, to one of its source."""
+LEAST_TOKENS: Final = 48
+"""Tokens of the longest translation of a short source."""
+
+
+class PairEngine(Engine, Protocol):
+    """What translation needs of an engine, besides."""
+
+    def truncate(self, n_tokens: int) -> None:
+        """Forget all but the first ``n_tokens``, or more than that; `n_past` says what is left."""
+        ...
+
+    def use_sampling(self, options: SamplingOptions) -> None:
+        """Sample with ``options`` from now on, with no token written yet."""
+        ...
+
+
+class Tokenizer(Protocol):
+    """Text to tokens and back."""
+
+    @property
+    def head(self) -> tuple[int, ...]:
+        """What every context and every training sequence begins with: BOS, or nothing."""
+        ...
+
+    def tokenize(self, text: str) -> list[int]:
+        """Tokens of ``text``, without BOS."""
+        ...
+
+    def quote(self, text: str) -> str:
+        """``text`` for a template, in which control tokens stay text."""
+        ...
+
+    def tokenize_prompt(self, prompt: str) -> list[int]:
+        """Tokens of a template's output, without BOS; control tokens are read, unless quoted."""
+        ...
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        """Text of ``tokens``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PairOptions:
+    """Lengths in tokens."""
+
+    n_ctx: int
+    """W: prompt and translation together."""
+    block_len: int
+    """Δ: of translations a block."""
+    prefix_len: int
+    """L_X: of the pairs that are shown before a block."""
+    train_prefix_len: int
+    """L_T: of the prompt that an update conditions on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model wrote."""
+
+    text: str
+    finished: bool
+    """Whether it ended by itself."""
+
+
+class PairLoop:
+    """One document, translated segment by segment in order."""
+
+    def __init__(
+        self,
+        engine: PairEngine,
+        tokenizer: Tokenizer,
+        trainer: Trainer | None,
+        prompt: Prompt,
+        options: PairOptions,
+    ) -> None:
+        self.options = options
+        self._engine, self._tokenizer, self._trainer = engine, tokenizer, trainer
+        self._prompt = prompt
+        self._before: tuple[Pair, ...] = ()  # pairs before the block
+        self._block: list[Pair] = []  # this block's, that passed
+        self._shown = 0  # of the pairs before the block, the first that the prompt shows
+        self._cached: list[int] = []  # prompt whose tokens are in the cache
+
+    def fits(self, source: str) -> bool:
+        """Whether a segment is short enough to be translated: a quarter of the context at most."""
+        return 4 * self.n_tokens(source) <= self.options.n_ctx
+
+    def n_tokens(self, text: str) -> int:
+        """Length of ``text``."""
+        return len(self._tokenizer.tokenize(text))
+
+    def longest_answer(self, source: str) -> int:
+        """Tokens that the translation of ``source`` may take; a longer one would not end."""
+        return max(LEAST_TOKENS, TOKENS_A_TOKEN * self.n_tokens(source))
+
+    def ask(self, source: str, terms: tuple[Pair, ...]) -> None:
+        """Decode the prompt for ``source``; `answer` may then be called, more than once."""
+        tokens = self._prompt_tokens(source, terms)
+        n_kept = _common(self._cached, tokens[:-1])
+        if n_kept < len(self._cached) or self._engine.n_past > n_kept:
+            self._engine.truncate(n_kept)
+        n_kept = min(n_kept, self._engine.n_past)
+        self._engine.decode(tokens[n_kept:-1])
+        self._cached = tokens[:-1]
+        self._last = tokens[-1]
+
+    def answer(self, sampling: SamplingOptions, n_predict: int) -> Answer:
+        """Write the translation of what was asked: one line, ``n_predict`` tokens at most.
+
+        The last token of the prompt is always decoded by itself, so that a second answer, and a job
+        taken up again, find the same numbers in the cache.
+        """
+        self._rewind()
+        self._engine.use_sampling(sampling)
+        self._engine.decode([self._last])
+        written: list[int] = []
+        n_predict = min(n_predict, self.options.n_ctx - self._engine.n_past)
+        while len(written) < n_predict:
+            token = self._engine.sample()
+            if self._engine.is_end(token):
+                return Answer(self._tokenizer.detokenize(written).strip(), finished=True)
+            written.append(token)
+            text = self._tokenizer.detokenize(written).lstrip()
+            if "\n" in text:  # a segment is one line
+                return Answer(text.partition("\n")[0].strip(), finished=True)
+            self._engine.decode([token])
+        return Answer(self._tokenizer.detokenize(written).strip(), finished=False)
+
+    def score(self, translation: str) -> list[float]:
+        """NLL of ``translation`` as an answer to what was asked, in nats, one a token."""
+        self._rewind()
+        tokens = self._tokenizer.tokenize(translation)
+        return self._engine.score([self._last], tokens)
+
+    def accept(self, pair: Pair) -> None:
+        """``pair`` passed its checks: it is shown to the segments after it, and will be learned."""
+        self._block.append(pair)
+
+    def replace_block(self, pairs: Sequence[Pair]) -> None:
+        """What is to be learned of this block, in place of what was accepted."""
+        self._block = list(pairs)
+
+    def finish_block(self) -> Update | None:
+        """Train on what was accepted since the last call, and swap; None if that is nothing."""
+        pairs, self._block = tuple(self._block), []
+        update = self.learn(pairs) if pairs else None
+        if update is not None:
+            self.swap()
+        self.begin_block((*self._before, *pairs))
+        return update
+
+    def begin_block(self, before: Sequence[Pair]) -> None:
+        """Show the last of ``before`` from now on, as many as L_X allows, in an empty cache."""
+        self._before = tuple(before)
+        self._shown = self._first_that_fits(self.options.prefix_len)
+        self._cached = []
+        self._engine.clear()
+
+    def learn(self, pairs: Sequence[Pair]) -> Update | None:
+        """Train on the translations of ``pairs``, each as the answer that it was or should be."""
+        if self._trainer is None:
+            return None
+        tokens, learned = self._turns(pairs) if self._prompt.in_turns else self._questions(pairs)
+        length = self.options.train_prefix_len + sum(learned)
+        tokens, learned = tokens[-length:], learned[-length:]
+        begin = learned.index(True)
+        prefix = [*self._tokenizer.head, *tokens[:begin]]
+        return self._trainer.train(prefix, tokens[begin:], learned[begin:])
+
+    def swap(self) -> None:
+        """Let the engine use the adapter as it is now."""
+        if self._trainer is None:
+            return
+        adapter = self._trainer.export()
+        try:
+            self._engine.swap(adapter)
+        finally:
+            adapter.unlink()
+
+    def _turns(self, pairs: Sequence[Pair]) -> tuple[list[int], list[bool]]:
+        """The prompt that shows ``pairs``, and what is learned: translations and their ends."""
+        shown = self._before[self._shown :]
+        tokens = self._tokens(Request("", (*shown, *pairs)))
+        learned = [False] * len(tokens)
+        end = 0
+        for index, pair in enumerate(pairs):
+            asked = self._tokens(Request(pair.source, (*shown, *pairs[:index])))
+            begin = _common(asked, tokens)
+            end = self._end(pair.translation, tokens, begin)
+            learned[begin:end] = [True] * (end - begin)
+        return tokens[:end], learned[:end]
+
+    def _end(self, translation: str, tokens: list[int], begin: int) -> int:
+        """Where ``translation``, from ``begin`` on, has ended and the token after it says so."""
+        length = len(translation.strip())
+        for end in range(begin, len(tokens)):
+            text = self._tokenizer.detokenize(tokens[begin:end]).lstrip()
+            if len(text) >= length:
+                return end + (len(text) == length)  # else its last token is the end as well
+        return len(tokens)
+
+    def _questions(self, pairs: Sequence[Pair]) -> tuple[list[int], list[bool]]:
+        """Prompts and translations one after the other, for templates that show no turns."""
+        tokens: list[int] = []
+        learned: list[bool] = []
+        for pair in pairs:
+            asked = self._tokens(Request(pair.source))
+            answer = self._tokenizer.tokenize(pair.translation)
+            tokens += asked + answer
+            learned += [False] * len(asked) + [True] * len(answer)
+        return tokens, learned
+
+    def _tokens(self, request: Request) -> list[int]:
+        """Tokens of the prompt for ``request``, without BOS; no text of it is a control token."""
+        quoted = request.changed(self._tokenizer.quote)
+        return self._tokenizer.tokenize_prompt(self._prompt(quoted))
+
+    def _rewind(self) -> None:
+        """Leave the prompt in the cache, all but its last token."""
+        self._engine.truncate(len(self._cached))
+        if self._engine.n_past < len(self._cached):
+            self._engine.decode(self._cached[self._engine.n_past :])
+
+    def _prompt_tokens(self, source: str, terms: tuple[Pair, ...]) -> list[int]:
+        """The prompt for ``source``; older pairs are left out where the context is short."""
+        room = self.options.n_ctx - 2 * self.n_tokens(source) - 64
+        while True:
+            pairs = (*self._before[self._shown :], *self._block)
+            tokens = [*self._tokenizer.head, *self._tokens(Request(source, pairs, terms))]
+            if len(tokens) <= room or self._shown >= len(self._before):
+                return tokens
+            # half of them at once, or every further segment would move the window again
+            self._shown += max(1, (len(self._before) - self._shown) // 2)
+
+    def _first_that_fits(self, n_tokens: int) -> int:
+        first = len(self._before)
+        while first > 0:
+            pair = self._before[first - 1]
+            n_tokens -= self.n_tokens(pair.source) + self.n_tokens(pair.translation)
+            if n_tokens < 0:
+                break
+            first -= 1
+        return first
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of the longest common beginning."""
+    n = 0
+    for left, right in zip(a, b, strict=False):
+        if left != right:
+            break
+        n += 1
+    return n

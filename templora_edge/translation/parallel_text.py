@@ -1,0 +1,77 @@
+"""Pairs that are there already: earlier volumes, a translation memory."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from templora_edge.errors import DocumentError
+from templora_edge.host.text_file import read_text
+from templora_edge.translation.prompt import Pair
+
+
+def read_bitext(path: Path, source_language: str, target_language: str) -> list[Pair]:
+    """Pairs of a .jsonl or .tsv file, in order.
+
+    A JSON line is an object with the keys ``source`` and ``target``, ``src`` and ``tgt``, or the
+    codes of both languages; a tab-separated line is a source and its translation.
+
+    Raises:
+        DocumentError: it cannot be read, or a line is no pair.
+    """
+    try:
+        if path.suffix.lower() == ".jsonl":
+            pairs = _read_jsonl(path, source_language, target_language)
+        else:
+            pairs = _read_tsv(path)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DocumentError(f"--references {path}: cannot be read ({error})") from error
+    if not pairs:
+        raise DocumentError(f"--references {path}: empty; expected pairs of lines")
+    return pairs
+
+
+def _read_jsonl(path: Path, source_language: str, target_language: str) -> list[Pair]:
+    keys = (
+        ("source", "src", source_language),
+        ("target", "tgt", "translation", target_language),
+    )
+    pairs = []
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            entry: Any = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DocumentError(f"--references {path}: line {number}: {error}") from error
+        texts = [
+            entry[key]
+            for names in keys
+            for key in names
+            if isinstance(entry, dict) and isinstance(entry.get(key), str)
+        ]
+        if len(texts) != len(keys):
+            raise DocumentError(
+                f"--references {path}: line {number}: expected an object with source and target, "
+                f"or {source_language} and {target_language}"
+            )
+        pairs.append(_pair(*texts))
+    return pairs
+
+
+def _read_tsv(path: Path) -> list[Pair]:
+    pairs = []
+    lines = io.StringIO(read_text(path), newline="")
+    for number, row in enumerate(csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE), 1):
+        if len(row) < 2:
+            raise DocumentError(
+                f"--references {path}: line {number} has no tab; expected source, tab, translation"
+            )
+        pairs.append(_pair(row[0], row[1]))
+    return pairs
+
+
+def _pair(source: str, translation: str) -> Pair:
+    """A segment is one line."""
+    return Pair(" ".join(source.split()), " ".join(translation.split()))

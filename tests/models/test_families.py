@@ -1,0 +1,174 @@
+"""Every family and every quantization: the sidecar computes what llama.cpp computes."""
+
+import ctypes
+from dataclasses import replace
+from pathlib import Path
+
+import llama_cpp
+import numpy as np
+import pytest
+import torch
+from conftest import EXACT, TRAIN, Floats, engine_logits, mean_kl, sidecar_logits, trained
+from families import CASES, WINDOW, make_model, write_gguf
+
+from templora_edge.models.families import FAMILIES
+from templora_edge.options import FixedAdapter, LoraOptions
+from templora_edge.engine import LlamaEngine, backend
+from templora_edge.models.gguf_file import GgufFile
+from templora_edge.training.trainer import LoraTrainer
+
+FILE_TYPES = {
+    "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "Q2_K": 10, "Q3_K_M": 12,
+    "Q4_K_M": 15, "Q5_K_M": 17, "Q6_K": 18, "IQ4_NL": 25, "IQ4_XS": 30, "BF16": 32,
+}  # fmt: skip
+"""enum llama_ftype."""
+
+
+@pytest.fixture(scope="session")
+def family_files(
+    tmp_path_factory: pytest.TempPathFactory, llama_cpp_source: Path
+) -> dict[str, tuple[Path, Floats]]:
+    """Case -> F32 GGUF by upstream's converter, and transformers' logits. Made when asked for."""
+
+    class Files(dict[str, tuple[Path, Floats]]):
+        def __missing__(self, name: str) -> tuple[Path, Floats]:
+            model = make_model(name)
+            with torch.inference_mode():
+                logits = model(input_ids=torch.tensor([TOKENS])).logits[0].float().numpy()
+            path = write_gguf(name, model, tmp_path_factory.mktemp(name), llama_cpp_source)
+            self[name] = path, logits
+            return self[name]
+
+    return Files()
+
+
+TOKENS = [int(token) for token in np.random.default_rng(5).integers(3, 300, 256)]
+
+
+def quantize(path: Path, file_type: str) -> Path:
+    """``path`` quantized by llama.cpp's own quantizer."""
+    out = path.with_name(f"{file_type}.gguf")
+    if not out.exists():
+        backend.start()
+        params = llama_cpp.llama_model_quantize_default_params()
+        params.ftype = FILE_TYPES[file_type]
+        params.nthread = 2
+        assert llama_cpp.llama_model_quantize(bytes(path), bytes(out), ctypes.byref(params)) == 0
+    return out
+
+
+def both_sides(path: Path, adapter: Path | None) -> tuple[Floats, Floats]:
+    """Logits of the sidecar and of llama.cpp, with a trained adapter if a path for one is given."""
+    trainer = trained(path, TOKENS, blocks=2 if adapter else 0)
+    with LlamaEngine(path, EXACT) as engine:
+        if adapter:
+            trainer.write(adapter)
+            base = engine_logits(engine, TOKENS)
+            engine.swap(adapter)
+        served = engine_logits(engine, TOKENS)
+        if adapter:
+            assert np.abs(served - base).max() > 0.1, "the adapter changed nothing: an empty test"
+    return sidecar_logits(trainer, TOKENS), served
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_family_in_f32(
+    name: str, family_files: dict[str, tuple[Path, Floats]], tmp_path: Path
+) -> None:
+    path, reference = family_files[name]
+    assert len(TOKENS) > WINDOW
+    sidecar, served = both_sides(path, None)
+    assert np.abs(sidecar - served).max() <= 2e-3
+    if name != "phi3":  # llama.cpp chooses longrope's factors by context, transformers by length
+        assert np.abs(sidecar - reference).max() <= 2e-3
+    sidecar, served = both_sides(path, tmp_path / "adapter.gguf")
+    assert np.abs(sidecar - served).max() <= 2e-3
+    window = torch.tensor([TOKENS])
+    losses = [
+        LoraTrainer(GgufFile(path), LoraOptions(rank=4, prefix_gradient=flag), TRAIN)
+        .loss(window, torch.ones(len(TOKENS) - WINDOW - 20, dtype=torch.bool))
+        .item()
+        for flag in (True, False)
+    ]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4), "the prefix is seen differently"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_family_as_people_use_it(
+    name: str, family_files: dict[str, tuple[Path, Floats]], tmp_path: Path
+) -> None:
+    path = quantize(family_files[name][0], "Q4_K_M")
+    kinds = {t.tensor_type.name for t in GgufFile(path).tensors.values()}
+    assert {"Q4_K", "Q6_K"} <= kinds, "not a mixed file"
+    assert mean_kl(*both_sides(path, None)) <= 2e-3
+    assert mean_kl(*both_sides(path, tmp_path / "adapter.gguf")) <= 2e-3
+
+
+@pytest.mark.parametrize("name", ["gemma3", "qwen2", "phi2", "phi3"])
+def test_a_family_over_a_fixed_adapter(
+    name: str, family_files: dict[str, tuple[Path, Floats]], tmp_path: Path
+) -> None:
+    path, fixed = family_files[name][0], tmp_path / "fixed.gguf"
+    trained(path, TOKENS, blocks=2, seed=1).write(fixed)
+    lora = (FixedAdapter(fixed, 0.5),)
+    trainer = trained(path, TOKENS, options=replace(TRAIN, lora=lora))
+    trainer.write(tmp_path / "adapter.gguf")
+    with LlamaEngine(path, replace(EXACT, lora=lora)) as engine:
+        alone = engine_logits(engine, TOKENS)
+        engine.swap(tmp_path / "adapter.gguf")
+        served = engine_logits(engine, TOKENS)
+    assert np.abs(sidecar_logits(trainer, TOKENS) - served).max() <= 2e-3
+    with LlamaEngine(path, EXACT) as engine:
+        assert np.abs(engine_logits(engine, TOKENS) - alone).max() > 0.1
+        engine.swap(tmp_path / "adapter.gguf")
+        assert np.abs(engine_logits(engine, TOKENS) - served).max() > 0.1
+
+
+@pytest.mark.parametrize("file_type", FILE_TYPES)
+def test_a_quantization(
+    file_type: str, family_files: dict[str, tuple[Path, Floats]], tmp_path: Path
+) -> None:
+    path = quantize(family_files["llama"][0], file_type)
+    assert mean_kl(*both_sides(path, None)) <= 2e-3
+    assert mean_kl(*both_sides(path, tmp_path / "adapter.gguf")) <= 2e-3
+
+
+def test_every_family_has_a_case(family_files: dict[str, tuple[Path, Floats]]) -> None:
+    tested = {GgufFile(family_files[name][0]).architecture for name in CASES}
+    assert tested == set(FAMILIES)
+
+
+def test_long_factors_of_phi3_follow_the_context(
+    family_files: dict[str, tuple[Path, Floats]],
+) -> None:
+    path, _ = family_files["phi3"]
+    for n_ctx in (100, 512):  # the original context is 128
+        trainer = LoraTrainer(GgufFile(path), LoraOptions(rank=4), replace(TRAIN, n_ctx=n_ctx))
+        with LlamaEngine(path, replace(EXACT, n_ctx=n_ctx)) as engine:
+            difference = sidecar_logits(trainer, TOKENS[:90]) - engine_logits(engine, TOKENS[:90])
+        assert np.abs(difference).max() <= 2e-3
+
+
+@pytest.mark.parametrize("swa_full", [False, True])
+@pytest.mark.parametrize("name", ["gemma2", "gemma3"])
+def test_a_cut_cache_of_sliding_windows(
+    name: str, swa_full: bool, family_files: dict[str, tuple[Path, Floats]]
+) -> None:
+    """Wherever it is cut, inside, at and outside of what the sliding layers still hold."""
+    path, _ = family_files[name]
+    options = replace(EXACT, n_ctx=512, n_batch=16, swa_full=swa_full)
+    random = np.random.default_rng(2)
+    tokens = [int(token) for token in random.integers(3, 300, 512)]
+    with LlamaEngine(path, options) as engine, LlamaEngine(path, options) as fresh:
+        expected = engine_logits(fresh, tokens)
+        held = engine.context
+        for _ in range(6):  # every cut begins from what the one before left
+            engine.decode(tokens[engine.n_past : int(random.integers(300, 500))])
+            edge = held._first_position + WINDOW - 1
+            for cut in (engine.n_past - 5, edge + 1, edge, edge - 1):
+                if not 0 < cut < engine.n_past:
+                    continue
+                engine.truncate(cut)
+                assert engine.n_past == (cut if swa_full or cut >= edge else 0)
+                engine.decode(tokens[engine.n_past : cut + 3])
+                np.testing.assert_allclose(held.logits(), expected[cut + 2], atol=1e-3)

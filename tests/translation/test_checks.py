@@ -1,0 +1,192 @@
+"""What is not believed of a translation, and what is."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from templora_edge.errors import DocumentError, OptionError
+from templora_edge.translation.checks import Flag, check, other_language
+from templora_edge.translation.glossary import Glossary
+from templora_edge.translation.parallel_text import read_bitext
+from templora_edge.translation.prompt import (
+    ChatPrompt,
+    Pair,
+    Request,
+    TemplatePrompt,
+    language_name,
+)
+
+FRENCH = (
+    "Longtemps, je me suis couché de bonne heure. Parfois, à peine ma bougie éteinte, mes yeux se "
+    "fermaient si vite que je n'avais pas le temps de me dire : « Je m'endors. »"
+)
+ENGLISH = (
+    "For a long time I used to go to bed early. Sometimes, when I had put out my candle, my eyes "
+    "would close so quickly that I had not even time to say “I'm going to sleep.”"
+)
+GOOD = [
+    (FRENCH, ENGLISH),
+    ("Non, non, non, non, non !", "No, no, no, no, no!"),
+    ("Charles Bovary", "Charles Bovary"),
+    ("Le 14 juillet 1789, 1 000 hommes prirent la place.",
+     "On July 14, 1789, 1,000 men took the square."),
+    ("Trois virgule 14 : 3,14.", "Three point 14: 3.14."),
+    ("Oui.", "Yes, indeed, I do."),
+    ("<1>Le</1> chat<2/> dort sur le lit.", "The <1>cat</1> sleeps<2/> on the bed."),
+    ("Bien sûr, dit-il en riant.", "Of course, he said, laughing."),
+    ("Il dit : ha ha ha ha ha !", "He said: ha ha ha ha ha!"),
+]  # fmt: skip
+BAD = [
+    (FRENCH, "", Flag.EMPTY),
+    (FRENCH, " … ", Flag.EMPTY),
+    (FRENCH, FRENCH, Flag.UNTRANSLATED),
+    (FRENCH, FRENCH.replace("couché", "endormi").replace("bougie", "lampe"), Flag.UNTRANSLATED),
+    (FRENCH, "Pendant des années, je dormais tôt le soir ; ma chandelle éteinte, le sommeil me "
+     "prenait sans que je puisse seulement me dire qu'il venait.", Flag.UNTRANSLATED),
+    (FRENCH, "I slept.", Flag.LENGTH),
+    ("Il dormait tranquillement.", ENGLISH, Flag.LENGTH),
+    ("<1>Le</1> chat dort.", "The cat sleeps.", Flag.MARKUP),
+    ("<1>Le</1> chat dort.", "The </1>cat<1> sleeps.", Flag.MARKUP),
+    ("Le 14 juillet 1789.", "On July 14.", Flag.NUMBERS),
+    (FRENCH, "I went to bed and I went to bed and I went to bed and I went to bed and I went to "
+     "bed and I went to bed and I went to bed.", Flag.LOOP),
+    (FRENCH, "For a long time I went to bed early. " + "a" * 60, Flag.LOOP),
+    (FRENCH, f"Sure! Here is the translation: {ENGLISH}", Flag.PREAMBLE),
+    (FRENCH, f"Here's the English translation: {ENGLISH}", Flag.PREAMBLE),
+    (FRENCH, f"Translation: {ENGLISH}", Flag.PREAMBLE),
+    (FRENCH, f"I'm sorry, but {ENGLISH}", Flag.PREAMBLE),
+    (FRENCH, f"{ENGLISH}\n\nNote: the title is from Proust.", Flag.PREAMBLE),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("source", "translation"), GOOD)
+def test_good_translations_pass(source: str, translation: str) -> None:
+    languages = {"source_language": "fr", "target_language": "en"}
+    assert check(source, translation, **languages, finished=True) == []
+
+
+@pytest.mark.parametrize(("source", "translation", "flag"), BAD)
+def test_bad_ones_do_not(source: str, translation: str, flag: Flag) -> None:
+    languages = {"source_language": "fr", "target_language": "en"}
+    assert flag in check(source, translation, **languages, finished=True)
+
+
+def test_what_ran_into_its_limit() -> None:
+    languages = {"source_language": "fr", "target_language": "en"}
+    assert check(FRENCH, ENGLISH, **languages, finished=False) == [Flag.UNFINISHED]
+
+
+def test_scripts_without_spaces() -> None:
+    source = "彼は1923年に東京で生まれた。そして二年後に家族と京都に移り、そこで学校に通った。"
+    good = (
+        "He was born in Tokyo in 1923, and two years later he moved to Kyoto with his family, "
+        "where he went to school."
+    )
+    languages = {"source_language": "ja", "target_language": "en"}
+    assert check(source, good, **languages, finished=True) == []
+    assert Flag.UNTRANSLATED in check(source, source[:-4] + "。", **languages, finished=True)
+    back = {"source_language": "en", "target_language": "ja"}
+    assert check(good, source, **back, finished=True) == []
+    assert Flag.LOOP in check(good, "彼は1923年に東京" + "京都" * 20, **back, finished=True)
+
+
+def test_the_language_of_a_document() -> None:
+    assert other_language([FRENCH] * 10, "fr") is None
+    assert other_language([FRENCH] * 10, "fr-CA") is None
+    assert other_language([ENGLISH] * 10, "fr") == "en"
+    # parts of it are: a preface, quotations
+    assert other_language([ENGLISH] * 4 + [FRENCH] * 8, "fr") is None
+    assert other_language(["Hello there"], "fr") is None  # too short to tell
+    assert other_language([ENGLISH] * 10, "tlh") is None  # a language that cannot be told
+
+
+TBX = """<?xml version="1.0"?>
+<martif type="TBX" xml:lang="en"><text><body>
+<termEntry id="1">
+  <langSet xml:lang="fr"><tig><term>bateau</term></tig><tig><term>navire</term></tig></langSet>
+  <langSet xml:lang="en-GB"><tig><term>boat</term></tig></langSet>
+</termEntry>
+<termEntry id="2"><langSet xml:lang="de"><tig><term>Schiff</term></tig></langSet></termEntry>
+</body></text></martif>
+"""
+
+
+def test_glossaries(tmp_path: Path) -> None:
+    tbx = tmp_path / "terms.tbx"
+    tbx.write_text(TBX, encoding="utf-8")
+    assert Glossary.read(tbx, "fr", "en").terms == (Pair("bateau", "boat"), Pair("navire", "boat"))
+    with pytest.raises(DocumentError, match=r"terms\.tbx: no terms from es to en"):
+        Glossary.read(tbx, "es", "en")
+    csv = tmp_path / "terms.csv"
+    csv.write_text('\ufeffla jetée,the pier,a note\n"Emma, la femme",Emma\n\n', encoding="utf-8")
+    glossary = Glossary.read(csv, "fr", "en")
+    assert glossary.terms == (Pair("la jetée", "the pier"), Pair("Emma, la femme", "Emma"))
+    assert glossary.found_in("Sur LA JETÉE.") == (Pair("la jetée", "the pier"),)
+    csv.write_text("bateau\n", encoding="utf-8")
+    with pytest.raises(DocumentError, match=r"line 1 is 'bateau'; expected source,translation"):
+        Glossary.read(csv, "fr", "en")
+    with pytest.raises(DocumentError, match="cannot be read"):
+        Glossary.read(tmp_path / "none.csv", "fr", "en")
+    chinese = Glossary((Pair("林黛玉", "Daiyu"),))
+    assert chinese.found_in("却说林黛玉自在荣府") == chinese.terms
+
+
+def test_bitext(tmp_path: Path) -> None:
+    lines = [{"src": "Oui.", "en": "Yes."}, {"source": "Non.\n", "target": "No."}]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)) + "\n\n", encoding="utf-8")
+    assert read_bitext(path, "fr", "en") == [Pair("Oui.", "Yes."), Pair("Non.", "No.")]
+    table = tmp_path / "pairs.tsv"
+    table.write_text('Oui.\tYes.\nIl dit "non".\tHe said "no".\n', encoding="utf-8")
+    assert read_bitext(table, "fr", "en")[1] == Pair('Il dit "non".', 'He said "no".')
+    for name, content, words in (
+        ("a.jsonl", "{}", "line 1: expected an object with source and target"),
+        ("b.jsonl", "{", "line 1"), ("c.tsv", "Oui", "line 1 has no tab"), ("d.tsv", "", "empty"),
+    ):  # fmt: skip
+        (tmp_path / name).write_text(content)
+        with pytest.raises(DocumentError, match=words):
+            read_bitext(tmp_path / name, "fr", "en")
+
+
+def test_prompts(tmp_path: Path) -> None:
+    request = Request("Le <1>chat</1>.", (Pair("Oui.", "Yes."),), (Pair("chat", "cat"),))
+    turns: list[dict[str, str]] = []
+
+    def render(messages: Sequence[dict[str, str]]) -> str:
+        turns.extend(messages)
+        return "prompt"
+
+    chat = ChatPrompt(render, "fr", "en")
+    assert chat(request) == "prompt"
+    assert [turn["role"] for turn in turns] == ["user", "assistant", "user"]
+    assert turns[0]["content"].endswith("\n\nOui.")
+    assert "Keep tags" not in turns[0]["content"]
+    last = turns[2]["content"]
+    assert "from French into English" in last
+    assert "Keep tags" in last
+    assert "chat = cat" in last
+    template = tmp_path / "t.jinja"
+    template.write_text(
+        "{{ source_language }}{% for t in terms %} {{ t.source }}{% endfor %}: {{ source }}"
+    )
+    assert TemplatePrompt.read(template, "fr", "en")(request) == "French chat: Le <1>chat</1>."
+    for text, words in (
+        ("{{ source", "unexpected end of template"), ("{{ nothing }}", "'nothing' is undefined"),
+        ("fixed", "does not use {{ source }}"), ("{{ raise_exception('no') }}", ": no$"),
+        ("{{ ''.__class__ }}{{ source }}", "unsafe"),
+    ):  # fmt: skip
+        template.write_text(text)
+        with pytest.raises(OptionError, match=words):
+            TemplatePrompt.read(template, "fr", "en")(request)
+    with pytest.raises(OptionError, match="cannot be read"):
+        TemplatePrompt.read(tmp_path / "none", "fr", "en")
+
+
+def test_language_names() -> None:
+    assert language_name("fr") == "French"
+    assert language_name("pt-BR") == "Portuguese (Brazil)"
+    for code in ("", "french", "xx1"):
+        with pytest.raises(OptionError, match="expected a code such as fr"):
+            language_name(code)

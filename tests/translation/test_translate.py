@@ -1,0 +1,410 @@
+"""`templora translate` as a user types it, on the bundled translator."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from test_cli import TEMPLORA, check_failure, run
+from test_epub import NASTY, chapter, encryption, members, pack
+from test_translation import FRENCH
+
+from templora_edge.assets import BUNDLED_MODEL, BUNDLED_TRANSLATOR
+from templora_edge.documents import read_document
+from templora_edge.engine import Model
+from templora_edge.translation.checks import other_language
+
+PROMPT = (
+    "{% for pair in pairs %}French: {{ pair.source }}\nEnglish: {{ pair.translation }}\n"
+    "{% endfor %}French: {{ source }}\nEnglish:"
+)
+EXAMPLES = ROOT / "examples"
+LANGUAGES = ["-sl", "fr", "-tl", "en"]
+SMALL = [*LANGUAGES, "-c", 256, "--block", 32, "--rank", 4]
+
+
+@pytest.fixture
+def novel(tmp_path: Path) -> Path:
+    path = tmp_path / "roman.txt"
+    path.write_text("\n\n".join(FRENCH * 2) + "\n", encoding="utf-8")
+    return path
+
+
+def arguments(source: Path, *others: object, out: Path | None = None) -> list[object]:
+    out = out or source.with_name(f"novel{source.suffix}")
+    return ["translate", source, "-o", out, *SMALL, *others]
+
+
+def test_a_book_and_all_that_can_be_had_of_it(tmp_path: Path) -> None:
+    source = pack(tmp_path / "roman.epub", members(c1=NASTY, c2=chapter(f"<p>{FRENCH[0]}</p>")))
+    report, adapter = tmp_path / "report.json", tmp_path / "adapter.gguf"
+    glossary = tmp_path / "terms.csv"
+    glossary.write_text("marin,jack-tar\n")
+    command = [
+        *arguments(source, "--bilingual", tmp_path / "both.epub", "--report", report),
+        *("--adapter-out", adapter, "--glossary", glossary),
+    ]
+    result = run(*command)
+    assert result.returncode == 0, result.stderr
+    assert not result.stdout
+    assert "source tokens translated (100 %)" in result.stderr
+    assert "term not used: marin = jack-tar (1 times)" in result.stderr
+    found = json.loads(report.read_text())
+    n_segments = len(read_document(source).paragraphs)
+    assert found["done"] == found["segments"] == n_segments
+    assert found["glossary_violations"] == {"marin = jack-tar": 1}
+    assert found["flagged"] == len(found["flagged_segments"])
+    for row in found["flagged_segments"]:
+        assert f"segment {row['id']}: {', '.join(row['flags'])}: " in result.stderr
+    with zipfile.ZipFile(source) as before, zipfile.ZipFile(tmp_path / "novel.epub") as after:
+        assert before.namelist() == after.namelist()
+        assert before.read("OEBPS/i.png") == after.read("OEBPS/i.png")
+    both = read_document(tmp_path / "both.epub").paragraphs
+    assert any(text.startswith(FRENCH[0]) and len(text) > len(FRENCH[0]) for text in both)
+    state = json.loads(run("status", tmp_path / "novel.epub", "--json").stdout)
+    assert state["finished"] is True
+    assert state["done"] == n_segments
+    assert state["learned_blocks"] > 0
+    # the same command again: all that is there is its own, the adapter too
+    written = {path: path.read_bytes() for path in (adapter, tmp_path / "novel.epub")}
+    assert run(*command).returncode == 0
+    assert {path: path.read_bytes() for path in written} == written
+    # the next volume goes on with the adapter
+    following = tmp_path / "next.epub"
+    result = run(*arguments(source, "--adapter-in", adapter, "--test", 2, out=following))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("Premier <1>chapitre</1>\n")
+    assert result.stdout.count("\n\n") == 2
+    assert not following.exists()
+
+
+def test_the_sample_out_of_the_box(tmp_path: Path) -> None:
+    source, out, report = EXAMPLES / "phare.epub", tmp_path / "o.epub", tmp_path / "report.json"
+    result = run("translate", source, "-o", out, *LANGUAGES, "--report", report)
+    assert result.returncode == 0, result.stderr
+    before, after = read_document(source).paragraphs, read_document(out).paragraphs
+    assert set(read_document(EXAMPLES / "phare.txt").paragraphs) <= set(before)
+    assert len(after) == len(before)
+    assert other_language(after, "en") is None
+    found = json.loads(report.read_text())
+    assert found["learned_blocks"] > 0
+    assert found["flagged"] < found["segments"] / 4
+
+
+def test_the_bundled_translator_refuses_other_languages(tmp_path: Path, novel: Path) -> None:
+    result = run("translate", novel, "-o", tmp_path / "novel.txt", "-sl", "fr", "-tl", "de")
+    check_failure(result, "from French to English only", "-m")
+
+
+def test_a_model_without_a_chat_template_needs_a_prompt(tmp_path: Path, novel: Path) -> None:
+    result = run(*arguments(novel, "-m", BUNDLED_MODEL))
+    check_failure(result, "--prompt-template", "no chat template")
+    assert sorted(tmp_path.iterdir()) == [novel]
+
+
+def finished(job: Path) -> list[tuple[object, ...]]:
+    """Segments that are on disk, whatever else is going on."""
+    path = job / "job.sqlite"
+    if not path.exists():
+        return []
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
+        try:
+            return db.execute(
+                "SELECT * FROM segment WHERE translation IS NOT NULL ORDER BY id"
+            ).fetchall()
+        except sqlite3.OperationalError:  # not made yet
+            return []
+
+
+def digest(path: Path) -> str:
+    """Stands for the bytes of a file: pytest takes hours to show where those of adapters differ."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_killed_at_ten_random_moments(tmp_path: Path, novel: Path) -> None:
+    """The same bytes, no segment lost, none done twice."""
+    outputs = [tmp_path / name for name in ("novel.txt", "both.txt", "adapter.gguf")]
+    extras = ("--force", "--bilingual", outputs[1], "--adapter-out", outputs[2])
+    assert run(*arguments(novel, *extras)).returncode == 0
+    expected = [digest(path) for path in outputs]
+    job = tmp_path / "novel.txt.job"
+    whole = finished(job)
+    shutil.rmtree(job)
+    for path in outputs:
+        path.write_text("before")
+    dice = random.Random(6)  # noqa: S311
+    done: list[tuple[object, ...]] = []
+    for count in sorted(dice.choices(range(len(whole)), k=10)):
+        process = subprocess.Popen(
+            [*TEMPLORA, *map(str, arguments(novel, *extras))], stderr=subprocess.DEVNULL
+        )
+        while len(finished(job)) <= count and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(dice.uniform(0, 0.5))  # somewhere in a translation, an update, a swap
+        process.kill()
+        process.wait()
+        now = finished(job)
+        assert now[: len(done)] == done, "a segment was done twice"
+        assert len(now) > count
+        done = now
+        if len(done) < len(whole):
+            assert [path.read_text() for path in outputs] == ["before"] * 3
+    assert run(*arguments(novel, *extras)).returncode == 0
+    assert [row[:6] for row in finished(job)] == [row[:6] for row in whole]
+    assert finished(job)[: len(done)] == done
+    assert [digest(path) for path in outputs] == expected
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_ctrl_c_keeps_what_is_done(tmp_path: Path, novel: Path) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(
+        [*TEMPLORA, *map(str, arguments(novel))], stderr=subprocess.PIPE, text=True
+    )
+    while not finished(tmp_path / "novel.txt.job"):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert not (tmp_path / "novel.txt").exists()
+    state = run("status", tmp_path / "novel.txt").stdout
+    assert f" of {len(FRENCH) * 2} segments, " in state
+    assert "not finished" in state
+
+
+def test_what_a_job_was_begun_with(tmp_path: Path, novel: Path) -> None:
+    result = run(*arguments(novel, "--test", 1))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"{FRENCH[0]}\n")
+    check_failure(
+        run(*arguments(novel, "--temp", 0.5, "--rank", 8)),
+        *("novel.txt: was begun with another sampling, rank, alpha;", "--restart"),
+    )
+    novel.write_text(novel.read_text(encoding="utf-8") + "\n\nFin.\n", encoding="utf-8")
+    check_failure(run(*arguments(novel)), "was begun with another source;")
+    (tmp_path / "novel.txt").write_text("precious")
+    result = run(*arguments(novel, "--restart", "--test", 2))
+    assert result.returncode == 0, result.stderr
+    assert len(finished(tmp_path / "novel.txt.job")) == 2
+    assert (tmp_path / "novel.txt").read_text() == "precious"
+    plan = json.loads(run(*arguments(novel, "--dry-run", "--json")).stdout)
+    assert plan["segments"] == len(FRENCH) * 2 + 1 - 2
+    with Model(BUNDLED_TRANSLATOR) as model:
+        left = [*FRENCH, *FRENCH, "Fin."][2:]
+        counts = [len(model.vocab.tokenize(text)) for text in left]
+    assert plan["tokens"] == sum(counts)
+    assert plan["seconds"] > 0
+    check_failure(run("status", tmp_path / "other.txt"), "no job was begun for it")
+    (tmp_path / "novel.txt.job" / "job.sqlite").write_bytes(b"not a database" * 100)
+    check_failure(run(*arguments(novel, "--force")), "damaged", "--restart")
+    result = run(*arguments(novel, "--restart", "--test", 1))
+    assert result.returncode == 0, result.stderr
+    assert len(finished(tmp_path / "novel.txt.job")) == 1
+
+
+def test_flagged_segments_can_be_done_again(tmp_path: Path, novel: Path) -> None:
+    novel.write_text("\n\n".join(FRENCH) + "\n", encoding="utf-8")
+    template = tmp_path / "prompt.jinja"
+    template.write_text(PROMPT)
+    cannot_translate = ["-m", BUNDLED_MODEL, "--prompt-template", template]
+    assert run(*arguments(novel, *cannot_translate)).returncode == 0
+    before = {row[0]: json.loads(str(row[4])) for row in finished(tmp_path / "novel.txt.job")}
+    flagged = [number for number, flags in before.items() if flags]
+    assert flagged, "a model that translates well: an empty test"
+    result = run(*arguments(novel, *cannot_translate, "--retry-flagged"))
+    assert result.returncode == 0, result.stderr
+    assert f"{len(flagged)} of {len(flagged)} flagged segments done" in result.stderr
+    for row in finished(tmp_path / "novel.txt.job"):
+        assert len(json.loads(str(row[4]))) <= len(before[int(str(row[0]))])
+
+
+def test_a_job_overwrites_what_it_wrote_and_nothing_else(tmp_path: Path, novel: Path) -> None:
+    novel.write_text("\n\n".join(FRENCH[:2]) + "\n", encoding="utf-8")
+    out, both = tmp_path / "novel.txt", tmp_path / "both.txt"
+    command = arguments(novel, "--no-templora", "--bilingual", both)
+    result = run(*command, "--test", 10)  # more than there are, and shown alone
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"{FRENCH[0]}\n")
+    assert not out.exists()
+    both.write_text("precious")
+    check_failure(run(*command), f"--bilingual {both}: exists", "--force")
+    assert run(*command, "--dry-run").returncode == 0
+    assert both.read_text() == "precious"
+    both.unlink()
+    for _ in range(2):  # what is there the second time is its own
+        assert run(*command).returncode == 0
+    written = out.read_bytes()
+    out.write_text("edited by hand")
+    check_failure(run(*command), f"-o {out}: exists", "--force")
+    check_failure(run(*command, "--restart"), f"-o {out}: exists", "--force")
+    assert out.read_text() == "edited by hand"
+    assert run(*command, "--force").returncode == 0
+    assert out.read_bytes() == written
+    # a job that is thrown away leaves to the next one what it wrote
+    assert run(*command, "--restart", "--test", 1).returncode == 0
+    assert run(*command).returncode == 0
+    assert out.read_bytes() == written
+
+
+def is_empty(path: Path) -> None:
+    path.write_text("")
+
+
+def is_english(path: Path) -> None:
+    path.write_text("It was a dark and stormy night; the rain fell in torrents. " * 20)
+
+
+def is_prose(path: Path) -> None:
+    path.write_text(FRENCH[0])
+
+
+def is_locked(path: Path) -> None:
+    pack(path, members(c1=NASTY) | {"META-INF/encryption.xml": encryption("aes")})
+
+
+def is_a_bomb(path: Path) -> None:
+    pack(path, members(c1=NASTY) | {"a.bin": bytes(1 << 27)})
+
+
+def escapes(path: Path) -> None:
+    pack(path, members(c1=NASTY) | {"../../evil": "x"})
+
+
+def reads_files(path: Path) -> None:
+    entity = '<!DOCTYPE html [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
+    pack(path, members(c1=entity + chapter("<p>&a;</p>")))
+
+
+BAD: dict[str, tuple[str, Callable[[Path], None], list[str]]] = {
+    "missing": ("a.txt", lambda path: None, ["no such file"]),
+    "empty": ("a.txt", is_empty, ["empty"]),
+    "another language": ("a.md", is_english, ["another language (en)", "-sl fr"]),
+    "another format": ("a.pdf", is_prose, [".pdf", ".epub"]),
+    "no EPUB": ("a.epub", is_prose, ["not a zip archive"]),
+    "no DOCX": ("a.docx", is_prose, ["not a zip archive"]),
+    "no SRT": ("a.srt", is_prose, ["a.srt"]),
+    "DRM": ("a.epub", is_locked, ["DRM"]),
+    "bomb": ("a.epub", is_a_bomb, ["zip bomb"]),
+    "path": ("a.epub", escapes, ["'../../evil'", "out of the archive"]),
+    "entity": ("a.epub", reads_files, ["entities"]),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_documents_are_one_line_and_lose_nothing(kind: str, tmp_path: Path) -> None:
+    name, make, words = BAD[kind]
+    source, out = tmp_path / name, tmp_path / f"novel{Path(name).suffix}"
+    make(source)
+    out.write_text("precious")
+    before = sorted(tmp_path.iterdir())
+    check_failure(run(*arguments(source, "--force")), f"{source}", *words)
+    assert out.read_text() == "precious"
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_bad_outputs_and_files_are_one_line(tmp_path: Path, novel: Path) -> None:
+    def refused(*others: object) -> subprocess.CompletedProcess[str]:
+        return run("translate", novel, *SMALL, *others)
+
+    (tmp_path / "folder.txt").mkdir()
+    (tmp_path / "bad.jinja").write_text("{% for %}")
+    (tmp_path / "bad.csv").write_bytes(b"\xff\xfe\xff")
+    out = tmp_path / "novel.txt"
+    before = sorted(tmp_path.iterdir())
+    check_failure(refused("-o", novel), f"-o {novel}: is the same file as IN {novel}")
+    check_failure(refused("-o", tmp_path / "novel.epub"), "expected a .txt file")
+    check_failure(refused("-o", tmp_path / "folder.txt"), "is a directory")
+    check_failure(refused("-o", tmp_path / "none" / "novel.txt"), "create it first")
+    check_failure(refused("-o", "/proc/novel.txt"), "/proc/novel.txt")
+    for flag, path in (
+        ("--bilingual", tmp_path), ("--report", tmp_path), ("--adapter-out", tmp_path),
+        ("--references", tmp_path / "none.tsv"), ("--glossary", tmp_path / "bad.csv"),
+        ("--adapter-in", novel), ("-m", novel), ("-m", tmp_path / "none.gguf"),
+    ):  # fmt: skip
+        check_failure(refused("-o", out, flag, path), str(path))
+    bad = tmp_path / "bad.jinja"
+    check_failure(refused("-o", out, "--prompt-template", bad), "--prompt-template", "bad.jinja")
+    check_failure(refused("-o", out, "--review"), "--review: expected a terminal")
+    assert run("translate", novel, "-o", out, "-sl", "fr").returncode == 2
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 8 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        pytest.skip("needs the right to mount a file system")
+    yield folder
+    unmount = ["umount", "-l", str(folder)]
+    subprocess.run(unmount, check=True)
+
+
+def test_a_disk_that_fills_up(tmp_path: Path, novel: Path, small_disk: Path) -> None:
+    """Wherever the space ends, the work goes on from there once there is some."""
+    expected = run(*arguments(novel))
+    assert expected.returncode == 0
+    command = arguments(novel, out=small_disk / "novel.txt")
+    filler = small_disk / "filler"
+    for spare, what in (
+        (60_000, "novel.txt.job: cannot be written"),
+        (400_000, "free some storage"),
+    ):
+        filler.write_bytes(b"")
+        filler.write_bytes(bytes(shutil.disk_usage(small_disk).free - spare))
+        before = finished(small_disk / "novel.txt.job")
+        result = run(*command)
+        assert result.returncode == 1, "the disk was large enough: an empty test"
+        assert not list(small_disk.glob("novel.txt.job/.*"))
+        lines = [line for line in result.stderr.splitlines() if "tokens translated" not in line]
+        assert len(lines) == 1, result.stderr
+        assert lines[0].startswith("templora: ")
+        assert what in lines[0]
+        assert not (small_disk / "novel.txt").exists()
+        assert finished(small_disk / "novel.txt.job")[: len(before)] == before
+    filler.unlink()
+    result = run(*command)
+    assert result.returncode == 0, result.stderr
+    assert (small_disk / "novel.txt").read_bytes() == (tmp_path / "novel.txt").read_bytes()
+
+
+def test_an_edited_block_is_what_is_kept(tmp_path: Path, novel: Path) -> None:
+    """--review, in a terminal, with an editor that writes in capitals."""
+    import pty
+
+    editor = tmp_path / "editor.py"
+    editor.write_text(
+        "import sys, pathlib\n"
+        "path = pathlib.Path(sys.argv[1])\n"
+        "text = path.read_text()\n"
+        "lines = [l.upper() if l.startswith('> ') else l for l in text.split(chr(10))]\n"
+        "path.write_text(chr(10).join(lines))\n"
+    )
+    controller, terminal = pty.openpty()
+    result = subprocess.run(
+        [*TEMPLORA, *map(str, arguments(novel, "--review"))],
+        check=False, stdin=terminal, capture_output=True, text=True, timeout=120,
+        env=os.environ | {"EDITOR": f"{sys.executable} {editor}", "VISUAL": ""},
+    )  # fmt: skip
+    os.close(controller)
+    os.close(terminal)
+    assert result.returncode == 0, result.stderr
+    rows = finished(tmp_path / "novel.txt.job")
+    edited = [row for row in rows if str(row[3]).isupper()]
+    assert len(edited) >= len(rows) - 4  # the last block is not learned, so not shown
+    assert not any(json.loads(str(row[4])) for row in edited)

@@ -1,0 +1,323 @@
+"""Blocks of pairs, checks and durable state, around an engine that answers by rule."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from conftest import EXACT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scripted import TEMPLATE, Rule, ScriptedEngine, ScriptedTrainer, make_loop
+
+from templora_edge.assets import BUNDLED_TRANSLATOR
+from templora_edge.engine import LlamaEngine
+from templora_edge.errors import JobError
+from templora_edge.models.gguf_file import TRANSLATION_TEMPLATE, GgufFile
+from templora_edge.options import SamplingOptions
+from templora_edge.translation.checks import Flag
+from templora_edge.translation.glossary import Glossary
+from templora_edge.translation.pair_loop import PairLoop, PairOptions
+from templora_edge.translation.prompt import ChatPrompt, Message, Pair, Prompt, TemplatePrompt
+from templora_edge.translation.run import Languages, TranslationRun, assemble, segments_of
+from templora_edge.translation.store import Job
+
+FRENCH = [
+    "Le vieux marin regardait la mer sans rien dire.",
+    "Sa fille lui apporta un verre de vin rouge.",
+    "Ils attendaient le bateau depuis trois jours.",
+    "Le vent du nord soufflait toujours plus fort.",
+    "Enfin une voile blanche parut au loin.",
+    "Elle courut jusqu'au bout de la jetée.",
+    "Son frère était debout à la proue du navire.",
+    "Personne ne dormit cette nuit-là dans la maison.",
+]
+ENGLISH = [
+    "The old sailor looked at the sea without a word.",
+    "His daughter brought him a glass of red wine.",
+    "They had been waiting for the boat for three days.",
+    "The north wind blew stronger and stronger.",
+    "At last a white sail appeared in the distance.",
+    "She ran to the very end of the pier.",
+    "Her brother was standing at the bow of the ship.",
+    "Nobody slept that night in the house.",
+]
+BY_HAND = dict(zip(FRENCH, ENGLISH, strict=True))
+
+
+def well(source: str, attempt: int) -> str:
+    return BY_HAND[source]
+
+
+def lines(texts: Iterable[str]) -> str:
+    return "".join(f"{text}\n" for text in texts)
+
+
+def start(
+    folder: Path, rule: Rule, paragraphs: list[str] = FRENCH, **others: object
+) -> tuple[TranslationRun, Job, ScriptedEngine, ScriptedTrainer]:
+    engine, trainer = ScriptedEngine(rule), ScriptedTrainer(folder)
+    loop = make_loop(engine, trainer)
+    job = Job(folder / "out.job")
+    if job.settings is None:
+        job.begin({}, segments_of(paragraphs, loop))
+    languages = Languages("fr", "en")
+    run = TranslationRun(job, loop, trainer, languages, SamplingOptions(temperature=0), **others)  # type: ignore[arg-type]
+    return run, job, engine, trainer
+
+
+def test_blocks_are_learned_in_order_and_shown_to_the_next(tmp_path: Path) -> None:
+    run, job, engine, trainer = start(tmp_path, well)
+    list(run)
+    assert assemble(FRENCH, job.segments()) == ENGLISH
+    # two segments pass 60 characters; the last block is not learned for nothing
+    turns = [f"{source} => {translation}\n" for source, translation in BY_HAND.items()]
+    assert trainer.trained == [
+        ("".join(turns[:2]), lines(ENGLISH[:2])),
+        ("".join(turns[:4]), lines(ENGLISH[2:4])),
+        ("".join(turns[2:6]), lines(ENGLISH[4:6])),
+    ]
+    assert engine.swaps == 3
+    assert engine.prompts[3].startswith(f"{FRENCH[0]} => {ENGLISH[0]}\n")
+    job.close()
+
+
+def chat(messages: Sequence[Message], thought: str = "") -> str:
+    turns = [f"<{m['role']}>{m['content']}<end>" for m in messages]
+    return "".join(turns) + f"<assistant>{thought}"
+
+
+def thinking(messages: Sequence[Message]) -> str:
+    """As some do, a thought where an answer begins, none in earlier turns."""
+    return chat(messages, "<think></think>")
+
+
+PROMPTS: dict[str, tuple[Prompt, str]] = {
+    "lines": (TemplatePrompt(TEMPLATE, "", "fr", "en"), "\n"),
+    "after a space": (
+        TemplatePrompt(
+            "{% for pair in pairs %}{{ pair.source }}: {{ pair.translation }}#{% endfor %}"
+            "{{ source }}:", "", "fr", "en"
+        ),
+        "#",
+    ),
+    "chat": (ChatPrompt(chat, "fr", "en"), "<"),
+    "thinking": (ChatPrompt(thinking, "fr", "en"), "<"),
+    "single sentences": (TemplatePrompt("{{ source }} =>", "", "fr", "en"), ""),
+}  # fmt: skip
+"""And the token that ends an answer."""
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+def test_answers_are_learned_and_nothing_else(name: str, tmp_path: Path) -> None:
+    prompt, end = PROMPTS[name]
+    engine, trainer = ScriptedEngine(well), ScriptedTrainer(tmp_path)
+    loop = PairLoop(engine, engine, trainer, prompt, PairOptions(2000, 60, 200, 400))
+    pairs = [Pair(*both) for both in BY_HAND.items()]
+    loop.begin_block(pairs[:4])
+    loop.learn(pairs[4:7])
+    [(shown, learned)] = trainer.trained
+    answers = "".join(f"{pair.translation}{end}" for pair in pairs[4:7])
+    assert learned.replace(" ", "") == answers.replace(" ", "")
+    assert shown.endswith(f"{ENGLISH[6]}{end}")
+    assert len(shown) <= 400 + len(learned)
+
+
+def test_learned_as_llama_cpp_would_generate_it(tmp_path: Path) -> None:
+    """On real tokens: what is learned of a block is what was sampled, ends included."""
+    template = GgufFile(BUNDLED_TRANSLATOR).require(TRANSLATION_TEMPLATE)
+    prompt = TemplatePrompt(template, "", "fr", "en")
+    trainer = ScriptedTrainer(tmp_path)
+    with LlamaEngine(BUNDLED_TRANSLATOR, EXACT) as engine:
+        vocab = engine.model.vocab
+        loop = PairLoop(engine, vocab, trainer, prompt, PairOptions(512, 60, 100, 100))
+        loop.begin_block([Pair(FRENCH[0], ENGLISH[0])])
+        answers = []
+        for source in FRENCH[1:4]:
+            loop.ask(source, ())
+            answers.append(loop.answer(SamplingOptions(temperature=0), 60).text)
+            loop.accept(Pair(source, answers[-1]))
+        loop.learn([Pair(*both) for both in zip(FRENCH[1:4], answers, strict=True)])
+        [(_, learned)] = trainer.trained
+        expected = [token for answer in answers for token in (*vocab.tokenize(answer), vocab.eos)]
+    assert [ord(character) for character in learned] == expected
+
+
+BAD = {
+    "empty": "", "loop": "the sea the sea the sea the sea the sea the sea the sea the sea the sea",
+    "copy": FRENCH[2], "preamble": f"Sure, here is the translation: {ENGLISH[2]}",
+    "short": "Yes.", "long": "word of wisdom, " + " ".join(f"number{i}" for i in range(40)),
+    "two lines": f"Here is the translation:\n{ENGLISH[2]}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_what_fails_a_check_is_kept_flagged_and_never_learned(kind: str, tmp_path: Path) -> None:
+    def rule(source: str, attempt: int) -> str:
+        return BAD[kind] if source == FRENCH[2] else BY_HAND[source]
+
+    run, job, engine, trainer = start(tmp_path, rule)
+    list(run)
+    rows = job.segments()
+    assert [row.id for row in rows if row.flags] == [3]
+    assert rows[2].attempts == 3
+    learned = "".join(shown for shown, _ in trainer.trained)
+    assert FRENCH[2] not in learned
+    for line in BAD[kind].splitlines():
+        assert line not in learned
+    # nor is it shown to later segments
+    assert not any(FRENCH[2] in prompt for prompt in engine.prompts if FRENCH[3] in prompt)
+    translated = assemble(FRENCH, rows)
+    assert [text for i, text in enumerate(translated) if i != 2] == ENGLISH[:2] + ENGLISH[3:]
+    assert translated[2]
+    job.close()
+
+
+def test_a_second_attempt_may_pass(tmp_path: Path) -> None:
+    def rule(source: str, attempt: int) -> str:
+        return "" if source == FRENCH[2] and attempt < 2 else BY_HAND[source]
+
+    run, job, _, trainer = start(tmp_path, rule)
+    list(run)
+    assert not any(row.flags for row in job.segments())
+    assert [row.attempts for row in job.segments()] == [1, 1, 3, 1, 1, 1, 1, 1]
+    assert ENGLISH[2] in trainer.trained[1][1]
+    job.close()
+
+
+@given(stops=st.lists(st.integers(1, 9), max_size=6))
+@settings(deadline=None, max_examples=25)
+def test_a_job_that_stops_anywhere_goes_on_as_if_it_had_not(
+    stops: list[int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Same prompts, same cache, same training, same translations, nothing twice."""
+
+    def rule(source: str, attempt: int) -> str:
+        return "" if source == FRENCH[4] else BY_HAND[source]
+
+    whole = tmp_path_factory.mktemp("whole")
+    run, job, engine, trainer = start(whole, rule)
+    list(run)
+    expected, prompts = job.segments(), engine.prompts
+    trained = trainer.trained
+    job.close()
+    folder, seen = tmp_path_factory.mktemp("parts"), []
+    for stop in stops:
+        run, job, engine, trainer = start(folder, rule)
+        events: Iterator[object] = iter(run)
+        for _ in range(stop):
+            if next(events, None) is None:
+                break
+        job.close()
+        seen += engine.prompts
+    run, job, engine, trainer = start(folder, rule)
+    list(run)
+    seen += engine.prompts
+    assert [(r.translation, r.flags) for r in job.segments()] == [
+        (r.translation, r.flags) for r in expected
+    ]
+    assert seen == prompts
+    assert trainer.trained == trained
+    job.close()
+
+
+def test_references_come_first(tmp_path: Path) -> None:
+    references = [Pair(f"Référence {i}.", f"Reference {i}.") for i in range(12)]
+    run, job, engine, trainer = start(tmp_path, well, references=references)
+    list(run)
+    assert trainer.trained[0][1] == lines(f"Reference {i}." for i in range(5))
+    assert trainer.trained[2][1] == "Reference 10.\nReference 11.\n"
+    assert trainer.trained[3][1] == lines(ENGLISH[:2])
+    assert "Référence 11. => Reference 11.\n" in engine.prompts[0]
+    assert engine.swaps == 1 + 3
+    job.close()
+
+
+def test_review_is_what_is_learned(tmp_path: Path) -> None:
+    def rule(source: str, attempt: int) -> str:
+        return "" if source == FRENCH[1] else BY_HAND[source]
+
+    def review(pairs: list[Pair]) -> list[str]:
+        return [pair.translation.upper() for pair in pairs]
+
+    run, job, _, trainer = start(tmp_path, rule, review=review)
+    list(run)
+    assert trainer.trained[0][1] == f"{ENGLISH[0].upper()}\n{FRENCH[1].upper()}\n"
+    assert job.segments()[1].flags == ()
+    job.close()
+
+
+def test_flagged_segments_are_done_again(tmp_path: Path) -> None:
+    bad = {FRENCH[1], FRENCH[6]}
+    run, job, _, _ = start(tmp_path, lambda source, _: "" if source in bad else BY_HAND[source])
+    list(run)
+    job.close()
+    still = {FRENCH[6]}
+    run, job, engine, trainer = start(
+        tmp_path, lambda source, _: "" if source in still else BY_HAND[source]
+    )
+    list(run.retry())
+    assert [row.id for row in job.segments() if row.flags] == [7]
+    assert assemble(FRENCH, job.segments())[1] == ENGLISH[1]
+    assert "".join(learned for _, learned in trainer.trained).count("The old sailor") == 1
+    # each is shown what precedes it
+    assert engine.prompts[0] == f"{FRENCH[0]} => {ENGLISH[0]}\n{FRENCH[1]} => "
+    job.close()
+
+
+def test_terms_are_found_and_missed(tmp_path: Path) -> None:
+    path = tmp_path / "terms.csv"
+    path.write_text("bateau,boat\nmarin,mariner\nvin rouge,red wine\n", encoding="utf-8")
+    glossary = Glossary.read(path, "fr", "en")
+    assert glossary.found_in(FRENCH[0]) == (Pair("marin", "mariner"),)
+    assert glossary.violations(FRENCH[0], ENGLISH[0]) == [Pair("marin", "mariner")]
+    assert glossary.violations(FRENCH[1], ENGLISH[1]) == []
+    assert glossary.found_in("Les sous-marins.") == ()
+
+
+def test_markup_that_is_lost_becomes_plain_text(tmp_path: Path) -> None:
+    paragraphs = ["Le <1>vieux</1> marin<2/> regardait la mer.", "La <1>mer</1> était calme."]
+    answers = {
+        paragraphs[0]: "The old sailor looked at the sea.",
+        paragraphs[1]: "The <1>sea</1> was calm.",
+    }
+    run, job, _, trainer = start(tmp_path, lambda source, _: answers[source], paragraphs)
+    list(run)
+    assert [row.flags for row in job.segments()] == [(Flag.MARKUP,), ()]
+    assert assemble(paragraphs, job.segments()) == [
+        "The old sailor looked at the sea.<2/>", "The <1>sea</1> was calm.",
+    ]  # fmt: skip
+    assert not trainer.trained
+    job.close()
+
+
+def test_what_has_no_words_is_not_asked(tmp_path: Path) -> None:
+    paragraphs = ["II", FRENCH[0], "* * *", FRENCH[1]]
+    run, job, engine, _ = start(tmp_path, well, paragraphs)
+    list(run)
+    assert assemble(paragraphs, job.segments()) == ["II", ENGLISH[0], "* * *", ENGLISH[1]]
+    assert [row.attempts for row in job.segments()] == [0, 1, 0, 1]
+    assert len(engine.prompts) == 2
+    job.close()
+
+
+def test_long_paragraphs_are_cut_and_joined(tmp_path: Path) -> None:
+    paragraph = " ".join(FRENCH[:6])
+    engine = ScriptedEngine(well)
+    loop = make_loop(engine, None, n_ctx=4 * 60)
+    segments = segments_of([paragraph], loop)
+    assert segments == [(0, sentence) for sentence in FRENCH[:6]]
+    with Job(tmp_path / "other.job") as job:
+        job.begin({}, segments)
+        list(TranslationRun(job, loop, None, Languages("fr", "en"), SamplingOptions(temperature=0)))
+        assert assemble([paragraph], job.segments()) == [" ".join(ENGLISH[:6])]
+
+
+def test_only_one_process_may_work_on_a_job(tmp_path: Path) -> None:
+    with (
+        Job(tmp_path / "a.job"),
+        pytest.raises(JobError, match="another process is working on it"),
+    ):
+        Job(tmp_path / "a.job")
+    (tmp_path / "a.job" / "job.sqlite").write_bytes(b"not a database" * 100)
+    with pytest.raises(JobError, match=r"damaged .* --restart"):
+        Job(tmp_path / "a.job")
