@@ -13,9 +13,11 @@ from templora_edge import SamplingOptions, TempLora
 from templora_edge.engine import LlamaEngine
 from templora_edge.host.files import replacing
 from templora_edge.models.gguf_file import TRANSLATION_TEMPLATE, GgufFile
+from templora_edge.options import BlockOptions
 from templora_edge.translation.job import GREEDY
-from templora_edge.translation.pair_loop import PairLoop, PairOptions
+from templora_edge.translation.pair_loop import PairLoop
 from templora_edge.translation.prompt import TemplatePrompt, language_name
+from templora_edge.updates import Updates
 
 PROMPT: Final = "It was"
 SAMPLE_WORDS: Final = 300
@@ -138,7 +140,8 @@ def translations(model: Path, languages: tuple[str, str], pairs: Sequence[Pair])
         n_ctx = engine.model.n_ctx_train
         template = GgufFile(model).require(TRANSLATION_TEMPLATE)
         prompt = TemplatePrompt(template, model.name, *languages)
-        loop = PairLoop(engine, engine.model.vocab, None, prompt, PairOptions(n_ctx, 1, 0, 0))
+        options = BlockOptions(n_ctx, 1, 1, 0, n_keep=0)
+        loop = PairLoop(engine, engine.model.vocab, Updates(engine, None), prompt, options)
         loop.begin_block(())
         rows = []
         for pair in chosen:

@@ -18,8 +18,8 @@ from typing import Any, Final
 import psutil
 from text_to_epub import book, write_book
 
+from templora_edge.translation.answers import Languages
 from templora_edge.translation.job import TranslateJob, Translator
-from templora_edge.translation.run import Languages
 
 NOTES: Final = 20
 

@@ -10,9 +10,9 @@ from templora_edge.options import FixedAdapter, KvPolicy, SamplingOptions
 from templora_edge.positions import RopeOptions, SelfExtendOptions
 
 if TYPE_CHECKING:
-    from templora_edge.loop import BlockReport
+    from templora_edge.events import Absorbed, BlockReport, Piece
     from templora_edge.score import Score
-    from templora_edge.session import Absorbed, Piece, TempLora
+    from templora_edge.session import TempLora
 
 __all__ = [
     "Absorbed",
@@ -31,9 +31,9 @@ __all__ = [
 __version__ = "0.1.0"
 
 _LAZY = {
-    "Absorbed": "session",
-    "BlockReport": "loop",
-    "Piece": "session",
+    "Absorbed": "events",
+    "BlockReport": "events",
+    "Piece": "events",
     "Score": "score",
     "TempLora": "session",
 }

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from templora_edge.errors import OutputError
+from templora_edge.events import Absorbed, BlockReport, Piece
 from templora_edge.host.files import replacing
 from templora_edge.host.json_text import to_json
-from templora_edge.loop import BlockReport
 from templora_edge.options import SamplingOptions
-from templora_edge.session import Absorbed, Piece, TempLora
+from templora_edge.session import TempLora
 
 _PACKAGES: Final = (
     "templora-edge", "llama-cpp-python", "gguf", "torch", "peft", "transformers", "numpy",

@@ -1,9 +1,11 @@
-"""The two seams of the loop: what it needs of an engine, and of a trainer."""
+"""The seams: what the loops need of an engine, of a tokenizer, and of a trainer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from templora_edge.options import SamplingOptions
 
 
 class Engine(Protocol):
@@ -43,6 +45,43 @@ class Engine(Protocol):
         ...
 
 
+class PairEngine(Engine, Protocol):
+    """What translation needs of an engine, besides."""
+
+    def truncate(self, n_tokens: int) -> None:
+        """Forget all but the first ``n_tokens``, or more than that; `n_past` says what is left."""
+        ...
+
+    def use_sampling(self, options: SamplingOptions) -> None:
+        """Sample with ``options`` from now on, with no token written yet."""
+        ...
+
+
+class Tokenizer(Protocol):
+    """Text to tokens and back."""
+
+    @property
+    def head(self) -> tuple[int, ...]:
+        """What every context and every training sequence begins with: BOS, or nothing."""
+        ...
+
+    def tokenize(self, text: str) -> list[int]:
+        """Tokens of ``text``, without BOS."""
+        ...
+
+    def quote(self, text: str) -> str:
+        """``text`` for a template, in which control tokens stay text."""
+        ...
+
+    def tokenize_prompt(self, prompt: str) -> list[int]:
+        """Tokens of a template's output, without BOS; control tokens are read, unless quoted."""
+        ...
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        """Text of ``tokens``."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Update:
     """What training on one block did. Losses are the block's, in nats per token.
@@ -62,7 +101,7 @@ class Trainer(Protocol):
     """What the loop needs of the side that trains the adapter."""
 
     def train(
-        self, prefix: Sequence[int], block: Sequence[int], learned: Sequence[bool] | None = None
+        self, prefix: Sequence[int], block: Sequence[int], loss_mask: Sequence[bool] | None = None
     ) -> Update:
         """Train on ``block`` with ``prefix`` before it as context, without loss.
 
@@ -70,10 +109,18 @@ class Trainer(Protocol):
         block once.
 
         Args:
-            learned: which tokens of ``block`` have a loss, at least one; all if None.
+            loss_mask: which tokens of ``block`` have a loss, at least one; all if None.
         """
         ...
 
     def export(self) -> Path:
         """Write the adapter as it is now to a new GGUF file, the caller's to delete."""
+        ...
+
+    def save(self, path: Path) -> None:
+        """Write all that training depends on."""
+        ...
+
+    def load(self, path: Path) -> None:
+        """Go on from what `save` wrote."""
         ...

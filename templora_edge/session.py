@@ -3,10 +3,9 @@
 import codecs
 import logging
 import math
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,10 +15,11 @@ from templora_edge.closing import Closing
 from templora_edge.engine import LlamaEngine
 from templora_edge.engine.engine import default_threads
 from templora_edge.errors import ModelFileError, OptionError, PromptError
+from templora_edge.events import Absorbed, BlockReport, Piece, ScoredBlock
 from templora_edge.host import memory
 from templora_edge.host.files import replacing
 from templora_edge.host.workspace import Workspace
-from templora_edge.loop import BlockReport, ScoredBlock, TempLoraLoop
+from templora_edge.loop import TempLoraLoop
 from templora_edge.models.adapter_file import AdapterFile
 from templora_edge.models.families import family_of
 from templora_edge.models.footprint import adapter_file_bytes
@@ -42,31 +42,13 @@ from templora_edge.options import (
 from templora_edge.positions import RopeOptions, SelfExtendOptions
 from templora_edge.presets import Preset, rule
 from templora_edge.score import Score
+from templora_edge.text_cache import TextCache
 from templora_edge.training.client import SidecarTrainer
+from templora_edge.updates import Updates
 
 _logger = logging.getLogger(__name__)
 _warned: set[Path] = set()
 """Models of which it was said that a context goes past their training: once will do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A generated token as text: whole UTF-8 characters only, so it may be empty."""
-
-    text: str
-    token: int | None
-    """None on a last piece that stands for a character the model never finished."""
-    block: int
-
-
-@dataclass(frozen=True, slots=True)
-class Absorbed:
-    """``done`` of ``total`` prompt tokens are in the adapter."""
-
-    done: int
-    total: int
-    report: BlockReport | None
-    """None before the first block."""
 
 
 class TempLora(Closing):
@@ -243,7 +225,10 @@ class TempLora(Closing):
             if adapter is not None:
                 self.engine.swap(Path(adapter))
             head = self.engine.model.vocab.head
-            self._loop = TempLoraLoop(self.engine, self.trainer, self.block_options, head)
+            self.updates = Updates(self.engine, self.trainer)
+            self._loop = TempLoraLoop(
+                TextCache(self.engine, self.block_options, head), self.updates
+            )
             if self.engine_options.self_extend is None and not past_training:
                 _warn_past_training(self.base, rope, self.block_options.n_ctx)
             self._stack = stack.pop_all()
@@ -343,22 +328,16 @@ class TempLora(Closing):
 
     def stream_score(self, tokens: Sequence[int]) -> Iterator[ScoredBlock | BlockReport]:
         """As `score`, from tokens: each block's score, and its report once it is learned."""
-        return self._loop.score(tokens)
+        for part in windows.cut(0, len(tokens), self.block_options.block_len):
+            yield from self._loop.score(tokens[part.start : part.stop])
+        if tokens:
+            yield self._loop.blocks[-1]
 
-    def score_chunks(self, tokens: Sequence[int]) -> Iterator[ScoredBlock]:
-        """Score ``tokens`` as llama.cpp's llama-perplexity does: second halves of windows.
-
-        Every window of n_ctx tokens starts from an empty cache, its first token replaced by BOS
-        where the model uses it; a rest that fills no window is left out. With Temp-LoRA a window is
-        trained on before the next one.
-        """
-        n_head, n_ctx = len(self.engine.model.vocab.head), self.block_options.n_ctx
-        half = n_ctx // 2
-        tokens = [*self.engine.model.vocab.head, *tokens]
-        for window in windows.cut(0, len(tokens) - len(tokens) % n_ctx, n_ctx):
-            chunk = tokens[window.start + n_head : window.stop]  # BOS takes the first one's place
-            before = half + 1 - n_head
-            yield self._loop.score_chunk(chunk[:before], chunk[before:])
+    def score_block(
+        self, block: Sequence[int], before: Sequence[int]
+    ) -> Iterator[ScoredBlock | BlockReport]:
+        """Append and score ``block`` after ``before`` alone; see `TempLoraLoop.score`."""
+        return self._loop.score(block, before)
 
     def tokenize(self, text: str) -> list[int]:
         """Tokens of ``text`` as it would be appended; what looks like a control token is text."""
@@ -371,27 +350,9 @@ class TempLora(Closing):
             OptionError: there is no adapter.
             OutputError: ``path`` cannot be written.
         """
-        if self.trainer is None:
-            raise OptionError("there is no adapter to save without Temp-LoRA")
-        self._loop.settle()
+        self._loop.flush()
         with replacing(Path(path), "adapter") as temporary:
-            self.write_adapter(temporary)
-
-    def write_adapter(self, path: Path) -> None:
-        """Write the adapter as it is now straight into ``path``.
-
-        Raises:
-            OptionError: there is no adapter.
-            OutputError: temporary storage is full.
-            OSError: ``path`` cannot be written.
-        """
-        if self.trainer is None:
-            raise OptionError("there is no adapter to save without Temp-LoRA")
-        adapter = self.trainer.export()
-        try:
-            shutil.copyfile(adapter, path)
-        finally:
-            adapter.unlink()
+            self.updates.save(temporary)
 
     def close(self) -> None:
         """End the training process, free llama.cpp's memory, remove all traces of the adapter."""
@@ -404,7 +365,7 @@ class TempLora(Closing):
             prompt = model.chat_prompt([{"role": "user", "content": content}])
         tokens = model.vocab.tokenize_prompt(prompt) if chat or special else self.tokenize(prompt)
         room = self.block_options.n_ctx - self.block_options.block_len - len(model.vocab.head)
-        if self.trainer is None and len(tokens) > room:
+        if not self.updates.enabled and len(tokens) > room:
             _logger.warning(
                 "the prompt has %d tokens; without Temp-LoRA its last %d at most are read, which "
                 "-c and --block leave room for",

@@ -8,12 +8,15 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from templora_edge.options import SamplingOptions
+from templora_edge.options import BlockOptions, SamplingOptions
 from templora_edge.protocols import Update
-from templora_edge.translation.pair_loop import PairLoop, PairOptions
+from templora_edge.translation.answers import Answers, Languages
+from templora_edge.translation.glossary import Glossary
+from templora_edge.translation.pair_loop import PairLoop
 from templora_edge.translation.prompt import TemplatePrompt
-from templora_edge.translation.run import Languages, TranslationRun, assemble, segments_of
-from templora_edge.translation.store import Job
+from templora_edge.translation.run import TranslationRun, assemble, segments_of
+from templora_edge.translation.store import Store
+from templora_edge.updates import Updates
 
 END = 0
 TEMPLATE = (
@@ -89,7 +92,7 @@ class ScriptedEngine:
 
 
 class ScriptedTrainer:
-    """`DurableTrainer`: its state is what it was trained on."""
+    """`Trainer`: its state is what it was trained on."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -97,9 +100,9 @@ class ScriptedTrainer:
         """What was shown, and what was learned."""
 
     def train(
-        self, prefix: Sequence[int], block: Sequence[int], learned: Sequence[bool] | None = None
+        self, prefix: Sequence[int], block: Sequence[int], loss_mask: Sequence[bool] | None = None
     ) -> Update:
-        tokens = [token for token, flag in zip(block, learned or (), strict=True) if flag]
+        tokens = [token for token, flag in zip(block, loss_mask or (), strict=True) if flag]
         self.trained.append(("".join(map(chr, [*prefix, *block])), "".join(map(chr, tokens))))
         return Update(1.0, None)
 
@@ -115,19 +118,26 @@ class ScriptedTrainer:
         self.trained = [(shown, learned) for shown, learned in json.loads(path.read_text())]
 
 
-def make_loop(engine: ScriptedEngine, trainer: ScriptedTrainer | None, **lengths: int) -> PairLoop:
-    options = {"n_ctx": 2000, "block_len": 60, "prefix_len": 200, "train_prefix_len": 400}
+def make_loop(engine: ScriptedEngine, updates: Updates, n_ctx: int = 2000) -> PairLoop:
+    options = BlockOptions(
+        n_ctx=n_ctx, block_len=60, prefix_len=min(200, n_ctx - 60), train_prefix_len=400
+    )
     prompt = TemplatePrompt(TEMPLATE, "the test's", "fr", "en")
-    return PairLoop(engine, engine, trainer, prompt, PairOptions(**options | lengths))
+    return PairLoop(engine, engine, updates, prompt, options)
+
+
+def make_answers(loop: PairLoop, languages: Languages, glossary: Glossary | None = None) -> Answers:
+    return Answers(loop, languages, SamplingOptions(temperature=0), glossary or Glossary(()))
 
 
 def echoed(paragraphs: Sequence[str]) -> list[str]:
     """``paragraphs``, cut, asked, answered with themselves, checked and put together again."""
     engine = ScriptedEngine(lambda source, attempt: source)
     with tempfile.TemporaryDirectory() as folder:
-        loop = make_loop(engine, None)
-        with Job(Path(folder, "echo.job")) as job:
-            job.begin({}, segments_of(paragraphs, loop))
-            sampling = SamplingOptions(temperature=0)
-            list(TranslationRun(job, loop, None, Languages("fr", "fr"), sampling))
-            return assemble(paragraphs, job.segments())
+        updates = Updates(engine, None)
+        loop = make_loop(engine, updates)
+        with Store(Path(folder, "echo.job")) as store:
+            store.begin({}, segments_of(paragraphs, loop))
+            answers = make_answers(loop, Languages("fr", "fr"))
+            list(TranslationRun(store, loop, updates, answers))
+            return assemble(paragraphs, store.segments())

@@ -1,6 +1,7 @@
 """The algorithm, on an engine and a trainer that only take notes."""
 
 import itertools
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -10,9 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from templora_edge.loop import BlockReport, ScoredBlock, TempLoraLoop, Token
+from templora_edge import windows
+from templora_edge.events import BlockReport, ScoredBlock, Token
+from templora_edge.loop import TempLoraLoop
 from templora_edge.options import BlockOptions, KvPolicy
-from templora_edge.protocols import Update
+from templora_edge.protocols import Engine, Trainer, Update
+from templora_edge.text_cache import TextCache
+from templora_edge.updates import Updates
 
 END = -1
 
@@ -82,7 +87,7 @@ class FakeTrainer:
     windows: list[tuple[list[int], list[int]]] = field(default_factory=list)
 
     def train(
-        self, prefix: Sequence[int], block: Sequence[int], learned: Sequence[bool] | None = None
+        self, prefix: Sequence[int], block: Sequence[int], loss_mask: Sequence[bool] | None = None
     ) -> Update:
         self.windows.append((list(prefix), list(block)))
         self.log.append(("trained", tuple(block)))
@@ -92,6 +97,12 @@ class FakeTrainer:
         path = self.folder / f"{len(self.windows)}.gguf"
         path.touch()
         return path
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(self.windows))
+
+    def load(self, path: Path) -> None:
+        self.windows = [(prefix, block) for prefix, block in json.loads(path.read_text())]
 
 
 @dataclass
@@ -108,6 +119,23 @@ BOS = -2
 HEADS = st.sampled_from([[], [BOS]])
 
 
+def loop_on(
+    engine: Engine, trainer: Trainer | None, options: BlockOptions, head: Sequence[int] = ()
+) -> TempLoraLoop:
+    return TempLoraLoop(TextCache(engine, options, head), Updates(engine, trainer))
+
+
+def scored(loop: TempLoraLoop, tokens: Sequence[int]) -> list[float]:
+    """NLL of ``tokens``, scored block by block."""
+    return [
+        nll
+        for part in windows.cut(0, len(tokens), loop.options.block_len)
+        for event in loop.score(tokens[part.start : part.stop])
+        if isinstance(event, ScoredBlock)
+        for nll in event.nll
+    ]
+
+
 def make(
     folder: Path,
     options: BlockOptions,
@@ -116,7 +144,7 @@ def make(
 ) -> Run:
     log: list[object] = []
     engine, trainer = FakeEngine(options.n_ctx, log, end_after), FakeTrainer(folder, log)
-    loop = TempLoraLoop(engine, trainer, options, head)
+    loop = loop_on(engine, trainer, options, head)
     return Run(loop, engine, trainer, options, log, list(head))
 
 
@@ -223,10 +251,9 @@ def check_nothing_is_trained_on_early(run: Run, known: set[int]) -> None:
 def test_score(folder: Path, options: BlockOptions, head: list[int], n: int) -> None:
     run = make(folder, options, head=head)
     text = list(range(n))
-    blocks = [event for event in run.loop.score(text) if isinstance(event, ScoredBlock)]
     # every token, once, in order; but for the first where nothing precedes it
     unscored = 0 if head else 1
-    assert [nll for block in blocks for nll in block.nll] == [float(t) for t in text[unscored:]]
+    assert scored(run.loop, text) == [float(t) for t in text[unscored:]]
     check_blocks(run, 0)
     check_conditioning(run, unscored)
     check_nothing_is_trained_on_early(run, set(text[:unscored]))
@@ -271,7 +298,7 @@ def test_the_last_block_is_learned_only_when_it_is_needed(folder: Path) -> None:
     list(run.loop.generate(8))
     assert len(run.trainer.windows) == 1
     assert run.loop.blocks[-1].loss_after is None
-    run.loop.settle()
+    run.loop.flush()
     assert len(run.trainer.windows) == 2
     assert run.loop.blocks[-1].loss_after == 1.0
 
@@ -280,7 +307,7 @@ def test_absorbing_swaps_once(folder: Path) -> None:
     run = make(folder, options_for(KvPolicy.REUSE))
     reports = list(run.loop.absorb(list(range(10))))
     assert [report.tokens for report in reports] == [4, 4, 2]
-    assert all(report.absorbed for report in reports)
+    assert all(report.given for report in reports)
     assert [event for event in run.log if isinstance(event, tuple) and event[0] == "swap"] == [
         ("swap", 3)
     ]
@@ -301,7 +328,7 @@ def test_a_reader_that_stops_loses_no_token(folder: Path) -> None:
 
 def test_without_a_trainer_the_cache_is_managed_alike(folder: Path) -> None:
     log: list[object] = []
-    loop = TempLoraLoop(FakeEngine(16, log), None, options_for(KvPolicy.REUSE))
+    loop = loop_on(FakeEngine(16, log), None, options_for(KvPolicy.REUSE))
     list(loop.prompt(list(range(100))))
     assert len(ids(loop.generate(50))) == 50
     assert all(block.loss_after is None for block in loop.blocks)
@@ -339,11 +366,11 @@ class InterruptedTrainer(FakeTrainer):
         self._unanswered: object = None
 
     def train(
-        self, prefix: Sequence[int], block: Sequence[int], learned: Sequence[bool] | None = None
+        self, prefix: Sequence[int], block: Sequence[int], loss_mask: Sequence[bool] | None = None
     ) -> Update:
         update, again = Update(2.0, 1.0), self._unanswered == (prefix, block)
         if not again:
-            update = super().train(prefix, block, learned)
+            update = super().train(prefix, block, loss_mask)
             self._unanswered = (prefix, block)
         self._engine._step()
         self._unanswered = None
@@ -359,7 +386,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
     log: list[object] = []
     engine = InterruptedEngine(options.n_ctx, log, at)
     trainer = InterruptedTrainer(folder, log, engine)
-    run = Run(TempLoraLoop(engine, trainer, options, head), engine, trainer, options, log, head)
+    run = Run(loop_on(engine, trainer, options, head), engine, trainer, options, log, head)
     with suppress(KeyboardInterrupt):
         list(run.loop.prompt(list(range(prompt_len))))
     given_len = len(run.loop.text)
@@ -369,7 +396,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
             list(run.loop.generate(40))
     while engine.adapter < len(run.loop.blocks):
         with suppress(KeyboardInterrupt):
-            run.loop.settle()
+            run.loop.flush()
     check_blocks(run, n_unblocked)
     check_conditioning(run, given_len)
     assert [len(block) for _, block in trainer.windows] == [b.tokens for b in run.loop.blocks]
@@ -378,11 +405,10 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
 def test_a_text_whose_scoring_is_interrupted_is_as_before(folder: Path) -> None:
     log: list[object] = []
     engine = InterruptedEngine(16, log, at={11})
-    loop = TempLoraLoop(engine, None, options_for(KvPolicy.REUSE), [BOS])
-    list(loop.score([0, 1, 2, 3]))
+    loop = loop_on(engine, None, options_for(KvPolicy.REUSE), [BOS])
+    scored(loop, [0, 1, 2, 3])
     with pytest.raises(KeyboardInterrupt):
-        list(loop.score([4, 5, 6, 7]))
+        scored(loop, [4, 5, 6, 7])
     assert loop.text == [0, 1, 2, 3]
-    scored = [event for event in loop.score([4, 5, 6, 7]) if isinstance(event, ScoredBlock)]
-    assert [nll for block in scored for nll in block.nll] == [4, 5, 6, 7]
+    assert scored(loop, [4, 5, 6, 7]) == [4, 5, 6, 7]
     assert [token for token, _ in engine.cells] == [BOS, *range(7)]

@@ -112,10 +112,10 @@ def generate(
     )
 
     from templora_edge.cli.progress import GenerateProgress
+    from templora_edge.events import Absorbed, BlockReport
     from templora_edge.generation import GenerateJob
     from templora_edge.generation import generate as run
-    from templora_edge.loop import BlockReport
-    from templora_edge.session import Absorbed, TempLora
+    from templora_edge.session import TempLora
 
     limit = None if n_predict == -1 else n_predict
     job = GenerateJob(text_in, limit, sampling, chat, special, adapter_out, report)

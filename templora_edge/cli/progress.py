@@ -4,8 +4,7 @@ import time
 from typing import Final, Self
 
 from templora_edge.cli.screen import SCREEN
-from templora_edge.loop import BlockReport
-from templora_edge.session import Absorbed, Piece
+from templora_edge.events import Absorbed, BlockReport, Piece
 
 LINE_SECONDS: Final = 10.0
 """Between two lines where nothing can be redrawn."""

@@ -118,8 +118,8 @@ def translate(
     if review and not sys.stdin.isatty():
         raise OptionError("--review: expected a terminal; leave it out in scripts")
     from templora_edge.cli.review import edit_block
+    from templora_edge.translation.answers import Languages
     from templora_edge.translation.job import TranslateJob, Translator
-    from templora_edge.translation.run import Languages
 
     job = TranslateJob(
         source,

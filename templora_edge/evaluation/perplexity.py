@@ -15,7 +15,7 @@ from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.engine import Model
 from templora_edge.errors import PromptError
 from templora_edge.evaluation.metrics import Comparison, between
-from templora_edge.loop import ScoredBlock
+from templora_edge.evaluation.protocols import scored_blocks
 from templora_edge.options import DEFAULT_MAX_CTX, ScoringProtocol
 from templora_edge.score import Score
 from templora_edge.session import TempLora
@@ -66,7 +66,7 @@ class _TextRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class TokensDone:
     """Tokens of all texts that both sides are done with."""
 
     done: int
@@ -93,7 +93,7 @@ class PerplexityRun:
                 self._check(text, len(model.vocab.head) + len(tokens), n_ctx)
                 self._texts.append(_TextRun(text.name, tokens))
 
-    def __iter__(self) -> Iterator[Progress]:
+    def __iter__(self) -> Iterator[TokensDone]:
         """Score block after block.
 
         Raises:
@@ -103,7 +103,7 @@ class PerplexityRun:
         before = 0
         for text in self._texts:
             for done in self._score(text):
-                yield Progress(before + done, total)
+                yield TokensDone(before + done, total)
             before += len(text.tokens)
 
     def result(self) -> dict[str, Any]:
@@ -168,7 +168,9 @@ class PerplexityRun:
                 sides.append((stack.enter_context(session), scored))
             self.settings = sides[-1][0].settings()
             text.seconds["load"] = time.perf_counter() - begun
-            scores = [_scored_blocks(session, text.tokens, self.job) for session, _ in sides]
+            scores = [
+                scored_blocks(session, text.tokens, self.job.protocol) for session, _ in sides
+            ]
             try:
                 for blocks in zip(*scores, strict=True):
                     for (_, scored), block in zip(sides, blocks, strict=True):
@@ -187,17 +189,6 @@ def _account(text: _TextRun, session: TempLora) -> None:
         for step in ("train", "convert", "swap"):
             text.seconds[step] = sum(getattr(block, f"{step}_s") for block in blocks)
     text.peak_rss_bytes = max(text.peak_rss_bytes, session.peak_rss_bytes)
-
-
-def _scored_blocks(
-    session: TempLora, tokens: list[int], job: PerplexityJob
-) -> Iterator[ScoredBlock]:
-    if job.protocol is ScoringProtocol.LLAMA_PERPLEXITY:
-        yield from session.score_chunks(tokens)
-    else:
-        for event in session.stream_score(tokens):
-            if isinstance(event, ScoredBlock):
-                yield event
 
 
 def _figures(texts: list[_TextRun], begin: int = 0, end: int | None = None) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from templora_edge.errors import listed
 from templora_edge.models.adapter_file import AdapterFile
 from templora_edge.models.families import FAMILIES
-from templora_edge.errors import listed
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any, Final
 import gguf
 import numpy as np
 
+from templora_edge.errors import AdapterError, UnsupportedModelError, listed
 from templora_edge.models.families import (
     FAMILIES,
     FUSED_QKV,
@@ -18,7 +19,6 @@ from templora_edge.models.families import (
     rope_row_order,
     tensor_of,
 )
-from templora_edge.errors import AdapterError, UnsupportedModelError, listed
 from templora_edge.models.gguf_file import Floats, GgufFile
 
 PEFT_NAME: Final = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<half>[AB])\.weight$")
@@ -191,5 +191,3 @@ def write_adapter(
         writer.write_tensors_to_file()
     finally:
         writer.close()
-
-

@@ -15,9 +15,9 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 
-from templora_edge.options import LoraOptions, Targets
 from templora_edge.errors import UnsupportedModelError
 from templora_edge.models.gguf_file import GgufFile
+from templora_edge.options import LoraOptions, Targets
 
 Settings = dict[str, Any]
 

@@ -11,8 +11,8 @@ from templora_edge.models.families import (
     family_of,
     tensor_of,
 )
-from templora_edge.options import LoraOptions
 from templora_edge.models.gguf_file import GgufFile
+from templora_edge.options import LoraOptions
 
 OVERHEAD: Final = 450 << 20
 """torch, transformers and peft, loaded."""

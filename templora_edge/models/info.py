@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from templora_edge.models.adapter_file import AdapterGguf
-from templora_edge.models.families import family_of
-from templora_edge.options import DEFAULT_MAX_CTX, BlockOptions, LoraOptions
 from templora_edge.errors import UnsupportedModelError
+from templora_edge.models.adapter_file import AdapterGguf
+from templora_edge.models.adapter_info import AdapterInfo, adapter_info
+from templora_edge.models.families import family_of
 from templora_edge.models.footprint import adapter_parameters, estimate
 from templora_edge.models.gguf_file import ADAPTER, GgufFile
-from templora_edge.positions import RopeOptions
 from templora_edge.models.rope import Scaling
-from templora_edge.models.adapter_info import AdapterInfo, adapter_info
+from templora_edge.options import DEFAULT_MAX_CTX, BlockOptions, LoraOptions
+from templora_edge.positions import RopeOptions
 
 RANKS: Final = (8, 16, 32, 64, 128)
 RECURRENT_KEYS: Final = (

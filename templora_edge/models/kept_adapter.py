@@ -6,10 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from templora_edge.models.adapter_file import AdapterFile
-from templora_edge.models.families import FUSED_QKV, family_of, fused_rows, rope_row_order, tensor_of
-from templora_edge.models.adapter_layout import AdapterTarget, peft_name
 from templora_edge.errors import AdapterError, listed
+from templora_edge.models.adapter_file import AdapterFile
+from templora_edge.models.adapter_layout import AdapterTarget, peft_name
+from templora_edge.models.families import (
+    FUSED_QKV,
+    family_of,
+    fused_rows,
+    rope_row_order,
+    tensor_of,
+)
 from templora_edge.models.gguf_file import Floats, GgufFile
 
 

@@ -96,9 +96,9 @@ class SidecarTrainer(Closing):
         self._note(self._answer(self._start, Ready))
 
     def train(
-        self, prefix: Sequence[int], block: Sequence[int], learned: Sequence[bool] | None = None
+        self, prefix: Sequence[int], block: Sequence[int], loss_mask: Sequence[bool] | None = None
     ) -> Update:
-        """Train on ``block``, or what is ``learned`` of it, ``prefix`` before it as context.
+        """Train on ``block``, where ``loss_mask`` says so, ``prefix`` before it as context.
 
         A block whose call was interrupted is learned all the same. To call again, with the same
         arguments and no other call in between, waits for that and returns its update: nothing is
@@ -109,7 +109,8 @@ class SidecarTrainer(Closing):
         Raises:
             SidecarError: the child died, by being killed for memory perhaps; or training diverged.
         """
-        request = Train(tuple(prefix), tuple(block), None if learned is None else tuple(learned))
+        mask = None if loss_mask is None else tuple(loss_mask)
+        request = Train(tuple(prefix), tuple(block), mask)
         if self._training is None or self._training.request != request:
             self._training = Call(request)
         update = self._ask(self._training, Update)

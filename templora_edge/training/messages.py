@@ -23,7 +23,7 @@ class Train:
 
     prefix: tuple[int, ...]
     block: tuple[int, ...]
-    learned: tuple[bool, ...] | None
+    loss_mask: tuple[bool, ...] | None
 
 
 @dataclass(frozen=True, slots=True)

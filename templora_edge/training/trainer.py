@@ -121,12 +121,12 @@ class LoraTrainer:
         allow_prefix(self._network.model)
 
     def train(
-        self, prefix: Sequence[int], block: Sequence[int], learned: Sequence[bool] | None = None
+        self, prefix: Sequence[int], block: Sequence[int], loss_mask: Sequence[bool] | None = None
     ) -> Update:
         """Train ``epochs`` steps on ``block``, ``prefix`` before it as context, without loss.
 
         Args:
-            learned: which tokens of ``block`` have a loss, at least one; all if None.
+            loss_mask: which tokens of ``block`` have a loss, at least one; all if None.
         """
         self._n_blocks += 1
         rate = min(1.0, self._n_blocks / (self._lora.warmup_blocks + 1))
@@ -136,11 +136,11 @@ class LoraTrainer:
         n_scored = min(len(block), tokens.shape[1] - 1)
         if n_scored == 0:  # the first token of a text: nothing precedes it
             return Update(0.0, 0.0)
-        chosen = torch.tensor([True] * len(block) if learned is None else learned)[-n_scored:]
+        mask = torch.tensor([True] * len(block) if loss_mask is None else loss_mask)[-n_scored:]
         losses, skipped = [], 0
         self.model.train()
         for _ in range(self._lora.epochs):
-            loss = self.loss(tokens, chosen)
+            loss = self.loss(tokens, mask)
             losses.append(loss.item())
             skipped += not self._step(loss)
         if skipped < self._lora.epochs:
@@ -148,7 +148,7 @@ class LoraTrainer:
         if self._measure_after:
             self.model.eval()
             with torch.inference_mode():
-                losses.append(self.loss(tokens, chosen).item())
+                losses.append(self.loss(tokens, mask).item())
         finite = [loss if math.isfinite(loss) else None for loss in losses]
         return Update(finite[0], finite[-1] if self._measure_after else None, skipped=skipped)
 
@@ -182,14 +182,14 @@ class LoraTrainer:
                 if "lora_B" in name:
                     parameter.mul_(1 - self._lora.decay)
 
-    def loss(self, tokens: torch.Tensor, learned: torch.Tensor) -> torch.Tensor:
-        """Mean cross-entropy of what is ``learned`` of the last of ``tokens``, in nats.
+    def loss(self, tokens: torch.Tensor, loss_mask: torch.Tensor) -> torch.Tensor:
+        """Mean cross-entropy of those of the last tokens that ``loss_mask`` chooses, in nats.
 
         Args:
             tokens: (1, T).
-            learned: (n,) bool, n < T.
+            loss_mask: (n,) bool, n < T.
         """
-        n_scored = len(learned)
+        n_scored = len(loss_mask)
         bf16 = self.dtype == torch.bfloat16
         inputs = tokens[:, :-1]
         n_read = 0 if self._lora.prefix_gradient else inputs.shape[1] - n_scored
@@ -197,8 +197,8 @@ class LoraTrainer:
             network = self._network.model
             past = read_prefix(network, inputs[:, :n_read]) if n_read else None
             output = network(input_ids=inputs[:, n_read:], past_key_values=past, use_cache=False)
-        hidden = output.last_hidden_state[0, -n_scored:][learned]
-        targets = tokens[0, -n_scored:][learned]
+        hidden = output.last_hidden_state[0, -n_scored:][loss_mask]
+        targets = tokens[0, -n_scored:][loss_mask]
         loss: torch.Tensor = self._network.lm_head.cross_entropy(hidden, targets)
         return loss
 

@@ -18,19 +18,13 @@ from templora_edge.host.files import check_outputs
 from templora_edge.host.json_text import to_json
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.options import SamplingOptions
+from templora_edge.translation.answers import Answers, Languages
 from templora_edge.translation.checks import other_language
 from templora_edge.translation.glossary import Glossary
 from templora_edge.translation.opening import open_session, own_prompt, pair_loop
 from templora_edge.translation.parallel_text import read_bitext
-from templora_edge.translation.run import (
-    Languages,
-    Progress,
-    Review,
-    TranslationRun,
-    assemble,
-    segments_of,
-)
-from templora_edge.translation.store import Job, discard, folder_of
+from templora_edge.translation.run import Review, Step, TranslationRun, assemble, segments_of
+from templora_edge.translation.store import Store, discard, folder_of
 from templora_edge.translation.written import Written
 
 GREEDY: Final = SamplingOptions(temperature=0, repeat_penalty=1.1)
@@ -137,7 +131,7 @@ class Translator(Closing):
             self.session = session
             self._stack = stack.pop_all()
 
-    def __iter__(self) -> Iterator[Progress]:
+    def __iter__(self) -> Iterator[Step]:
         """Translate what is not translated yet, and write what was asked for.
 
         Raises:
@@ -149,18 +143,16 @@ class Translator(Closing):
         folder = folder_of(job.out)
         if job.restart and folder.is_dir():
             discard(folder)
-        with Job(folder) as state:
+        with Store(folder) as store:
             if job.restart:
-                self._written.keep(state)
-            self._begin(state)
+                self._written.keep(store)
+            self._begin(store)
             run = TranslationRun(
-                state,
+                store,
                 self._loop,
-                self.session.trainer,
-                job.languages,
-                job.sampling,
+                self.session.updates,
+                Answers(self._loop, job.languages, job.sampling, self._glossary),
                 references=self._references,
-                glossary=self._glossary,
                 review=job.review,
                 limit=job.limit,
             )
@@ -168,62 +160,62 @@ class Translator(Closing):
             try:
                 if job.retry_flagged:
                     yield from run.retry()
-                elif not state.finished:
+                elif not store.finished:
                     yield from run
             finally:
-                spent = state.get("seconds", 0.0) + time.perf_counter() - begun
+                spent = store.get("seconds", 0.0) + time.perf_counter() - begun
                 with suppress(JobError):  # what stopped the work is what must be said
-                    state.put("seconds", spent)
-            self.report = self._report(state)
+                    store.put("seconds", spent)
+            self.report = self._report(store)
             if self.report["done"] == self.report["segments"] and job.limit is None:
-                self._write(state, run)
+                self._write(store, run)
 
     def plan(self) -> Plan:
         """What is left to do, with a guess at the time it takes; the job is not begun."""
         folder = folder_of(self.job.out)
         left = [source for _, source in segments_of(self.paragraphs, self._loop)]
         if (folder / "job.sqlite").is_file() and not self.job.restart:
-            with Job(folder, read_only=True) as state:
-                left = [row.source for row in state.segments() if row.translation is None]
+            with Store(folder, read_only=True) as store:
+                left = [row.source for row in store.segments() if row.translation is None]
         tokens = sum(self._loop.n_tokens(source) for source in left)
         updates = tokens // self._loop.options.block_len if self.job.templora else 0
         seconds = self._seconds_a_token(left) * tokens + self._seconds_an_update() * updates
         return Plan(len(left), tokens, updates, seconds)
 
-    def _write(self, state: Job, run: TranslationRun) -> None:
+    def _write(self, store: Store, run: TranslationRun) -> None:
         """Write the document, and whatever else was asked for; the state of training goes."""
-        job, translations = self.job, assemble(self.paragraphs, state.segments())
+        job, translations = self.job, assemble(self.paragraphs, store.segments())
         kept = job.adapter_out
-        if kept is not None and not (state.finished and self._written.holds(kept)):
-            if state.finished:
+        if kept is not None and not (store.finished and self._written.holds(kept)):
+            if store.finished:
                 raise JobError(
                     f"--adapter-out {kept}: the adapter of {job.out} was thrown away "
                     "when it was done; translate again with --restart"
                 )
-            run.settle()
-            with self._written.replacing(kept, "--adapter-out", state) as path:
-                self.session.write_adapter(path)
-        with self._written.replacing(job.out, "-o", state) as path:
+            run.flush()
+            with self._written.replacing(kept, "--adapter-out", store) as path:
+                self.session.updates.save(path)
+        with self._written.replacing(job.out, "-o", store) as path:
             self.document.write(path, translations, language=job.languages.target)
         if job.bilingual is not None:
-            with self._written.replacing(job.bilingual, "--bilingual", state) as path:
+            with self._written.replacing(job.bilingual, "--bilingual", store) as path:
                 self.document.write(
                     path, translations, language=job.languages.target, bilingual=True
                 )
         if job.report is not None:
-            with self._written.replacing(job.report, "--report", state) as path:
+            with self._written.replacing(job.report, "--report", store) as path:
                 path.write_text(to_json(self.report), encoding="utf-8")
-        state.finish()
+        store.finish()
 
-    def _report(self, state: Job) -> dict[str, Any]:
+    def _report(self, store: Store) -> dict[str, Any]:
         """What was done, and what is to be looked at, ready for JSON."""
-        rows = state.segments()
+        rows = store.segments()
         violated: Counter[str] = Counter()
         for row in rows:
             for term in self._glossary.violations(row.source, row.translation or ""):
                 violated[f"{term.source} = {term.translation}"] += 1
-        return state.status() | {
-            "settings": state.settings,
+        return store.status() | {
+            "settings": store.settings,
             "flagged_segments": [asdict(row) for row in rows if row.flags],
             "glossary_violations": dict(violated.most_common()),
         }
@@ -242,7 +234,7 @@ class Translator(Closing):
         first_ones = job.limit is not None  # which are shown, not written
         check_outputs(job.outputs, job.inputs, force=job.force or first_ones, own=own)
 
-    def _begin(self, state: Job) -> None:
+    def _begin(self, store: Store) -> None:
         """Start the job, or see to it that it is the one that was started.
 
         Raises:
@@ -264,9 +256,9 @@ class Translator(Closing):
             or None,
         }
         settings = json.loads(json.dumps(settings))
-        before = state.settings
-        if before is None or not state.started:
-            state.begin(settings, segments_of(self.paragraphs, self._loop))
+        before = store.settings
+        if before is None or not store.started:
+            store.begin(settings, segments_of(self.paragraphs, self._loop))
             return
         changed = [name for name in settings if settings[name] != before.get(name)]
         if changed:
@@ -288,14 +280,14 @@ class Translator(Closing):
 
     def _seconds_an_update(self) -> float:
         """From one on some tokens of the text; the adapter is thrown away with the session."""
-        trainer, options = self.session.trainer, self._loop.options
-        if trainer is None:
+        updates, options = self.session.updates, self._loop.options
+        if not updates.enabled:
             return 0.0
         text = " ".join(self.paragraphs[:50])
         tokens = self.session.engine.model.vocab.tokenize(text)[:64]
         half = len(tokens) // 2
         begun = time.perf_counter()
-        trainer.train(tokens[:half], tokens[half:])
+        updates.learn(tokens[:half], tokens[half:])
         length = options.train_prefix_len + options.block_len
         return (time.perf_counter() - begun) * length / max(1, len(tokens))
 
@@ -309,7 +301,7 @@ def status(out: Path) -> dict[str, Any]:
     folder = folder_of(out)
     if not (folder / "job.sqlite").is_file():
         raise JobError(f"{out}: no job was begun for it; expected its folder {folder}")
-    with Job(folder, read_only=True) as job:
+    with Store(folder, read_only=True) as job:
         return job.status()
 
 

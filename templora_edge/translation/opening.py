@@ -9,7 +9,7 @@ from templora_edge.models.gguf_file import TRANSLATION_TEMPLATE, GgufFile
 from templora_edge.options import DEFAULT_MAX_CTX, BlockOptions
 from templora_edge.presets import for_own_translations
 from templora_edge.session import TempLora
-from templora_edge.translation.pair_loop import PairLoop, PairOptions
+from templora_edge.translation.pair_loop import PairLoop
 from templora_edge.translation.prompt import ChatPrompt, TemplatePrompt
 
 
@@ -63,14 +63,4 @@ def pair_loop(
     """The loop on the engine and the trainer of ``session``; None is the chat template."""
     model = session.engine.model
     chosen = prompt or ChatPrompt(model.chat_prompt, source_language, target_language)
-    options = _pair_options(session.block_options)
-    return PairLoop(session.engine, model.vocab, session.trainer, chosen, options)
-
-
-def _pair_options(blocks: BlockOptions) -> PairOptions:
-    return PairOptions(
-        n_ctx=blocks.n_ctx,
-        block_len=blocks.block_len,
-        prefix_len=blocks.prefix_len,
-        train_prefix_len=blocks.train_prefix_len,
-    )
+    return PairLoop(session.engine, model.vocab, session.updates, chosen, session.block_options)

@@ -4,8 +4,8 @@
         decode the prompt with the preceding pairs       (Engine)
         for each segment: translate, check, try again    (Engine)
         train on the block's translations as answers,
-        those that passed every check                    (Trainer)
-        swap the new adapter in                          (Engine)
+        those that passed every check                    (Updates)
+        swap the new adapter in                          (Updates)
 
 What the cache holds at any moment is a function of the texts alone, and every token of it was
 decoded in the same company, whether it was just written or is read again by a resumed job: a job
@@ -14,67 +14,17 @@ that was killed goes on to the very bytes it would have written.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
-from templora_edge.options import SamplingOptions
-from templora_edge.protocols import Engine, Trainer, Update
+from templora_edge.options import BlockOptions, SamplingOptions
+from templora_edge.protocols import PairEngine, Tokenizer
 from templora_edge.translation.prompt import Pair, Prompt, Request
+from templora_edge.updates import UpdateReport, Updates
 
 TOKENS_A_TOKEN: Final = 3
 """Most tokens of a translation, to one of its source."""
 LEAST_TOKENS: Final = 48
 """Tokens of the longest translation of a short source."""
-
-
-class PairEngine(Engine, Protocol):
-    """What translation needs of an engine, besides."""
-
-    def truncate(self, n_tokens: int) -> None:
-        """Forget all but the first ``n_tokens``, or more than that; `n_past` says what is left."""
-        ...
-
-    def use_sampling(self, options: SamplingOptions) -> None:
-        """Sample with ``options`` from now on, with no token written yet."""
-        ...
-
-
-class Tokenizer(Protocol):
-    """Text to tokens and back."""
-
-    @property
-    def head(self) -> tuple[int, ...]:
-        """What every context and every training sequence begins with: BOS, or nothing."""
-        ...
-
-    def tokenize(self, text: str) -> list[int]:
-        """Tokens of ``text``, without BOS."""
-        ...
-
-    def quote(self, text: str) -> str:
-        """``text`` for a template, in which control tokens stay text."""
-        ...
-
-    def tokenize_prompt(self, prompt: str) -> list[int]:
-        """Tokens of a template's output, without BOS; control tokens are read, unless quoted."""
-        ...
-
-    def detokenize(self, tokens: Sequence[int]) -> str:
-        """Text of ``tokens``."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class PairOptions:
-    """Lengths in tokens."""
-
-    n_ctx: int
-    """W: prompt and translation together."""
-    block_len: int
-    """Δ: of translations a block."""
-    prefix_len: int
-    """L_X: of the pairs that are shown before a block."""
-    train_prefix_len: int
-    """L_T: of the prompt that an update conditions on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +43,18 @@ class PairLoop:
         self,
         engine: PairEngine,
         tokenizer: Tokenizer,
-        trainer: Trainer | None,
+        updates: Updates,
         prompt: Prompt,
-        options: PairOptions,
+        options: BlockOptions,
     ) -> None:
+        """Begin a document.
+
+        Args:
+            options: W holds prompt and translation together; Δ counts tokens of translations, L_X
+                those of the pairs shown before a block, L_T those of the prompt in an update.
+        """
         self.options = options
-        self._engine, self._tokenizer, self._trainer = engine, tokenizer, trainer
+        self._engine, self._tokenizer, self._updates = engine, tokenizer, updates
         self._prompt = prompt
         self._before: tuple[Pair, ...] = ()  # pairs before the block
         self._block: list[Pair] = []  # this block's, that passed
@@ -164,14 +120,13 @@ class PairLoop:
         """What is to be learned of this block, in place of what was accepted."""
         self._block = list(pairs)
 
-    def finish_block(self) -> Update | None:
-        """Train on what was accepted since the last call, and swap; None if that is nothing."""
+    def finish_block(self) -> None:
+        """Train on what was accepted since the last call, and swap."""
         pairs, self._block = tuple(self._block), []
-        update = self.learn(pairs) if pairs else None
-        if update is not None:
-            self.swap()
+        if pairs:
+            self.learn(pairs)
+            self._updates.swap()
         self.begin_block((*self._before, *pairs))
-        return update
 
     def begin_block(self, before: Sequence[Pair]) -> None:
         """Show the last of ``before`` from now on, as many as L_X allows, in an empty cache."""
@@ -180,39 +135,29 @@ class PairLoop:
         self._cached = []
         self._engine.clear()
 
-    def learn(self, pairs: Sequence[Pair]) -> Update | None:
+    def learn(self, pairs: Sequence[Pair]) -> UpdateReport | None:
         """Train on the translations of ``pairs``, each as the answer that it was or should be."""
-        if self._trainer is None:
+        if not self._updates.enabled:
             return None
-        tokens, learned = self._turns(pairs) if self._prompt.in_turns else self._questions(pairs)
-        length = self.options.train_prefix_len + sum(learned)
-        tokens, learned = tokens[-length:], learned[-length:]
-        begin = learned.index(True)
+        tokens, mask = self._turns(pairs) if self._prompt.in_turns else self._questions(pairs)
+        length = self.options.train_prefix_len + sum(mask)
+        tokens, mask = tokens[-length:], mask[-length:]
+        begin = mask.index(True)
         prefix = [*self._tokenizer.head, *tokens[:begin]]
-        return self._trainer.train(prefix, tokens[begin:], learned[begin:])
-
-    def swap(self) -> None:
-        """Let the engine use the adapter as it is now."""
-        if self._trainer is None:
-            return
-        adapter = self._trainer.export()
-        try:
-            self._engine.swap(adapter)
-        finally:
-            adapter.unlink()
+        return self._updates.learn(prefix, tokens[begin:], mask[begin:])
 
     def _turns(self, pairs: Sequence[Pair]) -> tuple[list[int], list[bool]]:
-        """The prompt that shows ``pairs``, and what is learned: translations and their ends."""
+        """The prompt that shows ``pairs``, and its loss mask: translations and their ends."""
         shown = self._before[self._shown :]
         tokens = self._tokens(Request("", (*shown, *pairs)))
-        learned = [False] * len(tokens)
+        mask = [False] * len(tokens)
         end = 0
         for index, pair in enumerate(pairs):
             asked = self._tokens(Request(pair.source, (*shown, *pairs[:index])))
             begin = _common(asked, tokens)
             end = self._end(pair.translation, tokens, begin)
-            learned[begin:end] = [True] * (end - begin)
-        return tokens[:end], learned[:end]
+            mask[begin:end] = [True] * (end - begin)
+        return tokens[:end], mask[:end]
 
     def _end(self, translation: str, tokens: list[int], begin: int) -> int:
         """Where ``translation``, from ``begin`` on, has ended and the token after it says so."""
@@ -226,13 +171,13 @@ class PairLoop:
     def _questions(self, pairs: Sequence[Pair]) -> tuple[list[int], list[bool]]:
         """Prompts and translations one after the other, for templates that show no turns."""
         tokens: list[int] = []
-        learned: list[bool] = []
+        mask: list[bool] = []
         for pair in pairs:
             asked = self._tokens(Request(pair.source))
             answer = self._tokenizer.tokenize(pair.translation)
             tokens += asked + answer
-            learned += [False] * len(asked) + [True] * len(answer)
-        return tokens, learned
+            mask += [False] * len(asked) + [True] * len(answer)
+        return tokens, mask
 
     def _tokens(self, request: Request) -> list[int]:
         """Tokens of the prompt for ``request``, without BOS; no text of it is a control token."""

@@ -62,8 +62,8 @@ class Learned:
     blocks: int = 0
 
 
-class Job(Closing):
-    """An open job. Only one process may change it at a time; any may read it.
+class Store(Closing):
+    """The open folder of a job. Only one process may change it at a time; any may read it.
 
     Args:
         read_only: only look.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from templora_edge.errors import JobError
 from templora_edge.host.files import replacing
-from templora_edge.translation.store import Job
+from templora_edge.translation.store import Store
 
 
 class Written:
@@ -18,8 +18,8 @@ class Written:
         self._digests: dict[str, list[str]] = {}
         if (folder / "job.sqlite").is_file():
             try:
-                with Job(folder, read_only=True) as state:
-                    self._digests = state.written
+                with Store(folder, read_only=True) as store:
+                    self._digests = store.written
             except JobError:  # whoever works on the job says what is wrong with it
                 pass
 
@@ -28,12 +28,12 @@ class Written:
         known = self._digests.get(os.path.realpath(path))
         return known is not None and path.is_file() and _sha256(path) in known
 
-    def keep(self, state: Job) -> None:
+    def keep(self, store: Store) -> None:
         """Note it with the job."""
-        state.set_written(self._digests)
+        store.set_written(self._digests)
 
     @contextmanager
-    def replacing(self, path: Path, flag: str, state: Job) -> Iterator[Path]:
+    def replacing(self, path: Path, flag: str, store: Store) -> Iterator[Path]:
         """As `files.replacing`; noted before the file is there, so that no kill comes between.
 
         Raises:
@@ -43,7 +43,7 @@ class Written:
             yield temporary
             if temporary.is_file():  # no device
                 self._digests.setdefault(os.path.realpath(path), []).append(_sha256(temporary))
-                self.keep(state)
+                self.keep(store)
 
 
 def _sha256(path: Path) -> str:

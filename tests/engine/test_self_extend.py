@@ -20,7 +20,7 @@ from templora_converters import hf_to_gguf
 from templora_edge import KvPolicy, TempLora
 from templora_edge.engine import Context, LlamaEngine
 from templora_edge.errors import OptionError
-from templora_edge.loop import ScoredBlock
+from templora_edge.events import ScoredBlock
 from templora_edge.options import EngineOptions, KvType
 from templora_edge.positions import TILE, Positions, RopeOptions, RopeScaling, SelfExtendOptions
 

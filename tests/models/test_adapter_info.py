@@ -10,8 +10,8 @@ import pytest
 from conftest import TRAIN
 from test_cli import check_failure, run
 
-from templora_edge.options import LoraOptions
 from templora_edge.models.gguf_file import GgufFile
+from templora_edge.options import LoraOptions
 from templora_edge.training.trainer import LoraTrainer
 
 

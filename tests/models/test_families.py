@@ -11,10 +11,10 @@ import torch
 from conftest import EXACT, TRAIN, Floats, engine_logits, mean_kl, sidecar_logits, trained
 from families import CASES, WINDOW, make_model, write_gguf
 
-from templora_edge.models.families import FAMILIES
-from templora_edge.options import FixedAdapter, LoraOptions
 from templora_edge.engine import LlamaEngine, backend
+from templora_edge.models.families import FAMILIES
 from templora_edge.models.gguf_file import GgufFile
+from templora_edge.options import FixedAdapter, LoraOptions
 from templora_edge.training.trainer import LoraTrainer
 
 FILE_TYPES = {

@@ -24,14 +24,14 @@ from test_cli import SMALL, check_failure, run
 from test_gguf_layers import fuse_qkv, rewrite
 from test_translate import arguments, novel
 
-from templora_edge.models.adapter_file import AdapterFile
 from templora_edge import FixedAdapter, TempLora
 from templora_edge.assets import BUNDLED_MODEL, BUNDLED_TRANSLATOR
-from templora_edge.options import LoraOptions, TrainDtype
 from templora_edge.engine import LlamaEngine
 from templora_edge.errors import AdapterError, OptionError
+from templora_edge.models.adapter_file import AdapterFile
 from templora_edge.models.footprint import estimate
 from templora_edge.models.gguf_file import GgufFile
+from templora_edge.options import LoraOptions, TrainDtype
 from templora_edge.training.trainer import LoraTrainer
 
 __all__ = ["novel"]  # a fixture

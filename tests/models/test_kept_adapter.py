@@ -12,16 +12,15 @@ import torch
 from conftest import EXACT, TRAIN, engine_logits, sidecar_logits, trained
 from test_gguf_layers import fuse_qkv, rewrite
 
-from templora_edge.models.adapter_file import AdapterFile
-from templora_edge.models.gguf_file import Floats
-from templora_edge.models.families import FAMILIES, FUSED_QKV, Family, family_of
-from templora_edge.models.kept_adapter import KeptAdapter
-from templora_edge.models.adapter_layout import AdapterTarget, peft_name, write_adapter
-from templora_edge.options import LoraOptions, Targets
 from templora_edge.engine import LlamaEngine
 from templora_edge.errors import AdapterError, JobError, ModelFileError
+from templora_edge.models.adapter_file import AdapterFile
+from templora_edge.models.adapter_layout import AdapterTarget, peft_name, write_adapter
+from templora_edge.models.families import FAMILIES, FUSED_QKV, Family, family_of
 from templora_edge.models.footprint import adapter_parameters
-from templora_edge.models.gguf_file import GgufFile
+from templora_edge.models.gguf_file import Floats, GgufFile
+from templora_edge.models.kept_adapter import KeptAdapter
+from templora_edge.options import LoraOptions, Targets
 from templora_edge.training.client import SidecarTrainer
 from templora_edge.training.trainer import LoraTrainer
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from templora_edge import TempLora
 from templora_edge.assets import BUNDLED_MODEL
-from templora_edge.options import LoraOptions
 from templora_edge.engine import LlamaEngine
 from templora_edge.errors import OptionError
 from templora_edge.models.gguf_file import GgufFile
-from templora_edge.positions import RopeOptions, RopeScaling
 from templora_edge.models.rope import Scaling
+from templora_edge.options import LoraOptions
+from templora_edge.positions import RopeOptions, RopeScaling
 from templora_edge.training.trainer import LoraTrainer
 
 LINEAR, YARN, NONE = RopeScaling.LINEAR, RopeScaling.YARN, RopeScaling.NONE

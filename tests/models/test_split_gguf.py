@@ -12,15 +12,14 @@ import numpy as np
 import pytest
 from conftest import EXACT, PROSE, TRAIN, copy_gguf, engine_logits, sidecar_logits, trained
 
-from templora_converters import hf_to_gguf
-from templora_converters import peft_to_gguf
+from templora_converters import hf_to_gguf, peft_to_gguf
 from templora_edge import TempLora
-from templora_edge.options import LoraOptions
 from templora_edge.engine import LlamaEngine
 from templora_edge.errors import ModelFileError
 from templora_edge.models.gguf_file import GgufFile
-from templora_edge.training.trainer import LoraTrainer
 from templora_edge.models.info import ModelInfo, info
+from templora_edge.options import LoraOptions
+from templora_edge.training.trainer import LoraTrainer
 
 
 def split(source: Path, folder: Path, n_tensors: int) -> list[Path]:

@@ -7,19 +7,21 @@ import pytest
 from conftest import EXACT
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted import TEMPLATE, Rule, ScriptedEngine, ScriptedTrainer, make_loop
+from scripted import TEMPLATE, Rule, ScriptedEngine, ScriptedTrainer, make_answers, make_loop
 
 from templora_edge.assets import BUNDLED_TRANSLATOR
 from templora_edge.engine import LlamaEngine
 from templora_edge.errors import JobError
 from templora_edge.models.gguf_file import TRANSLATION_TEMPLATE, GgufFile
-from templora_edge.options import SamplingOptions
+from templora_edge.options import BlockOptions, SamplingOptions
+from templora_edge.translation.answers import Languages
 from templora_edge.translation.checks import Flag
 from templora_edge.translation.glossary import Glossary
-from templora_edge.translation.pair_loop import PairLoop, PairOptions
+from templora_edge.translation.pair_loop import PairLoop
 from templora_edge.translation.prompt import ChatPrompt, Message, Pair, Prompt, TemplatePrompt
-from templora_edge.translation.run import Languages, TranslationRun, assemble, segments_of
-from templora_edge.translation.store import Job
+from templora_edge.translation.run import TranslationRun, assemble, segments_of
+from templora_edge.translation.store import Store
+from templora_edge.updates import Updates
 
 FRENCH = [
     "Le vieux marin regardait la mer sans rien dire.",
@@ -53,15 +55,20 @@ def lines(texts: Iterable[str]) -> str:
 
 
 def start(
-    folder: Path, rule: Rule, paragraphs: list[str] = FRENCH, **others: object
-) -> tuple[TranslationRun, Job, ScriptedEngine, ScriptedTrainer]:
+    folder: Path,
+    rule: Rule,
+    paragraphs: list[str] = FRENCH,
+    glossary: Glossary | None = None,
+    **others: object,
+) -> tuple[TranslationRun, Store, ScriptedEngine, ScriptedTrainer]:
     engine, trainer = ScriptedEngine(rule), ScriptedTrainer(folder)
-    loop = make_loop(engine, trainer)
-    job = Job(folder / "out.job")
+    updates = Updates(engine, trainer)
+    loop = make_loop(engine, updates)
+    job = Store(folder / "out.job")
     if job.settings is None:
         job.begin({}, segments_of(paragraphs, loop))
-    languages = Languages("fr", "en")
-    run = TranslationRun(job, loop, trainer, languages, SamplingOptions(temperature=0), **others)  # type: ignore[arg-type]
+    answers = make_answers(loop, Languages("fr", "en"), glossary)
+    run = TranslationRun(job, loop, updates, answers, **others)  # type: ignore[arg-type]
     return run, job, engine, trainer
 
 
@@ -111,7 +118,9 @@ PROMPTS: dict[str, tuple[Prompt, str]] = {
 def test_answers_are_learned_and_nothing_else(name: str, tmp_path: Path) -> None:
     prompt, end = PROMPTS[name]
     engine, trainer = ScriptedEngine(well), ScriptedTrainer(tmp_path)
-    loop = PairLoop(engine, engine, trainer, prompt, PairOptions(2000, 60, 200, 400))
+    loop = PairLoop(
+        engine, engine, Updates(engine, trainer), prompt, BlockOptions(2000, 60, 200, 400)
+    )
     pairs = [Pair(*both) for both in BY_HAND.items()]
     loop.begin_block(pairs[:4])
     loop.learn(pairs[4:7])
@@ -129,7 +138,9 @@ def test_learned_as_llama_cpp_would_generate_it(tmp_path: Path) -> None:
     trainer = ScriptedTrainer(tmp_path)
     with LlamaEngine(BUNDLED_TRANSLATOR, EXACT) as engine:
         vocab = engine.model.vocab
-        loop = PairLoop(engine, vocab, trainer, prompt, PairOptions(512, 60, 100, 100))
+        loop = PairLoop(
+            engine, vocab, Updates(engine, trainer), prompt, BlockOptions(512, 60, 100, 100)
+        )
         loop.begin_block([Pair(FRENCH[0], ENGLISH[0])])
         answers = []
         for source in FRENCH[1:4]:
@@ -303,21 +314,22 @@ def test_what_has_no_words_is_not_asked(tmp_path: Path) -> None:
 def test_long_paragraphs_are_cut_and_joined(tmp_path: Path) -> None:
     paragraph = " ".join(FRENCH[:6])
     engine = ScriptedEngine(well)
-    loop = make_loop(engine, None, n_ctx=4 * 60)
+    updates = Updates(engine, None)
+    loop = make_loop(engine, updates, n_ctx=4 * 60)
     segments = segments_of([paragraph], loop)
     assert segments == [(0, sentence) for sentence in FRENCH[:6]]
-    with Job(tmp_path / "other.job") as job:
+    with Store(tmp_path / "other.job") as job:
         job.begin({}, segments)
-        list(TranslationRun(job, loop, None, Languages("fr", "en"), SamplingOptions(temperature=0)))
+        list(TranslationRun(job, loop, updates, make_answers(loop, Languages("fr", "en"))))
         assert assemble([paragraph], job.segments()) == [" ".join(ENGLISH[:6])]
 
 
 def test_only_one_process_may_work_on_a_job(tmp_path: Path) -> None:
     with (
-        Job(tmp_path / "a.job"),
+        Store(tmp_path / "a.job"),
         pytest.raises(JobError, match="another process is working on it"),
     ):
-        Job(tmp_path / "a.job")
+        Store(tmp_path / "a.job")
     (tmp_path / "a.job" / "job.sqlite").write_bytes(b"not a database" * 100)
     with pytest.raises(JobError, match=r"damaged .* --restart"):
-        Job(tmp_path / "a.job")
+        Store(tmp_path / "a.job")

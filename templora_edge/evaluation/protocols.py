@@ -1,0 +1,37 @@
+"""Which tokens of a text are scored, and what they are conditioned on."""
+
+from collections.abc import Iterator, Sequence
+
+from templora_edge import windows
+from templora_edge.events import BlockReport, ScoredBlock
+from templora_edge.options import ScoringProtocol
+from templora_edge.session import TempLora
+
+
+def scored_blocks(
+    session: TempLora, tokens: Sequence[int], protocol: ScoringProtocol
+) -> Iterator[ScoredBlock]:
+    """Scores of ``tokens`` by ``session``, block by block."""
+    match protocol:
+        case ScoringProtocol.STREAM:
+            events = session.stream_score(tokens)
+        case ScoringProtocol.LLAMA_PERPLEXITY:
+            events = _llama_perplexity(session, tokens)
+    return (event for event in events if isinstance(event, ScoredBlock))
+
+
+def _llama_perplexity(
+    session: TempLora, tokens: Sequence[int]
+) -> Iterator[ScoredBlock | BlockReport]:
+    """The second halves of windows, as llama.cpp's llama-perplexity scores them.
+
+    Every window of n_ctx tokens starts from an empty cache, its first token replaced by BOS where
+    the model uses it; a rest that fills no window is left out. With Temp-LoRA a window is learned
+    before the next one.
+    """
+    head, n_ctx = session.engine.model.vocab.head, session.block_options.n_ctx
+    tokens = [*head, *tokens]
+    for window in windows.cut(0, len(tokens) - len(tokens) % n_ctx, n_ctx):
+        middle = window.start + n_ctx // 2 + 1
+        before = tokens[window.start + len(head) : middle]  # BOS takes the first one's place
+        yield from session.score_block(tokens[middle : window.stop], before)

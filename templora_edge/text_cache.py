@@ -1,0 +1,122 @@
+"""The KV cache of one text: what is decoded of it, and how room is made for the next block."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from templora_edge import windows
+from templora_edge.errors import OptionError
+from templora_edge.options import BlockOptions
+from templora_edge.protocols import Engine
+
+
+class TextCache:
+    """A text, and the engine's cache as a window on its end.
+
+    A step that an exception interrupts, KeyboardInterrupt for one, leaves the text as it was; the
+    cache is then filled again from the last L_X tokens.
+    """
+
+    def __init__(self, engine: Engine, options: BlockOptions, head: Sequence[int] = ()) -> None:
+        """Begin an empty text.
+
+        Args:
+            head: what every context begins with, and is no part of the text: BOS, or nothing.
+
+        Raises:
+            OptionError: the prefix has no room for more than the head.
+        """
+        if options.prefix_len <= len(head):
+            raise OptionError(
+                f"prefix is {options.prefix_len} tokens; this model needs {len(head) + 1} or more, "
+                "for BOS comes first; raise --prefix or lower --block"
+            )
+        self.text: list[int] = []
+        self.head = list(head)
+        self.options = options
+        self._engine = engine
+        self._decoded = 0  # tokens of the text that have been through the engine
+        self._adapter = 0  # the one that the cache was last looked at with
+        self._seconds = 0.0
+
+    def make_room(self, adapter: int) -> None:
+        """See to it that what is pending and one whole block fit behind what is cached.
+
+        Args:
+            adapter: number of the adapter that the engine has; the policy may want what another
+                one computed to be computed again.
+        """
+        with self._step():
+            plan = windows.plan_kv(
+                self.options,
+                n_head=len(self.head),
+                cached=self._engine.n_past,
+                pending=len(self._pending()),
+                text_len=len(self.text),
+                swapped=adapter != self._adapter,
+            )
+            match plan:
+                case windows.Refill(start):
+                    self._refill(start)
+                case windows.Shift(keep, discard):
+                    self._engine.shift(keep, discard)
+                case windows.Keep():
+                    pass
+            self._adapter = adapter
+
+    def next_token(self) -> int | None:
+        """Decode what is pending and choose the next token; None where the model ends the text."""
+        with self._step():
+            self._engine.decode(self._pending())
+            self._decoded = len(self.text)
+            token = self._engine.sample()
+        return None if self._engine.is_end(token) else token
+
+    def score(self, tokens: Sequence[int], before: Sequence[int] | None = None) -> list[float]:
+        """Append ``tokens``; their NLL in nats, but for a first one that nothing precedes.
+
+        Args:
+            before: all that precedes them in an empty cache, appended too; None is the text so far.
+        """
+        with self._step():
+            if before is None:
+                new, pending, scored = list(tokens), self._pending(), list(tokens)
+                if not (pending or self._engine.n_past):
+                    pending, scored = scored[:1], scored[1:]
+            else:
+                self._engine.clear()
+                new, pending, scored = [*before, *tokens], [*self.head, *before], list(tokens)
+            if scored:
+                nll = self._engine.score(pending, scored)
+                self._decoded = len(self.text) + len(new) - 1  # the last one has not been decoded
+            else:
+                nll = []
+            self.text.extend(new)
+        return nll
+
+    def pop_seconds(self) -> float:
+        """Time that the steps took since this was last asked."""
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds
+
+    def _pending(self) -> list[int]:
+        """What is to be decoded next: an empty cache's head, and the text that is not cached."""
+        head = [] if self._engine.n_past else self.head
+        return head + self.text[self._decoded :]
+
+    def _refill(self, start: int) -> None:
+        """Empty the cache; what is pending then begins at ``start``."""
+        self._engine.clear()
+        self._decoded = start
+
+    @contextmanager
+    def _step(self) -> Iterator[None]:
+        begun = time.perf_counter()
+        try:
+            yield
+        except BaseException:
+            plan = windows.last_prefix(self.options, len(self.head), len(self.text))
+            self._refill(plan.start)
+            raise
+        finally:
+            self._seconds += time.perf_counter() - begun
