@@ -9,7 +9,9 @@ from typing import Any
 import sentencepiece
 import torch
 import transformers
-from conftest import TEXT, make_tokenizer, run_upstream
+from texts import TEXT
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from upstream import run_upstream
 
 N_VOCAB = 384
 WINDOW = 64
@@ -121,6 +123,24 @@ def write_gguf(name: str, model: torch.nn.Module, folder: Path, llama_cpp: Path)
         upstream_converter(llama_cpp, folder), folder, "--outtype", "f32", "--outfile", out
     )
     return out
+
+
+def make_tokenizer(folder: Path) -> int:
+    """Write a byte-level BPE tokenizer to ``folder``; return its size."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=["<|endoftext|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([TEXT], trainer)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = '{"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "tokenizer_class": "%s"}'
+    (folder / "tokenizer_config.json").write_text(config % "PreTrainedTokenizerFast")
+    return tokenizer.get_vocab_size()
 
 
 def upstream_converter(llama_cpp: Path, folder: Path) -> Path:

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 import psutil
 import pytest
-from conftest import ROOT, TRAIN
+from parity import TRAIN
+from paths import ROOT
 
 from templora_edge.options import LoraOptions
 from templora_edge.protocols import Update

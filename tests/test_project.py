@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from paths import ROOT
 
 from templora_edge.documents import read_document
 

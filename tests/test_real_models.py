@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import EXACT, PROSE, Floats, engine_logits, kl, mean_kl, real_model, sidecar_logits
+from conftest import real_model
 from llama_cpp import Llama
+from parity import EXACT, Floats, engine_logits, kl, mean_kl, sidecar_logits
+from paths import PROSE
 
 from templora_edge import KvPolicy, TempLora
 from templora_edge.engine import LlamaEngine

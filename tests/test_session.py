@@ -6,6 +6,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
+from gguf_files import write_out
 
 import templora_edge
 from templora_edge import Absorbed, BlockReport, Piece, SamplingOptions, TempLora
@@ -169,10 +170,7 @@ def test_unsupported_architecture_names_the_supported_ones(tmp_path: Path) -> No
     path = tmp_path / "rwkv.gguf"
     writer = gguf.GGUFWriter(path, "rwkv6")
     writer.add_tensor("token_embd.weight", np.zeros((4, 32), np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    write_out(writer)
     with pytest.raises(UnsupportedModelError, match=r"'rwkv6'.*supported: .*llama.*--no-templora"):
         TempLora(path)
 

@@ -13,7 +13,10 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-from conftest import ROOT, copy_gguf, trained
+from command import SMALL, TEMPLORA, check_failure, run
+from gguf_files import copy_gguf, write_out
+from parity import trained
+from paths import ROOT
 
 from templora_edge import __version__
 from templora_edge.assets import BUNDLED_MODEL
@@ -22,37 +25,6 @@ from templora_edge.engine import LlamaEngine
 from templora_edge.host.workspace import default_root
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.options import EngineOptions
-
-TEMPLORA = [sys.executable, "-m", "templora_edge.cli"]
-SMALL = ["-n", "40", "-c", "128", "--block", "16", "-s", "1", "--ignore-eos"]
-
-
-def run(
-    *arguments: object, prompt: str | None = None, cwd: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run the command; ``prompt`` comes through a pipe."""
-    return subprocess.run(
-        [*TEMPLORA, *map(str, arguments)],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        input=prompt or "",
-        cwd=cwd,
-    )
-
-
-def check_failure(
-    result: subprocess.CompletedProcess[str], *words: str, code: int = 1, product: bool = False
-) -> None:
-    assert result.returncode == code, result.stderr
-    errors = [line for line in result.stderr.splitlines() if not line.startswith("block ")]
-    assert len(errors) == 1, result.stderr
-    assert errors[0].startswith("templora: ")
-    for word in words:
-        assert word in errors[0]
-    assert product or not result.stdout
-    assert not list(default_root().glob("templora-*"))
 
 
 def test_generate_writes_text_lines_and_report(tmp_path: Path) -> None:
@@ -165,10 +137,7 @@ def other_architecture(folder: Path) -> Path:
     writer = gguf.GGUFWriter(path, "mamba")
     writer.add_ssm_state_size(16)
     writer.add_tensor("token_embd.weight", np.zeros((4, 32), np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    write_out(writer)
     return path
 
 

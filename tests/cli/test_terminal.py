@@ -14,15 +14,15 @@ from contextlib import contextmanager
 from typing import IO
 
 import pytest
-from conftest import PROSE
+from command import TEMPLORA
 from emulator import Emulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paths import PROSE
 
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.cli.screen import Screen
 
-TEMPLORA = [sys.executable, "-m", "templora_edge.cli"]
 GENERATE = [*TEMPLORA, "generate", "-p", "It was", "-s", "1", "-t", "1", "--ignore-eos"]
 SPEED = [*GENERATE, "--no-templora", "-c", "512", "-n", "800"]
 LEARNING = [*GENERATE, "-c", "128", "--block", "16", "-n", "80", "--rank", "4"]

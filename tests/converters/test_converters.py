@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import EXACT, assert_close_to_hf, assert_same_tensors, make_tokenizer, trained
+from families import make_tokenizer
+from gguf_files import assert_same_tensors
+from parity import EXACT, assert_close_to_hf, trained
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM

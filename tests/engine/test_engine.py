@@ -10,7 +10,9 @@ import llama_cpp
 import numpy as np
 import pytest
 import torch
-from conftest import EXACT, TEXT, engine_logits, make_tokenizer
+from families import make_tokenizer
+from parity import EXACT, engine_logits
+from texts import TEXT
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from templora_converters import hf_to_gguf

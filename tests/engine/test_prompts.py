@@ -7,7 +7,7 @@ from typing import Any, Final
 import gguf
 import llama_cpp
 import pytest
-from conftest import copy_gguf
+from gguf_files import copy_gguf
 from hypothesis import given
 from hypothesis import strategies as st
 from llama_cpp.llama_chat_format import Jinja2ChatFormatter

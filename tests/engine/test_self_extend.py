@@ -11,9 +11,11 @@ import llama_cpp
 import numpy as np
 import pytest
 import torch
-from conftest import EXACT, Floats, engine_logits, make_tokenizer, mean_kl
+from families import make_tokenizer
+from gguf_files import write_out
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parity import EXACT, Floats, engine_logits, mean_kl
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from templora_converters import hf_to_gguf
@@ -384,10 +386,7 @@ def write_random(
     }
     for name, shape in {**both, **shapes}.items():
         writer.add_tensor(name, rng.normal(0, 0.1, shape).astype(np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    write_out(writer)
     return path
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from conftest import EXACT, engine_logits, trained
+from parity import EXACT, engine_logits, trained
 
 from templora_edge.engine import Adapter, LlamaEngine
 from templora_edge.errors import AdapterError

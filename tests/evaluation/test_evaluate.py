@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_cli import check_failure, run
-from test_translation import ENGLISH, FRENCH
+from command import check_failure, run
+from texts import ENGLISH, FRENCH
 
 from templora_edge.evaluation.translation_scores import consistency, score
 from templora_edge.evaluation.translations import read_side

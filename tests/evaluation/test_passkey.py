@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from command import TEMPLORA, check_failure, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cli import TEMPLORA, check_failure, run
+from paths import ROOT
 
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.engine import Model

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import TEXT, engine_logits
+from command import TEMPLORA, check_failure, run
 from hypothesis import given
 from hypothesis import strategies as st
-from test_cli import TEMPLORA, check_failure, run
+from parity import engine_logits
+from texts import TEXT
 
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.engine import LlamaEngine

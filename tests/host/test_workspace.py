@@ -11,8 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
-from test_cli import SMALL, run
+from command import SMALL, run
+from paths import ROOT
 
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.errors import OutputError

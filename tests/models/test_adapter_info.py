@@ -7,8 +7,9 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-from conftest import TRAIN
-from test_cli import check_failure, run
+from command import check_failure, run
+from gguf_files import write_out
+from parity import TRAIN
 
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.options import LoraOptions
@@ -48,10 +49,7 @@ def adapter(path: Path, architecture: str, kind: str, *names: str) -> Path:
     for name in names:
         for half in "ab":
             writer.add_tensor(f"{name}.lora_{half}", np.ones((2, 2), np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    write_out(writer)
     return path
 
 

@@ -8,8 +8,8 @@ import llama_cpp
 import numpy as np
 import pytest
 import torch
-from conftest import EXACT, TRAIN, Floats, engine_logits, mean_kl, sidecar_logits, trained
 from families import CASES, WINDOW, make_model, write_gguf
+from parity import EXACT, TRAIN, Floats, engine_logits, mean_kl, sidecar_logits, trained
 
 from templora_edge.engine import LlamaEngine, backend
 from templora_edge.models.families import FAMILIES

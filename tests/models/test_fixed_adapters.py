@@ -10,19 +10,10 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from conftest import (
-    EXACT,
-    PROSE,
-    TRAIN,
-    bundled_tokens,
-    engine_logits,
-    mean_kl,
-    sidecar_logits,
-    trained,
-)
-from test_cli import SMALL, check_failure, run
-from test_gguf_layers import fuse_qkv, rewrite
-from test_translate import arguments, novel
+from command import SMALL, check_failure, run, translate
+from gguf_files import fuse_qkv, rewrite, write_out
+from parity import EXACT, TRAIN, bundled_tokens, engine_logits, mean_kl, sidecar_logits, trained
+from paths import PROSE
 
 from templora_edge import FixedAdapter, TempLora
 from templora_edge.assets import BUNDLED_MODEL, BUNDLED_TRANSLATOR
@@ -33,8 +24,6 @@ from templora_edge.models.footprint import estimate
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.options import LoraOptions, TrainDtype
 from templora_edge.training.trainer import LoraTrainer
-
-__all__ = ["novel"]  # a fixture
 
 
 @pytest.mark.parametrize(
@@ -87,10 +76,7 @@ def lora(base: Path, tokens: list[int], tmp_path: Path) -> tuple[FixedAdapter, .
         for half, shape in (("a", (n_in,)), ("b", (n_out, 1))):
             values = 0.1 * random.standard_normal(shape)
             writer.add_tensor(f"{name}.lora_{half}", values.astype(np.float16))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    write_out(writer)
     return FixedAdapter(tmp_path / "all.gguf", 0.5), FixedAdapter(tmp_path / "part.gguf")
 
 
@@ -211,10 +197,7 @@ def odd_adapter(path: Path, name: str, n_in: int, n_out: int) -> Path:
     writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
     writer.add_tensor(f"{name}.lora_a", np.ones((2, n_in), np.float32))
     writer.add_tensor(f"{name}.lora_b", np.ones((n_out, 2), np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    write_out(writer)
     return path
 
 
@@ -281,9 +264,9 @@ def test_a_job_goes_on_with_the_adapter_that_it_was_begun_with(novel: Path, tmp_
     with LlamaEngine(BUNDLED_TRANSLATOR, EXACT) as engine:
         tokens = engine.model.vocab.tokenize(PROSE.read_text(encoding="utf-8"))[:128]
     trained(BUNDLED_TRANSLATOR, tokens, seed=1).write(style)
-    begin = arguments(novel, "--test", 1, "--lora", f"{style}:0.1")
+    begin = translate(novel, "--test", 1, "--lora", f"{style}:0.1")
     assert run(*begin).returncode == 0
     moved = style.rename(tmp_path / "moved.gguf")
-    assert run(*arguments(novel, "--test", 2, "--lora", f"{moved}:0.1")).returncode == 0
+    assert run(*translate(novel, "--test", 2, "--lora", f"{moved}:0.1")).returncode == 0
     for other in ([], ["--lora", moved], ["--lora", f"{moved}:0.1"] * 2):
-        check_failure(run(*arguments(novel, *other)), "was begun with another lora;")
+        check_failure(run(*translate(novel, *other)), "was begun with another lora;")

@@ -9,8 +9,8 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from conftest import EXACT, TRAIN, engine_logits, sidecar_logits, trained
-from test_gguf_layers import fuse_qkv, rewrite
+from gguf_files import fuse_qkv, rewrite, write_out
+from parity import EXACT, TRAIN, engine_logits, sidecar_logits, trained
 
 from templora_edge.engine import LlamaEngine
 from templora_edge.errors import AdapterError, JobError, ModelFileError
@@ -78,10 +78,7 @@ def base_of(family: Family, path: Path, *, fused: bool) -> GgufFile:
 
 
 def write(writer: gguf.GGUFWriter) -> None:
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    write_out(writer)
 
 
 CASES = [

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import EXACT, TEXT, TRAIN, engine_logits, sidecar_logits
 from hypothesis import given
 from hypothesis import strategies as st
+from parity import EXACT, TRAIN, engine_logits, sidecar_logits
+from texts import TEXT
 
 from templora_edge import TempLora
 from templora_edge.assets import BUNDLED_MODEL

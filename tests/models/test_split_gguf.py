@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import EXACT, PROSE, TRAIN, copy_gguf, engine_logits, sidecar_logits, trained
+from gguf_files import copy_gguf
+from parity import EXACT, TRAIN, engine_logits, sidecar_logits, trained
+from paths import PROSE
 
 from templora_converters import hf_to_gguf, peft_to_gguf
 from templora_edge import TempLora

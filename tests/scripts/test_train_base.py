@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import EXACT, ROOT, TEXT, engine_logits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from muon import Muon, orthogonalized
+from parity import EXACT, engine_logits
+from paths import ROOT
 from recipe import Recipe
+from texts import TEXT
 from tokenizers import Tokenizer
 from training_data import (
     IGNORED,

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import ROOT
-from test_translation import ENGLISH, FRENCH
+from paths import ROOT
+from texts import ENGLISH, FRENCH
 
 SCRIPT = ROOT / "scripts" / "translation_results.py"
 REPEATS = 6

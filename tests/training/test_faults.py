@@ -11,15 +11,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import TRAIN
+from command import TEMPLORA
+from parity import TRAIN
 
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.errors import InsufficientMemoryError, OutputError, SidecarError
 from templora_edge.host.workspace import PREFIX, Workspace, default_root
 from templora_edge.options import LoraOptions
 from templora_edge.training.client import SidecarTrainer
-
-TEMPLORA = [sys.executable, "-m", "templora_edge.cli"]
 
 
 def leftovers() -> list[Path]:

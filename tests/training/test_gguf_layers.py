@@ -9,7 +9,8 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from conftest import EXACT, TRAIN, engine_logits, sidecar_logits, trained
+from gguf_files import fuse_qkv, rewrite
+from parity import EXACT, TRAIN, engine_logits, sidecar_logits, trained
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaForCausalLM
 
@@ -270,35 +271,6 @@ def test_sliced_cross_entropy(softcap: float | None, tiny_gguf: Callable[[str], 
     torch.testing.assert_close(head(hidden), logits.detach(), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(head.cross_entropy(hidden, targets), loss, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(hidden.grad, reference.grad, rtol=1e-4, atol=1e-6)
-
-
-def rewrite(source: Path, out: Path, change: Callable[[dict[str, Any]], None], **keys: Any) -> Path:
-    """A copy of an F32 GGUF whose tensors went through ``change``, with more integer metadata."""
-    reader = gguf.GGUFReader(source)
-    architecture = reader.fields["general.architecture"].contents()
-    writer = gguf.GGUFWriter(out, architecture)
-    for key, value in reader.fields.items():
-        if not key.startswith(("GGUF.", "general.architecture")):
-            kind = value.types[0]
-            sub_type = value.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
-            writer.add_key_value(key, value.contents(), kind, sub_type)
-    for key, number in keys.items():
-        writer.add_uint32(f"{architecture}.{key}", number)
-    tensors = {t.name: np.array(t.data) for t in reader.tensors}
-    change(tensors)
-    for name, tensor in tensors.items():
-        writer.add_tensor(name, tensor)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return out
-
-
-def fuse_qkv(tensors: dict[str, Any]) -> None:
-    for layer in range(3):
-        parts = [tensors.pop(f"blk.{layer}.attn_{part}.weight") for part in "qkv"]
-        tensors[f"blk.{layer}.attn_qkv.weight"] = np.concatenate(parts)
 
 
 def test_fused_queries_keys_and_values(

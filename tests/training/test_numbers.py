@@ -13,7 +13,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from conftest import TRAIN
+from parity import TRAIN
 from peft import get_peft_model_state_dict
 
 from templora_edge import TempLora

@@ -6,19 +6,11 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-from conftest import (
-    EXACT,
-    TRAIN,
-    assert_same_tensors,
-    bundled_tokens,
-    engine_logits,
-    mean_kl,
-    run_upstream,
-    sidecar_logits,
-    trained,
-)
+from gguf_files import assert_same_tensors
+from parity import EXACT, TRAIN, bundled_tokens, engine_logits, mean_kl, sidecar_logits, trained
 from peft import PeftModel
 from transformers import LlamaForCausalLM
+from upstream import run_upstream
 
 from templora_converters import hf_to_gguf, peft_to_gguf
 from templora_edge.assets import BUNDLED_MODEL

@@ -16,10 +16,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
-from test_cli import TEMPLORA, check_failure, run
+from command import LANGUAGES, SMALL_JOB, TEMPLORA, check_failure, run, translate
+from paths import EXAMPLES
 from test_epub import NASTY, chapter, encryption, members, pack
-from test_translation import FRENCH
+from texts import FRENCH
 
 from templora_edge.assets import BUNDLED_MODEL, BUNDLED_TRANSLATOR
 from templora_edge.documents import read_document
@@ -30,21 +30,6 @@ PROMPT = (
     "{% for pair in pairs %}French: {{ pair.source }}\nEnglish: {{ pair.translation }}\n"
     "{% endfor %}French: {{ source }}\nEnglish:"
 )
-EXAMPLES = ROOT / "examples"
-LANGUAGES = ["-sl", "fr", "-tl", "en"]
-SMALL = [*LANGUAGES, "-c", 256, "--block", 32, "--rank", 4]
-
-
-@pytest.fixture
-def novel(tmp_path: Path) -> Path:
-    path = tmp_path / "roman.txt"
-    path.write_text("\n\n".join(FRENCH * 2) + "\n", encoding="utf-8")
-    return path
-
-
-def arguments(source: Path, *others: object, out: Path | None = None) -> list[object]:
-    out = out or source.with_name(f"novel{source.suffix}")
-    return ["translate", source, "-o", out, *SMALL, *others]
 
 
 def test_a_book_and_all_that_can_be_had_of_it(tmp_path: Path) -> None:
@@ -53,7 +38,7 @@ def test_a_book_and_all_that_can_be_had_of_it(tmp_path: Path) -> None:
     glossary = tmp_path / "terms.csv"
     glossary.write_text("marin,jack-tar\n")
     command = [
-        *arguments(source, "--bilingual", tmp_path / "both.epub", "--report", report),
+        *translate(source, "--bilingual", tmp_path / "both.epub", "--report", report),
         *("--adapter-out", adapter, "--glossary", glossary),
     ]
     result = run(*command)
@@ -83,7 +68,7 @@ def test_a_book_and_all_that_can_be_had_of_it(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in written} == written
     # the next volume goes on with the adapter
     following = tmp_path / "next.epub"
-    result = run(*arguments(source, "--adapter-in", adapter, "--test", 2, out=following))
+    result = run(*translate(source, "--adapter-in", adapter, "--test", 2, out=following))
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("Premier <1>chapitre</1>\n")
     assert result.stdout.count("\n\n") == 2
@@ -109,7 +94,7 @@ def test_the_bundled_translator_refuses_other_languages(tmp_path: Path, novel: P
 
 
 def test_a_model_without_a_chat_template_needs_a_prompt(tmp_path: Path, novel: Path) -> None:
-    result = run(*arguments(novel, "-m", BUNDLED_MODEL))
+    result = run(*translate(novel, "-m", BUNDLED_MODEL))
     check_failure(result, "--prompt-template", "no chat template")
     assert sorted(tmp_path.iterdir()) == [novel]
 
@@ -137,7 +122,7 @@ def test_killed_at_ten_random_moments(tmp_path: Path, novel: Path) -> None:
     """The same bytes, no segment lost, none done twice."""
     outputs = [tmp_path / name for name in ("novel.txt", "both.txt", "adapter.gguf")]
     extras = ("--force", "--bilingual", outputs[1], "--adapter-out", outputs[2])
-    assert run(*arguments(novel, *extras)).returncode == 0
+    assert run(*translate(novel, *extras)).returncode == 0
     expected = [digest(path) for path in outputs]
     job = tmp_path / "novel.txt.job"
     whole = finished(job)
@@ -148,7 +133,7 @@ def test_killed_at_ten_random_moments(tmp_path: Path, novel: Path) -> None:
     done: list[tuple[object, ...]] = []
     for count in sorted(dice.choices(range(len(whole)), k=10)):
         process = subprocess.Popen(
-            [*TEMPLORA, *map(str, arguments(novel, *extras))], stderr=subprocess.DEVNULL
+            [*TEMPLORA, *map(str, translate(novel, *extras))], stderr=subprocess.DEVNULL
         )
         while len(finished(job)) <= count and process.poll() is None:
             time.sleep(0.01)
@@ -161,7 +146,7 @@ def test_killed_at_ten_random_moments(tmp_path: Path, novel: Path) -> None:
         done = now
         if len(done) < len(whole):
             assert [path.read_text() for path in outputs] == ["before"] * 3
-    assert run(*arguments(novel, *extras)).returncode == 0
+    assert run(*translate(novel, *extras)).returncode == 0
     assert [row[:6] for row in finished(job)] == [row[:6] for row in whole]
     assert finished(job)[: len(done)] == done
     assert [digest(path) for path in outputs] == expected
@@ -171,7 +156,7 @@ def test_killed_at_ten_random_moments(tmp_path: Path, novel: Path) -> None:
 def test_ctrl_c_keeps_what_is_done(tmp_path: Path, novel: Path) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
-        [*TEMPLORA, *map(str, arguments(novel))], stderr=subprocess.PIPE, text=True
+        [*TEMPLORA, *map(str, translate(novel))], stderr=subprocess.PIPE, text=True
     )
     while not finished(tmp_path / "novel.txt.job"):
         time.sleep(0.01)
@@ -186,21 +171,21 @@ def test_ctrl_c_keeps_what_is_done(tmp_path: Path, novel: Path) -> None:
 
 
 def test_what_a_job_was_begun_with(tmp_path: Path, novel: Path) -> None:
-    result = run(*arguments(novel, "--test", 1))
+    result = run(*translate(novel, "--test", 1))
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(f"{FRENCH[0]}\n")
     check_failure(
-        run(*arguments(novel, "--temp", 0.5, "--rank", 8)),
+        run(*translate(novel, "--temp", 0.5, "--rank", 8)),
         *("novel.txt: was begun with another sampling, rank, alpha;", "--restart"),
     )
     novel.write_text(novel.read_text(encoding="utf-8") + "\n\nFin.\n", encoding="utf-8")
-    check_failure(run(*arguments(novel)), "was begun with another source;")
+    check_failure(run(*translate(novel)), "was begun with another source;")
     (tmp_path / "novel.txt").write_text("precious")
-    result = run(*arguments(novel, "--restart", "--test", 2))
+    result = run(*translate(novel, "--restart", "--test", 2))
     assert result.returncode == 0, result.stderr
     assert len(finished(tmp_path / "novel.txt.job")) == 2
     assert (tmp_path / "novel.txt").read_text() == "precious"
-    plan = json.loads(run(*arguments(novel, "--dry-run", "--json")).stdout)
+    plan = json.loads(run(*translate(novel, "--dry-run", "--json")).stdout)
     assert plan["segments"] == len(FRENCH) * 2 + 1 - 2
     with Model(BUNDLED_TRANSLATOR) as model:
         left = [*FRENCH, *FRENCH, "Fin."][2:]
@@ -209,8 +194,8 @@ def test_what_a_job_was_begun_with(tmp_path: Path, novel: Path) -> None:
     assert plan["seconds"] > 0
     check_failure(run("status", tmp_path / "other.txt"), "no job was begun for it")
     (tmp_path / "novel.txt.job" / "job.sqlite").write_bytes(b"not a database" * 100)
-    check_failure(run(*arguments(novel, "--force")), "damaged", "--restart")
-    result = run(*arguments(novel, "--restart", "--test", 1))
+    check_failure(run(*translate(novel, "--force")), "damaged", "--restart")
+    result = run(*translate(novel, "--restart", "--test", 1))
     assert result.returncode == 0, result.stderr
     assert len(finished(tmp_path / "novel.txt.job")) == 1
 
@@ -220,11 +205,11 @@ def test_flagged_segments_can_be_done_again(tmp_path: Path, novel: Path) -> None
     template = tmp_path / "prompt.jinja"
     template.write_text(PROMPT)
     cannot_translate = ["-m", BUNDLED_MODEL, "--prompt-template", template]
-    assert run(*arguments(novel, *cannot_translate)).returncode == 0
+    assert run(*translate(novel, *cannot_translate)).returncode == 0
     before = {row[0]: json.loads(str(row[4])) for row in finished(tmp_path / "novel.txt.job")}
     flagged = [number for number, flags in before.items() if flags]
     assert flagged, "a model that translates well: an empty test"
-    result = run(*arguments(novel, *cannot_translate, "--retry-flagged"))
+    result = run(*translate(novel, *cannot_translate, "--retry-flagged"))
     assert result.returncode == 0, result.stderr
     assert f"{len(flagged)} of {len(flagged)} flagged segments done" in result.stderr
     for row in finished(tmp_path / "novel.txt.job"):
@@ -234,7 +219,7 @@ def test_flagged_segments_can_be_done_again(tmp_path: Path, novel: Path) -> None
 def test_a_job_overwrites_what_it_wrote_and_nothing_else(tmp_path: Path, novel: Path) -> None:
     novel.write_text("\n\n".join(FRENCH[:2]) + "\n", encoding="utf-8")
     out, both = tmp_path / "novel.txt", tmp_path / "both.txt"
-    command = arguments(novel, "--no-templora", "--bilingual", both)
+    command = translate(novel, "--no-templora", "--bilingual", both)
     result = run(*command, "--test", 10)  # more than there are, and shown alone
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(f"{FRENCH[0]}\n")
@@ -310,14 +295,14 @@ def test_bad_documents_are_one_line_and_lose_nothing(kind: str, tmp_path: Path) 
     make(source)
     out.write_text("precious")
     before = sorted(tmp_path.iterdir())
-    check_failure(run(*arguments(source, "--force")), f"{source}", *words)
+    check_failure(run(*translate(source, "--force")), f"{source}", *words)
     assert out.read_text() == "precious"
     assert sorted(tmp_path.iterdir()) == before
 
 
 def test_bad_outputs_and_files_are_one_line(tmp_path: Path, novel: Path) -> None:
     def refused(*others: object) -> subprocess.CompletedProcess[str]:
-        return run("translate", novel, *SMALL, *others)
+        return run("translate", novel, *SMALL_JOB, *others)
 
     (tmp_path / "folder.txt").mkdir()
     (tmp_path / "bad.jinja").write_text("{% for %}")
@@ -357,9 +342,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_disk_that_fills_up(tmp_path: Path, novel: Path, small_disk: Path) -> None:
     """Wherever the space ends, the work goes on from there once there is some."""
-    expected = run(*arguments(novel))
+    expected = run(*translate(novel))
     assert expected.returncode == 0
-    command = arguments(novel, out=small_disk / "novel.txt")
+    command = translate(novel, out=small_disk / "novel.txt")
     filler = small_disk / "filler"
     for spare, what in (
         (60_000, "novel.txt.job: cannot be written"),
@@ -397,7 +382,7 @@ def test_an_edited_block_is_what_is_kept(tmp_path: Path, novel: Path) -> None:
     )
     controller, terminal = pty.openpty()
     result = subprocess.run(
-        [*TEMPLORA, *map(str, arguments(novel, "--review"))],
+        [*TEMPLORA, *map(str, translate(novel, "--review"))],
         check=False, stdin=terminal, capture_output=True, text=True, timeout=120,
         env=os.environ | {"EDITOR": f"{sys.executable} {editor}", "VISUAL": ""},
     )  # fmt: skip

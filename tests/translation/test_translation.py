@@ -4,10 +4,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from conftest import EXACT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parity import EXACT
 from scripted import TEMPLATE, Rule, ScriptedEngine, ScriptedTrainer, make_answers, make_loop
+from texts import ENGLISH, FRENCH
 
 from templora_edge.assets import BUNDLED_TRANSLATOR
 from templora_edge.engine import LlamaEngine
@@ -23,26 +24,6 @@ from templora_edge.translation.run import TranslationRun, assemble, segments_of
 from templora_edge.translation.store import Store
 from templora_edge.updates import Updates
 
-FRENCH = [
-    "Le vieux marin regardait la mer sans rien dire.",
-    "Sa fille lui apporta un verre de vin rouge.",
-    "Ils attendaient le bateau depuis trois jours.",
-    "Le vent du nord soufflait toujours plus fort.",
-    "Enfin une voile blanche parut au loin.",
-    "Elle courut jusqu'au bout de la jetée.",
-    "Son frère était debout à la proue du navire.",
-    "Personne ne dormit cette nuit-là dans la maison.",
-]
-ENGLISH = [
-    "The old sailor looked at the sea without a word.",
-    "His daughter brought him a glass of red wine.",
-    "They had been waiting for the boat for three days.",
-    "The north wind blew stronger and stronger.",
-    "At last a white sail appeared in the distance.",
-    "She ran to the very end of the pier.",
-    "Her brother was standing at the bow of the ship.",
-    "Nobody slept that night in the house.",
-]
 BY_HAND = dict(zip(FRENCH, ENGLISH, strict=True))
 
 

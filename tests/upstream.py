@@ -1,0 +1,18 @@
+"""llama.cpp's own scripts, as oracles."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def run_upstream(script: Path, *arguments: object) -> None:
+    """Run one of llama.cpp's Python scripts."""
+    result = subprocess.run(
+        [sys.executable, str(script), *map(str, arguments)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"},
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
