@@ -12,31 +12,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from muon import Muon, orthogonalized
 from parity import EXACT, engine_logits
 from paths import ROOT
-from recipe import Recipe
 from texts import TEXT
 from tokenizers import Tokenizer
-from training_data import (
-    IGNORED,
-    Data,
-    Pair,
-    batches,
-    encode_pairs,
-    read_pairs,
-    segments,
-    split_pairs,
-    train_tokenizer,
-)
-from training_run import Run
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from scripts.train.corpus import SentencePair, read_pairs, segments, split_pairs
+from scripts.train.data import IGNORED, Data, batches, encode_pairs, train_tokenizer
+from scripts.train.muon import Muon, orthogonalized
+from scripts.train.recipe import Recipe
+from scripts.train.run import TrainingRun
 from templora_edge.engine import LlamaEngine
 from templora_edge.errors import OptionError
 from templora_edge.models.gguf_file import TRANSLATION_TEMPLATE, GgufFile
-from templora_edge.translation.prompt import Pair as TranslationPair
-from templora_edge.translation.prompt import Request, TemplatePrompt
+from templora_edge.translation.prompt import Pair, Request, TemplatePrompt
 
 SMALL = Recipe(
     warmup=2,
@@ -61,7 +51,8 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, ROOT / "scripts" / "train_base.py", *map(str, arguments)],
+        [sys.executable, "-m", "scripts.train.base", *map(str, arguments)],
+        cwd=ROOT,
         check=False,
         capture_output=True,
         text=True,
@@ -133,21 +124,21 @@ def test_too_little_text(tmp_path: Path) -> None:
 def test_resumed_run_is_the_same_run(tmp_path: Path) -> None:
     tokens = Data.of_text(np.random.default_rng(0).integers(0, 320, 4000).astype(np.uint16))
 
-    def state(run: Run) -> list[torch.Tensor]:
+    def state(run: TrainingRun) -> list[torch.Tensor]:
         return [value.clone() for value in run.model.state_dict().values()]
 
-    whole = Run(SMALL, tmp_path / "whole.pt")
+    whole = TrainingRun(SMALL, tmp_path / "whole.pt")
     losses = [whole.learn(batch) for batch in batches(tokens, SMALL, 0)]
     assert whole.step == SMALL.steps
 
-    first = Run(SMALL, tmp_path / "checkpoint.pt")
+    first = TrainingRun(SMALL, tmp_path / "checkpoint.pt")
     before = []
     for batch in batches(tokens, SMALL, 0):
         before.append(first.learn(batch))
         if first.step == 13:
             break
     first.save()
-    second = Run(SMALL, tmp_path / "checkpoint.pt")
+    second = TrainingRun(SMALL, tmp_path / "checkpoint.pt")
     after = [second.learn(batch) for batch in batches(tokens, SMALL, second.step)]
     assert before + after == losses
     for one, other in zip(state(whole), state(second), strict=True):
@@ -157,7 +148,7 @@ def test_resumed_run_is_the_same_run(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("eager")
 def test_learns(tmp_path: Path) -> None:
     tokens = Data.of_text(np.tile(np.arange(1, 101, dtype=np.uint16), 60))
-    run = Run(SMALL, tmp_path / "checkpoint.pt")
+    run = TrainingRun(SMALL, tmp_path / "checkpoint.pt")
     losses = [run.learn(batch) for batch in batches(tokens, SMALL, 0)]
     assert losses[-1] < losses[0] - 1
 
@@ -183,7 +174,7 @@ def test_windows_share_their_ends(tmp_path: Path) -> None:
     assert labels.tolist() == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]]
 
 
-PAIRS = [Pair(f"Il a {n} ans.", f"He is {n} years old.") for n in range(400)]
+PAIRS = [SentencePair(f"Il a {n} ans.", f"He is {n} years old.") for n in range(400)]
 
 
 def write_pairs(path: Path) -> Path:
@@ -206,17 +197,17 @@ def test_only_translations_are_learned(tmp_path: Path) -> None:
     assert set(starts) <= set(data.begins)
     inputs, labels = data.rows(starts, 32)
     assert (inputs[:, :2] == torch.tensor([0, 1])).all()  # a window begins with a source
-    for row, learned in zip(inputs.tolist(), labels.tolist(), strict=True):
+    for row, wanted in zip(inputs.tolist(), labels.tolist(), strict=True):
         text = tokenizer.decode(row, skip_special_tokens=False)
         assert text.startswith("<|endoftext|><|fr|>Il a ")
-        kept = tokenizer.decode([t for t in learned if t != IGNORED], skip_special_tokens=False)
+        kept = tokenizer.decode([t for t in wanted if t != IGNORED], skip_special_tokens=False)
         assert "Il a" not in kept
         assert kept.startswith("He is ")
 
 
 @pytest.mark.usefixtures("eager")
 def test_the_loss_is_that_of_what_is_learned(tmp_path: Path) -> None:
-    run = Run(SMALL, tmp_path / "checkpoint.pt")
+    run = TrainingRun(SMALL, tmp_path / "checkpoint.pt")
     generator = torch.Generator().manual_seed(2)
     inputs = torch.randint(0, 320, (6, 32), generator=generator)
     labels = torch.randint(0, 320, (6, 32), generator=generator)
@@ -272,7 +263,7 @@ def test_from_pairs_to_a_translator(tmp_path: Path) -> None:
     assert not re.search(r"\{\w+\}", card)
     template = GgufFile(tmp_path / "out" / "tiny-q8_0.gguf").get(TRANSLATION_TEMPLATE)
     prompt = TemplatePrompt(template, "tiny", "fr", "en")
-    before = (TranslationPair("Oui.", "Yes."),)
+    before = (Pair("Oui.", "Yes."),)
     assert prompt(Request("Non.", before)) == "<|fr|>Oui.<|en|>Yes.<|endoftext|><|fr|>Non.<|en|>"
     with LlamaEngine(tmp_path / "out" / "tiny-f16.gguf", EXACT) as engine:
         vocab = engine.model.vocab

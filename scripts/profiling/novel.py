@@ -1,9 +1,9 @@
-"""Whether a whole novel can be translated: time, and memory from its beginning to its end.
+"""Time and memory of the translation of a whole novel, from its beginning to its end.
 
-Usage: python scripts/novel_cost.py TEXT.txt WORK_DIR -sl en -tl fr [-m MODEL.gguf]
+Usage: python -m scripts.profiling.novel TEXT.txt WORK_DIR -sl en -tl fr [-m MODEL.gguf]
            [--prompt-template FILE] [-t THREADS]
 
-Makes WORK_DIR/novel.epub of the text and translates it to WORK_DIR/translated.epub, noting the
+Makes WORK_DIR/novel.epub from the text and translates it to WORK_DIR/translated.epub, noting the
 resident memory of both processes at every twentieth of the way. An interrupted command goes on
 where it stopped. The last line is JSON.
 """
@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import psutil
-from text_to_epub import book, write_book
 
+from scripts.profiling.epub import book, write_book
 from templora_edge.translation.answers import Languages
 from templora_edge.translation.job import TranslateJob, Translator
 
@@ -25,7 +25,7 @@ NOTES: Final = 20
 
 
 def memory() -> dict[str, float]:
-    """MiB that are resident in this process and in training's."""
+    """Resident MiB of this process and of the training process."""
     own = psutil.Process()
     return {
         "engine_mib": round(own.memory_info().rss / 2**20, 1),
@@ -34,8 +34,9 @@ def memory() -> dict[str, float]:
 
 
 def main() -> None:
-    """Make the book, translate it, print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    """Parse the command line, make the book, translate it, print."""
+    summary = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser("python -m scripts.profiling.novel", description=summary)
     parser.add_argument("text", type=Path)
     parser.add_argument("work_dir", type=Path)
     parser.add_argument("-sl", required=True)

@@ -1,11 +1,11 @@
-"""What SelfExtend's re-positioning costs, in prefill and in generation.
+"""Cost of SelfExtend's re-positioning, in prefill and in generation.
 
-Usage: python scripts/self_extend_cost.py MODEL.gguf [-c 16384] [--generate 2048] [-t THREADS]
+Usage: python -m scripts.profiling.self_extend MODEL.gguf [-c 16384] [--generate 2048] [-t THREADS]
 
 Two contexts decode the same random tokens in turn, one with SelfExtend (`auto`), one without; the
-difference of their times is the cost. First half of the context by batches of 512, then --generate
-tokens one by one, then the rest by batches. Prints a line of JSON. Seconds are of the processor, so
-that other work on the machine counts less.
+difference of their times is the cost. They decode half of the context in batches of 512, then
+--generate tokens one by one, then the rest in batches. Prints a line of JSON. Seconds are processor
+time, so that other work on the machine counts less.
 """
 
 import argparse
@@ -36,8 +36,9 @@ def batches(n_ctx: int, n_generate: int) -> Iterator[tuple[str, int, int]]:
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    """Parse the command line, measure, print."""
+    summary = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser("python -m scripts.profiling.self_extend", description=summary)
     parser.add_argument("model", type=Path)
     parser.add_argument("-c", dest="n_ctx", type=int, default=16_384)
     parser.add_argument("--generate", type=int, default=2048)
@@ -47,7 +48,9 @@ def main() -> None:
     trained = Scaling.of(GgufFile(arguments.model), RopeOptions()).n_trained
     chosen = SelfExtendOptions.for_length(n_ctx, trained)
     if chosen is None:
-        raise SystemExit(f"-c {n_ctx} is within the {trained} tokens that the model knows")
+        raise SystemExit(
+            f"-c {n_ctx}: within the {trained} tokens that the model was trained on; expected more"
+        )
     tokens = [int(token) for token in np.random.default_rng(0).integers(10, 1000, n_ctx)]
     seconds = {phase: [0.0, 0.0] for phase in ("prefill", "generation")}
     options = EngineOptions(n_ctx=n_ctx, n_threads=arguments.threads)

@@ -1,4 +1,4 @@
-"""The model card that `train_base.py` writes beside a model."""
+"""The model card that `scripts.train.base` writes beside a model."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -6,9 +6,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-import bits_per_byte
-from training_data import Pair
-
+from scripts.benchmarks import bits_per_byte
+from scripts.benchmarks.tables import table
+from scripts.train.corpus import SentencePair
 from templora_edge import SamplingOptions, TempLora
 from templora_edge.engine import LlamaEngine
 from templora_edge.host.files import replacing
@@ -34,12 +34,10 @@ A Llama of {parameters:.1f}M parameters that {purpose}
 
 `{command}`
 
-| setting | value |
-|---|---|
 {recipe}
 
 Trained on {tokens:.1f}M tokens ({epochs:.2f} epochs) in {hours:.1f} hours on {machine};
-torch {torch}, transformers {transformers}. The loop is scripts/train_base.py.
+torch {torch}, transformers {transformers}. The training loop is in scripts/train/base.py.
 
 ## Figures
 
@@ -65,7 +63,7 @@ The weights: MIT, as the project's. {licence}
 
 @dataclass(frozen=True)
 class Facts:
-    """What the training run knows of itself."""
+    """What the training run knows about itself."""
 
     name: str
     parameters: int
@@ -99,7 +97,7 @@ def prose(model: Path, on: list[Path], against: list[Path]) -> Parts:
     """Measure ``model`` with llama.cpp, and let it write.
 
     Args:
-        on: texts to give bits per byte on; none if empty.
+        on: texts to measure bits per byte on.
         against: other models to measure on them.
     """
     evaluation = ""
@@ -107,9 +105,10 @@ def prose(model: Path, on: list[Path], against: list[Path]) -> Parts:
         texts = bits_per_byte.read(on)
         results = {file.name: bits_per_byte.measure(file, texts) for file in (model, *against)}
         evaluation = (
-            "\nBits per byte (scripts/bits_per_byte.py: llama.cpp, windows of the trained context\n"
-            f"that overlap by half) of the first {bits_per_byte.N_BYTES:,} bytes of each text:"
-            f"\n\n{bits_per_byte.table(results)}\n"
+            "\nBits per byte (python -m scripts.benchmarks.bits_per_byte: llama.cpp, windows of\n"
+            "the trained context that overlap by half) of the first "
+            f"{bits_per_byte.N_BYTES:,} bytes of each text:"
+            f"\n\n{bits_per_byte.comparison(results)}\n"
         )
     sampling = SamplingOptions(seed=1, ignore_eos=True)
     with TempLora(model, templora=False) as session:
@@ -132,7 +131,7 @@ def prose(model: Path, on: list[Path], against: list[Path]) -> Parts:
     )
 
 
-def translations(model: Path, languages: tuple[str, str], pairs: Sequence[Pair]) -> Parts:
+def translations(model: Path, languages: tuple[str, str], pairs: Sequence[SentencePair]) -> Parts:
     """Let ``model`` translate some of ``pairs``, each by itself."""
     names = [language_name(code) for code in languages]
     chosen = pairs[:: max(1, len(pairs) // SAMPLE_PAIRS)][:SAMPLE_PAIRS]
@@ -147,14 +146,14 @@ def translations(model: Path, languages: tuple[str, str], pairs: Sequence[Pair])
         for pair in chosen:
             source, reference = (" ".join(text.split()) for text in pair)
             loop.ask(source, ())
-            rows.append(f"| {source} | {loop.answer(GREEDY, n_ctx // 4).text} | {reference} |")
+            rows.append([source, loop.answer(GREEDY, n_ctx // 4).text, reference])
     return Parts(
         purpose=f"translates from {names[0]} to {names[1]}. It is meant for\ntrying `templora "
         "translate` and for tests: it is far too small to translate well.",
         scored=", translations only",
         evaluation="\nWhole documents: docs/results/translation.md.\n",
         sample="Held-out segments, greedily, as they came:\n\n"
-        f"| source | {model.stem} | reference |\n|---|---|---|\n" + "\n".join(rows),
+        + table(["source", model.stem, "reference"], rows),
         limits="It leaves out and makes up, and knows few names. It carries the views of its\n"
         "authors' time.",
     )
@@ -171,7 +170,7 @@ def write_card(path: Path, facts: Facts, parts: Parts) -> None:
         n_tokens=facts.n_tokens / 1e6,
         data=f": {facts.data}" if facts.data else "",
         command=facts.command,
-        recipe="\n".join(f"| {key} | {value} |" for key, value in recipe.items()),
+        recipe=table(["setting", "value"], [[key, str(value)] for key, value in recipe.items()]),
         tokens=facts.recipe.tokens / 1e6,
         epochs=facts.recipe.tokens / facts.n_tokens,
         hours=facts.hours,

@@ -1,6 +1,6 @@
-"""Llama-shaped GGUF files with random weights, quantized as Q4_K_M: right in size, not in sense.
+"""Llama-shaped GGUF files with random weights, quantized as Q4_K_M, to measure costs on.
 
-Usage: python scripts/random_gguf.py {1b,7b} OUT.gguf
+Usage: python -m scripts.profiling.random_gguf {1b,7b} OUT.gguf
 """
 
 import argparse
@@ -89,8 +89,9 @@ def write(path: Path, shape: str) -> None:
 
 
 def main() -> None:
-    """Parse arguments and write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    """Parse the command line and write."""
+    summary = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser("python -m scripts.profiling.random_gguf", description=summary)
     parser.add_argument("shape", choices=SHAPES)
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()

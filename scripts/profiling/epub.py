@@ -1,6 +1,6 @@
-"""Make an EPUB 3 of a plain text: its first line is the title, short lines alone are headings.
+"""Make an EPUB 3 from a plain text: its first line is the title, short lines alone are headings.
 
-Usage: python scripts/text_to_epub.py TEXT.txt OUT.epub [--language fr]
+Usage: python -m scripts.profiling.epub TEXT.txt OUT.epub [--language fr]
 """
 
 import argparse
@@ -12,10 +12,10 @@ from typing import Final
 from uuid import NAMESPACE_URL, uuid5
 
 DATE: Final = (2026, 1, 1, 0, 0, 0)
-"""Date of all files in it: the same text makes the same book."""
+"""Date of all files in a book: the same text makes the same book."""
 MODIFIED: Final = "2026-01-01T00:00:00Z"
 HEADING: Final = 40
-"""Characters that a heading has at most; it ends without a point."""
+"""Longest heading, in characters; a heading ends without a full stop."""
 STYLE: Final = "h1, h2 { text-align: center }\np { margin: 0; text-indent: 1.5em }\n"
 CONTAINER: Final = """<?xml version="1.0" encoding="UTF-8"?>
 <container version="1.0" xmlns="urn:oasis:names:tc:opendocument:xmlns:container">
@@ -46,7 +46,7 @@ PACKAGE: Final = """<?xml version="1.0" encoding="UTF-8"?>
 
 
 def chapters(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """Headings, each with its paragraphs; what precedes the first heading has none."""
+    """Headings, each with its paragraphs; the heading of what precedes the first one is empty."""
     heading, paragraphs = "", list[str]()
     for line in lines:
         if len(line) <= HEADING and line[-1].isalnum():
@@ -100,8 +100,9 @@ def write_book(path: Path, files: dict[str, str]) -> None:
 
 
 def main() -> None:
-    """Read the text, write the book."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    """Parse the command line, read the text, write the book."""
+    summary = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser("python -m scripts.profiling.epub", description=summary)
     parser.add_argument("text", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--language", default="fr")

@@ -1,17 +1,19 @@
 """Ways past the trained context, each with and without Temp-LoRA.
 
-Usage: python scripts/long_context.py RESULTS.jsonl context... --books FILE... [-m MODEL.gguf]
+Usage: python -m scripts.benchmarks.long_context RESULTS.jsonl context --books FILE...
+           [-m MODEL.gguf] [--tokens N] [--seed N] [-t THREADS]
 
 Books are scored with a context of 1, 2, 4 and 8 times the 2,048 tokens that the bundled model was
 trained on: by the base as it is, with SelfExtend, with linear and YaRN scaling of positions, and
-with a cache that is shifted. Temp-LoRA has the preset `fast`. Every run adds a line of JSON to
-RESULTS.jsonl; those that are there already are skipped.
+with a cache that is shifted. Temp-LoRA uses the preset `fast`. Every run adds a line of JSON to
+RESULTS.jsonl; runs that are already there are skipped. `python -m scripts.benchmarks.report
+long-context` makes the table.
 """
 
+import argparse
 from typing import Final
 
-from runs import Settings, do_runs
-
+from scripts.benchmarks.runs import Settings, score_books
 from templora_edge.positions import RopeOptions, RopeScaling
 
 TRAINED: Final = 2048
@@ -19,7 +21,7 @@ FACTORS: Final = (1, 2, 4, 8)
 
 
 def variants() -> dict[str, Settings]:
-    """Method and multiple of the trained context -> settings."""
+    """Method and multiple of the trained context, such as "yarn 4" -> settings."""
     found: dict[str, Settings] = {}
     for factor in FACTORS:
         length = factor * TRAINED
@@ -40,7 +42,10 @@ def variants() -> dict[str, Settings]:
 
 def main() -> None:
     """Do the runs that are missing."""
-    do_runs((__doc__ or "").splitlines()[0], {"context": variants()}, tokens=16_000)
+    summary = (__doc__ or "").splitlines()[0]
+    name = "python -m scripts.benchmarks.long_context"
+    parser = argparse.ArgumentParser(name, description=summary)
+    score_books(parser, {"context": variants()}, tokens=16_000)
 
 
 if __name__ == "__main__":

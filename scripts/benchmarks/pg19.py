@@ -1,10 +1,10 @@
 """The paper's experiments (arXiv 2401.11504, section 4.1) on any model and any books.
 
-Usage: python scripts/pg19.py RESULTS.jsonl EXPERIMENT... --books FILE... [-m MODEL.gguf]
-           [--tokens N] [--seed N] [-t THREADS]
+Usage: python -m scripts.benchmarks.pg19 RESULTS.jsonl EXPERIMENT... --books FILE...
+           [-m MODEL.gguf] [--tokens N] [--seed N] [-t THREADS]
 
 EXPERIMENT is any of
-  position   perplexity by position in the text, default settings
+  position   perplexity by position in the text, with the default settings
   block      Δ, the tokens between two updates
   policy     the KV cache: reuse, recompute, shift
   window     W short with Temp-LoRA against W long without: perplexity, FLOPs, time, KV memory
@@ -13,12 +13,14 @@ EXPERIMENT is any of
   chance     some of these rules, for runs with several seeds
 
 Every run, one variant of one experiment on one book, adds a line of JSON to RESULTS.jsonl; runs
-that are there already are skipped, so an interrupted command goes on where it stopped.
+that are already there are skipped, so an interrupted command goes on where it stopped.
+`python -m scripts.benchmarks.report pg19` makes the tables.
 """
 
+import argparse
 from typing import Final
 
-from runs import Settings, do_runs
+from scripts.benchmarks.runs import Settings, score_books
 
 PAPER: Final[Settings] = {
     "n_ctx": 1024,
@@ -33,7 +35,7 @@ LEAD: Final[Settings] = {
     "alpha": 256,
     "epochs": 1,
 }
-"""A prototype's lead to a cheap rule."""
+"""A cheap rule that a prototype found."""
 
 EXPERIMENTS: Final[dict[str, dict[str, Settings]]] = {
     "position": {"paper": {}},
@@ -86,7 +88,9 @@ def main() -> None:
         name: {variant: PAPER | settings for variant, settings in variants.items()}
         for name, variants in EXPERIMENTS.items()
     }
-    do_runs((__doc__ or "").splitlines()[0], with_paper, tokens=60_000)
+    summary = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser("python -m scripts.benchmarks.pg19", description=summary)
+    score_books(parser, with_paper, tokens=60_000)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from muon import Muon
-from recipe import Recipe, build_model
-from training_data import IGNORED, Batch
 from transformers import LlamaForCausalLM
 
+from scripts.train.data import IGNORED, Batch
+from scripts.train.muon import Muon
+from scripts.train.recipe import Recipe, build_model
 from templora_edge.host.files import replacing
 from templora_edge.options import TrainDtype
 from templora_edge.training.trainer import choose_dtype
@@ -18,7 +18,7 @@ from templora_edge.training.trainer import choose_dtype
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """glibc, malloc.h."""
 PADDED: Final = 1024
-"""Numbers of labels are multiples of it."""
+"""The number of labels is padded to a multiple of it."""
 
 
 def loss_sum(
@@ -30,11 +30,11 @@ def loss_sum(
     return torch.nn.functional.cross_entropy(logits, labels, reduction="sum", ignore_index=IGNORED)
 
 
-def learned(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Places of what is learned in ``labels`` (B, T), and the labels there.
+def labelled(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Places (N,) in the flattened ``labels`` (B, T) that have a loss, and the labels (N,) there.
 
-    Half of a pair is not: its logits, a third of the work, are left out. Padded to few sizes, as
-    each is compiled anew.
+    Half of a pair has none: its logits, a third of the work, are left out. N is padded to few
+    sizes, as each is compiled anew.
     """
     flat = labels.flatten()
     places = (flat != IGNORED).nonzero().flatten()
@@ -44,7 +44,7 @@ def learned(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def keep_freed_memory() -> None:
-    """Have glibc, where there is glibc, keep what is freed for the next large buffer.
+    """Have glibc, where it is used, keep what is freed for the next large buffer.
 
     New ones from the system cost page faults: a tenth to a quarter of the time (docs/log.md).
     """
@@ -54,7 +54,7 @@ def keep_freed_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-class Run:
+class TrainingRun:
     """A model in training, which can be saved and taken up again."""
 
     def __init__(self, recipe: Recipe, path: Path) -> None:
@@ -86,7 +86,7 @@ class Run:
             self.step, self.seconds = state["step"], state["seconds"]
 
     def save(self) -> None:
-        """Replace the run's checkpoint by the state it is in."""
+        """Write the state of the run to its checkpoint."""
         state = {
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -104,7 +104,7 @@ class Run:
         rows = max(1, self._micro_tokens // inputs.shape[1])
         parts = zip(torch.split(inputs, rows), torch.split(labels, rows), strict=True)
         for some, wanted in parts:
-            part = (some, *learned(wanted))
+            part = (some, *labelled(wanted))
             with (
                 torch.set_grad_enabled(learn),
                 torch.autocast(self.device, self.dtype, enabled=self.dtype == torch.bfloat16),

@@ -1,6 +1,6 @@
 """Whether a block costs the same early and late in a text: seconds and resident memory.
 
-Usage: python scripts/linear_cost.py TEXT_FILE [-m MODEL.gguf] [-c N_CTX] [-t THREADS]
+Usage: python -m scripts.profiling.linearity TEXT_FILE [-m MODEL.gguf] [-c N_CTX] [-t THREADS]
 
 Scores the text with Temp-LoRA and compares the median of the 21 blocks around block 20 with that
 around block 400. The last line is JSON.
@@ -18,7 +18,7 @@ EARLY, LATE, AROUND = 20, 400, 10
 
 
 def median(blocks: list[BlockReport], centre: int) -> dict[str, float]:
-    """Cost of the blocks around ``centre``: seconds a block, all steps included, and bytes."""
+    """Median cost of the blocks around ``centre``: seconds of all steps, and bytes."""
     near = blocks[centre - AROUND : centre + AROUND + 1]
     seconds = (b.generate_s + b.train_s + b.convert_s + b.swap_s for b in near)
     return {
@@ -28,8 +28,9 @@ def median(blocks: list[BlockReport], centre: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Parse arguments, measure, print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    """Parse the command line, measure, print."""
+    summary = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser("python -m scripts.profiling.linearity", description=summary)
     parser.add_argument("text", type=Path)
     parser.add_argument("-m", dest="model", type=Path)
     parser.add_argument("-c", dest="n_ctx", type=int, default=0)

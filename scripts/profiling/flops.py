@@ -1,4 +1,4 @@
-"""Operations of a scored text, counted from the shapes (multiply and add are two), and memory."""
+"""Operations of scoring a text, counted from shapes (a multiply-add is two), and cache memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from templora_edge.options import BlockOptions, LoraOptions
 
 @dataclass(frozen=True)
 class Shape:
-    """What a pass over one token costs."""
+    """What the cost of a pass over tokens depends on."""
 
     linear: int
     """Weights of all matrices of the layers."""
@@ -24,7 +24,7 @@ class Shape:
 
     @classmethod
     def of(cls, base: GgufFile) -> "Shape":
-        """Shape of a family that Temp-LoRA knows."""
+        """Shape of a base of one of the families that Temp-LoRA knows."""
         settings = common_config(base)
         linear = sum(
             int(t.n_elements)
@@ -39,7 +39,7 @@ class Shape:
         )
 
     def forward(self, n: int, past: int, *, heads: int, extra: int = 0) -> int:
-        """A pass over ``n`` tokens after ``past`` cached ones, ``heads`` of them with logits.
+        """Operations of a pass over ``n`` tokens after ``past`` cached ones, ``heads`` with logits.
 
         Args:
             extra: weights of an adapter that is not merged.
@@ -49,7 +49,7 @@ class Shape:
 
 
 def decoded(options: BlockOptions, n_tokens: int) -> Iterator[tuple[int, int]]:
-    """What goes through the engine to score ``n_tokens``: (tokens, tokens cached before them)."""
+    """Passes of the engine that score ``n_tokens``: (tokens, tokens cached before them)."""
     cached = text_len = seen = 0
     for block in windows.cut(0, n_tokens, options.block_len):
         plan = windows.plan_kv(
@@ -72,14 +72,14 @@ def decoded(options: BlockOptions, n_tokens: int) -> Iterator[tuple[int, int]]:
 
 
 def kv_bytes(base: GgufFile, n_ctx: int) -> int:
-    """Memory of a KV cache in F16."""
+    """Bytes of a KV cache in F16."""
     settings = common_config(base)
     width = settings["num_key_value_heads"] * settings["head_dim"]
     return 2 * 2 * int(settings["num_hidden_layers"] * width) * n_ctx
 
 
 def count(base: GgufFile, options: BlockOptions, lora: LoraOptions, tokens: int) -> dict[str, Any]:
-    """FLOPs of scoring ``tokens`` with the base alone, with the adapter, and of its training.
+    """Operations of scoring ``tokens`` with the base alone, with the adapter, and of training it.
 
     Training follows the algorithm: forward, and backward with respect to activations (as much
     again) for the frozen matrices of the layers that carry the adapter, twice that for the

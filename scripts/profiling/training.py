@@ -1,11 +1,11 @@
-"""What an update costs on a GGUF: private memory of the training process, time, dequantization.
+"""Cost of an update on a GGUF: private memory of the training process, time, dequantization.
 
-Usage: python scripts/training_cost.py MODEL.gguf [--rank 16] [--tokens 256] [--dtype auto]
+Usage: python -m scripts.profiling.training MODEL.gguf [--rank 16] [--tokens 256] [--dtype auto]
            [--train-memory GIB] [--with-engine] [--memory-only]
 
-Train prefix and block are --tokens long each. Memory is RssAnon of the process, sampled all the
-time: its private bytes, without the pages of the model that it shares with llama.cpp.
---with-engine also runs llama.cpp on the model, in this process, and gives its private memory. The
+Train prefix and block have --tokens tokens each. Memory is RssAnon of the process, sampled
+throughout: its private bytes, without the pages of the model that it shares with llama.cpp.
+--with-engine also runs llama.cpp on the model in this process and reports its private memory. The
 last line is JSON.
 """
 
@@ -121,8 +121,9 @@ def measure_dequantization(
 
 
 def main() -> None:
-    """Parse arguments, measure, print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    """Parse the command line, measure, print."""
+    summary = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser("python -m scripts.profiling.training", description=summary)
     parser.add_argument("model", type=Path)
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=256)

@@ -16,7 +16,7 @@ ITERATIONS: Final = 5
 
 
 def orthogonalized(matrices: torch.Tensor) -> torch.Tensor:
-    """``matrices`` (n, out, in) with all singular values about one, by Newton and Schulz."""
+    """``matrices`` (n, out, in) with all singular values about one, by Newton-Schulz iteration."""
     a, b, c = COEFFICIENTS
     x: torch.Tensor
     wide = matrices.shape[-2] <= matrices.shape[-1]
@@ -29,11 +29,11 @@ def orthogonalized(matrices: torch.Tensor) -> torch.Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """For the matrices of a network.
+    """Optimizer of the matrices of a network.
 
     Args:
-        lr: as AdamW's: updates have AdamW's usual RMS of 0.2 (arXiv 2502.16982).
-        dtype: of the iteration.
+        lr: on the scale of AdamW's: updates have its usual RMS of 0.2 (arXiv 2502.16982).
+        dtype: dtype of the iteration.
     """
 
     def __init__(

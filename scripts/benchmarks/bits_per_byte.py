@@ -1,10 +1,10 @@
 """Bits per byte of GGUF models on the first 100,000 bytes of each text.
 
-Usage: python scripts/bits_per_byte.py MODEL.gguf... --on FILE...
+Usage: python -m scripts.benchmarks.bits_per_byte MODEL.gguf... --on FILE...
 
 llama.cpp scores windows of the model's trained context that overlap by half, so that every token
-after the first window has at least half of it before itself. Bits per byte compare models whatever
-their tokenizers. Prints a table; the last line is JSON.
+after the first window is preceded by at least half a window. Bits per byte compare models with
+different tokenizers. Prints a table; the last line is JSON.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import math
 import sys
 from pathlib import Path
 
+from scripts.benchmarks.tables import table
 from templora_edge.engine import LlamaEngine
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.options import EngineOptions
@@ -21,7 +22,7 @@ N_BYTES = 100_000
 
 
 def bits_per_byte(engine: LlamaEngine, text: str) -> float:
-    """Bits a byte of ``text``, scored from an empty cache in windows of n_ctx that half overlap."""
+    """Bits per byte of ``text``, scored in windows of n_ctx that overlap by half."""
     tokens = [*engine.model.vocab.head, *engine.model.vocab.tokenize(text)]
     half = engine.n_ctx // 2
     nats = 0.0
@@ -48,27 +49,28 @@ def measure(model: Path, texts: dict[str, str]) -> dict[str, float]:
 
 
 def read(files: list[Path]) -> dict[str, str]:
-    """The beginnings of ``files`` by name; a character cut in two at the end is left out."""
+    """The beginnings of ``files`` by name, without a character that is cut in two."""
     return {file.name: file.read_bytes()[:N_BYTES].decode("utf-8", "ignore") for file in files}
 
 
-def table(results: dict[str, dict[str, float]]) -> str:
+def comparison(results: dict[str, dict[str, float]]) -> str:
     """A Markdown table, a row a text, a column a model."""
-    rows = [f"| text | {' | '.join(results)} |", "|---|" + "---|" * len(results)]
-    for name in next(iter(results.values())):
-        rows.append(f"| {name} | {' | '.join(f'{r[name]:.4f}' for r in results.values())} |")
-    return "\n".join(rows)
+    texts = next(iter(results.values()))
+    rows = [[name, *(f"{bits[name]:.4f}" for bits in results.values())] for name in texts]
+    return table(["text", *results], rows)
 
 
 def main() -> None:
     """Parse arguments, measure, print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    summary = (__doc__ or "").splitlines()[0]
+    name = "python -m scripts.benchmarks.bits_per_byte"
+    parser = argparse.ArgumentParser(name, description=summary)
     parser.add_argument("models", type=Path, nargs="+", metavar="MODEL.gguf")
     parser.add_argument("--on", type=Path, nargs="+", required=True, metavar="FILE")
     arguments = parser.parse_args()
     texts = read(arguments.on)
     results = {model.name: measure(model, texts) for model in arguments.models}
-    print(table(results))
+    print(comparison(results))
     print(json.dumps(results))
 
 

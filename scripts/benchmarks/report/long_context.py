@@ -1,16 +1,16 @@
-"""The table of what `long_context.py` measured, as Markdown.
+"""The table of what `scripts.benchmarks.long_context` measured."""
 
-Usage: python scripts/long_context_report.py RESULTS.jsonl OUT.md
-"""
-
-import argparse
-import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from long_context import FACTORS, TRAINED
-from pg19_report import Line, conditions, of_variants, pooled, table
+from scripts.benchmarks.long_context import FACTORS, TRAINED
+from scripts.benchmarks.report.figures import by_variant, conditions, figures_of
+from scripts.benchmarks.runs import Line
+from scripts.benchmarks.tables import table
 
+Figures = Mapping[str, Mapping[str, Any]]
+"""Variant -> figures of all its books."""
 INTRO: Final = """Perplexity of books of PG19's test set (Project Gutenberg's numbers), read from
 their beginning with a context of 1, 2, 4 and 8 times the 2,048 tokens that the model was trained
 on: by the base as it is, and by the methods that go past the trained context, each without
@@ -20,23 +20,13 @@ shifts the positions of the rest. SelfExtend is `--self-extend auto`; linear and
 positions by 1 / factor, without any training for it. Bold: the lowest of a column."""
 
 
-def main() -> None:
-    """Parse arguments and write: a row a method, a column a context."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("results", type=Path)
-    parser.add_argument("out", type=Path)
-    given = parser.parse_args()
-    lines = [json.loads(line) for line in given.results.read_text().splitlines()]
-    figures = {
-        variant: pooled([line["result"]["files"][0] for line in some])
-        for variant, some in of_variants(lines).items()
-    }
+def report(lines: list[Line], _: Path) -> list[str]:
+    """Paragraphs of the report: a table with a row a method and a column a context."""
+    figures = {variant: figures_of(runs) for variant, runs in by_variant(lines).items()}
     best = {
-        min(
-            (v for v in figures if v.endswith(f" {factor}")),
-            key=lambda variant: figures[variant]["templora"],
-        )
+        min(some, key=lambda variant: figures[variant]["templora"])
         for factor in FACTORS
+        if (some := [variant for variant in figures if variant.endswith(f" {factor}")])
     }
     methods = dict.fromkeys(variant.rpartition(" ")[0] for variant in figures)
     rows = [
@@ -44,17 +34,16 @@ def main() -> None:
         for method in methods
     ]
     head = ["method", *(f"{factor} × = {factor * TRAINED:,}" for factor in FACTORS)]
-    parts = [
+    return [
         "# Past the trained context",
         INTRO,
-        conditions(lines, "long_context.py"),
+        conditions(lines, "long_context"),
         table(head, rows),
         findings(figures),
     ]
-    given.out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
-def cell(figures: dict[str, Line], variant: str, best: set[str]) -> str:
+def cell(figures: Figures, variant: str, best: set[str]) -> str:
     """Without Temp-LoRA → with it."""
     if variant not in figures:
         return "as base"
@@ -63,8 +52,8 @@ def cell(figures: dict[str, Line], variant: str, best: set[str]) -> str:
     return f"**{text}**" if variant in best else text
 
 
-def findings(figures: dict[str, Line]) -> str:
-    """What the table says of SelfExtend, and of Temp-LoRA."""
+def findings(figures: Figures) -> str:
+    """What the table says about SelfExtend and about Temp-LoRA."""
     trained = figures["base 1"]["base"]
     changes = ", ".join(
         f"{factor} ×: {100 * (figures[f'SelfExtend {factor}']['base'] / trained - 1):+.1f} %"
@@ -79,7 +68,3 @@ def findings(figures: dict[str, Line]) -> str:
         "SelfExtend against the base within its context, both without Temp-LoRA: "
         f"{changes}. {lowers}."
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,19 +1,17 @@
-"""Tables of what `translation_results.py` measured, as Markdown."""
+"""Tables of what `scripts.benchmarks.translation` measured."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from pg19_report import table
-from runs import versions
-
+from scripts.benchmarks.runs import Line
+from scripts.benchmarks.tables import table, versions
 from templora_edge.evaluation.metrics import Comparison
 from templora_edge.evaluation.translation_scores import compare, d_bleu, score
 from templora_edge.presets import Preset
 from templora_edge.score import Score
 
-Line = dict[str, Any]
 Systems = Mapping[str, Line]
 """Runs on one document with one model, by the system's name."""
 
@@ -227,14 +225,14 @@ def conditions(line: Line, models: Collection[str]) -> str:
     model = " -m MODEL.gguf" if len(models) > 1 else ""
     run, machine = line["run"], line["machine"]
     return (
-        "`python scripts/translation_results.py RESULTS.jsonl OUT.md PAIRS.jsonl --documents "
+        "`python -m scripts.benchmarks.translation RESULTS.jsonl PAIRS.jsonl --documents "
         f"{run['document']} --limit {run['segments']} -t {line['settings']['n_threads']}{model}`: "
         f"{versions(machine)}, a machine of {machine['cpus']} cores."
     )
 
 
-def write(lines: Sequence[Line], out: Path) -> None:
-    """All documents: one model in detail, several side by side."""
+def report(lines: Sequence[Line], _: Path) -> list[str]:
+    """Paragraphs of the report: a document with one model in detail, with several side by side."""
     groups: dict[tuple[str, int], dict[str, dict[str, Line]]] = defaultdict(dict)
     for line in sorted(lines, key=lambda line: ORDER.index(line["run"]["system"])):
         run = line["run"]
@@ -260,4 +258,4 @@ def write(lines: Sequence[Line], out: Path) -> None:
         parts += [f"`{model}`", systems_table(systems)]
         if pairs(systems):
             parts.append(position_table(systems))
-    out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return parts

@@ -1,4 +1,4 @@
-"""Runs of `templora perplexity`, a line of JSON each, for the scripts that make tables of them."""
+"""Benchmark runs: a file of JSON lines keeps them, so that none is done twice."""
 
 import argparse
 import json
@@ -11,8 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from flops import count
-
+from scripts.profiling.flops import count
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.evaluation.perplexity import PerplexityJob, PerplexityRun, Text
 from templora_edge.models.gguf_file import GgufFile
@@ -20,10 +19,31 @@ from templora_edge.options import BlockOptions, LoraOptions
 
 Settings = dict[str, Any]
 """Arguments of `TempLora`."""
+Line = dict[str, Any]
+"""A run: its key (`run`), what was measured, and the machine."""
+
+
+class Results:
+    """The runs in a file, a JSON line each; it grows by a line a run."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self.lines = path, list[Line]()
+        if path.exists():
+            self.lines = [json.loads(line) for line in path.read_text().splitlines()]
+
+    def __contains__(self, key: Mapping[str, Any]) -> bool:
+        return any(line["run"] == key for line in self.lines)
+
+    def add(self, key: Mapping[str, Any], measured: Mapping[str, Any]) -> None:
+        """Append the run ``key`` and this machine to the file."""
+        line: Line = {"run": dict(key), **measured, "machine": machine()}
+        self.lines.append(line)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
 
 
 def machine() -> dict[str, Any]:
-    """What a run's times depend on, besides its settings."""
+    """What the seconds of a run depend on, besides its settings."""
     return {
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
@@ -31,13 +51,8 @@ def machine() -> dict[str, Any]:
     }
 
 
-def versions(machine: Mapping[str, Any]) -> str:
-    """In words."""
-    return ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-
-
 @dataclass(frozen=True)
-class Run:
+class Trial:
     """One variant of one experiment on one book."""
 
     experiment: str
@@ -49,7 +64,7 @@ class Run:
 
     @property
     def key(self) -> dict[str, Any]:
-        """What makes it the same run."""
+        """What tells this run from others."""
         return {
             "experiment": self.experiment,
             "variant": self.variant,
@@ -60,7 +75,7 @@ class Run:
         }
 
     def measure(self, settings: Settings) -> dict[str, Any]:
-        """Score the book by the base and with Temp-LoRA."""
+        """Score the book with the base alone and with Temp-LoRA."""
         text = Text(self.book.name, self.book.read_text(encoding="utf-8"))
         job = PerplexityJob(
             (text,),
@@ -80,35 +95,32 @@ class Run:
         return {"result": result, "curve": run.curve(), "flops": flops}
 
 
-def do_runs(
-    description: str, experiments: Mapping[str, Mapping[str, Settings]], tokens: int
+def score_books(
+    parser: argparse.ArgumentParser,
+    experiments: Mapping[str, Mapping[str, Settings]],
+    tokens: int,
 ) -> None:
-    """Parse arguments and do the runs that are missing.
+    """Parse the command line and do the runs that are missing.
 
     Args:
-        experiments: experiment -> variant -> its settings.
-        tokens: of each book, unless told otherwise.
+        parser: parser without arguments.
+        experiments: experiment -> variant -> settings.
+        tokens: default number of tokens of each book.
     """
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("results", type=Path)
+    parser.add_argument("results", type=Path, metavar="RESULTS.jsonl")
     parser.add_argument("experiments", nargs="+", choices=experiments)
-    parser.add_argument("--books", type=Path, nargs="+", required=True)
-    parser.add_argument("-m", dest="model", type=Path, default=BUNDLED_MODEL)
-    parser.add_argument("--tokens", type=int, default=tokens)
+    parser.add_argument("--books", type=Path, nargs="+", required=True, metavar="FILE")
+    parser.add_argument("-m", dest="model", type=Path, default=BUNDLED_MODEL, metavar="MODEL.gguf")
+    parser.add_argument("--tokens", type=int, default=tokens, help="tokens of each book")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-t", dest="threads", type=int, default=0, help="0: all physical cores")
     given = parser.parse_args()
-    done = []
-    if given.results.exists():
-        done = [json.loads(line)["run"] for line in given.results.read_text().splitlines()]
+    results = Results(given.results)
     for experiment in given.experiments:
         for variant, settings in experiments[experiment].items():
             for book in given.books:
-                run = Run(experiment, variant, book, given.model, given.tokens, given.seed)
-                if run.key in done:
+                trial = Trial(experiment, variant, book, given.model, given.tokens, given.seed)
+                if trial.key in results:
                     continue
-                print(run.key, file=sys.stderr, flush=True)
-                line = {"run": run.key} | run.measure(settings | {"n_threads": given.threads})
-                line["machine"] = machine()
-                with given.results.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(line) + "\n")
+                print(trial.key, file=sys.stderr, flush=True)
+                results.add(trial.key, trial.measure(settings | {"n_threads": given.threads}))

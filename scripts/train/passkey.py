@@ -1,10 +1,10 @@
-"""Train a tiny model that can do one thing: `templora passkey`, within 256 tokens.
+"""Train a tiny model that does one thing: `templora passkey`, within 256 tokens.
 
-Usage: python scripts/train_passkey.py OUT_DIR
+Usage: python -m scripts.train.passkey OUT_DIR
 
 Writes OUT_DIR/passkey-f16.gguf. Past twice 256 tokens it fails, unless SelfExtend brings the
-text back to positions it knows: what a method makes of the context can be seen apart from what a
-model can do.
+text back to positions it knows. So the effect of a method that extends the context can be seen
+apart from the abilities of a model.
 """
 
 import argparse
@@ -16,11 +16,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import torch
-from recipe import Recipe, build_model
 from tokenizers import Tokenizer
-from train_base import save_hf
-from training_data import train_tokenizer
 
+from scripts.train.data import train_tokenizer
+from scripts.train.export import save_hf
+from scripts.train.recipe import Recipe, build_model
 from templora_converters.hf_to_gguf import convert
 from templora_edge.evaluation.passkey import FILLER, INTRO, NEEDLE, QUESTION
 
@@ -86,8 +86,9 @@ class Texts:
 
 
 def main() -> None:
-    """Train, then write the GGUF."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    """Parse the command line, train, write the GGUF."""
+    summary = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser("python -m scripts.train.passkey", description=summary)
     parser.add_argument("out_dir", type=Path)
     out: Path = parser.parse_args().out_dir
     out.mkdir(parents=True, exist_ok=True)

@@ -1,25 +1,20 @@
-"""Tables and pictures of what `pg19.py` measured, as Markdown.
+"""Tables and pictures of what `scripts.benchmarks.pg19` measured.
 
-Usage: python scripts/pg19_report.py RESULTS.jsonl OUT.md
-
-All runs of one variant are one row, their tokens pooled. Pictures go beside OUT.md.
+All runs of one variant are one row, their tokens pooled.
 """
 
-import argparse
-import json
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-from pg19 import EXPERIMENTS
-from runs import versions
-
+from scripts.benchmarks.pg19 import EXPERIMENTS
+from scripts.benchmarks.report.figures import by_variant, conditions, figures_of, pooled
+from scripts.benchmarks.runs import Line
+from scripts.benchmarks.tables import table
 from templora_edge.cli.plot import plot_perplexity
 from templora_edge.evaluation.metrics import Comparison
 from templora_edge.score import Score
-
-Line = dict[str, Any]
 
 INTRO: Final = """Books of PG19's test set that the paper evaluates on (Project Gutenberg's
 numbers), each read from its beginning. Base and Temp-LoRA score the same tokens in one run; a block
@@ -55,27 +50,7 @@ PAPER: Final = {
 """What the paper says, which is comparable in shape, not in level."""
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def pooled(figures: list[Line]) -> Line:
-    """Figures over all tokens of several runs."""
-    tokens = sum(f["tokens"] for f in figures)
-    sides = {
-        side: float(np.exp(sum(f[side]["nll"] for f in figures) / tokens))
-        for side in ("base", "templora")
-    }
-    change = 100 * (sides["templora"] / sides["base"] - 1)
-    # errors of independent texts add up in squares, weighted by their tokens
-    weighted = [f["tokens"] / tokens * (f["change_percent_se"] or 0) for f in figures]
-    error = float(np.sqrt(np.sum(np.square(weighted))))
-    return {"tokens": tokens, **sides, "change": change, "se": error}
-
-
-def cells(figures: Line) -> list[str]:
+def cells(figures: Mapping[str, Any]) -> list[str]:
     """Base, Temp-LoRA and the change between them."""
     return [
         f"{figures['base']:.2f}",
@@ -84,7 +59,7 @@ def cells(figures: Line) -> list[str]:
     ]
 
 
-def by_position(lines: list[Line]) -> str:
+def position_table(lines: list[Line]) -> str:
     """A row a book, the change in each quarter of its tokens; all books together last."""
     books: dict[str, list[Line]] = defaultdict(list)
     for line in lines:
@@ -99,20 +74,9 @@ def by_position(lines: list[Line]) -> str:
     return table(head, rows)
 
 
-def of_variants(lines: list[Line]) -> dict[str, list[Line]]:
-    """Variant, and the seed where that is what differs -> its lines."""
-    variants: dict[str, list[Line]] = defaultdict(list)
-    for line in lines:
-        name = line["run"]["variant"]
-        if line["run"]["experiment"] == "chance":
-            name += f", seed {line['run']['seed']}"
-        variants[name].append(line)
-    return variants
-
-
-def by_variant(lines: list[Line]) -> str:
+def variant_table(lines: list[Line]) -> str:
     """A row a variant: all its books together, the last quarter, and what it cost."""
-    variants = of_variants(lines)
+    variants = by_variant(lines)
     first = next(iter(variants))
     baseline = sum(line["result"]["total"]["seconds"]["train"] for line in variants[first])
     rows = []
@@ -129,7 +93,7 @@ def by_variant(lines: list[Line]) -> str:
         rows.append(
             [
                 name,
-                *cells(pooled(files)),
+                *cells(figures_of(runs)),
                 f"{last['change']:+.1f} %",
                 f"{sum(s['score_base'] for s in seconds):.0f}",
                 f"{sum(s['score_templora'] for s in seconds):.0f}",
@@ -145,11 +109,11 @@ def by_variant(lines: list[Line]) -> str:
     return table(head, rows)
 
 
-def by_window(lines: list[Line]) -> str:
+def window_table(lines: list[Line]) -> str:
     """A row a window: what it takes with and without Temp-LoRA."""
     rows = []
-    for name, runs in of_variants(lines).items():
-        figures = pooled([line["result"]["files"][0] for line in runs])
+    for name, runs in by_variant(lines).items():
+        figures = figures_of(runs)
         seconds = [line["result"]["total"]["seconds"] for line in runs]
         spent = [sum(s[key] for s in seconds) for key in ("score_templora", "train")]
         swaps = sum(s["convert"] + s["swap"] for s in seconds)
@@ -175,14 +139,14 @@ def by_window(lines: list[Line]) -> str:
     return table(head, rows)
 
 
-def by_rate(lines: list[Line]) -> str:
+def rate_table(lines: list[Line]) -> str:
     """A row a book, all books together last: the base, and what each variant changes."""
-    variants = of_variants(lines)
+    variants = by_variant(lines)
     books = list(dict.fromkeys(line["run"]["book"] for line in lines))
     rows = []
     for name, chosen in [*((book, [book]) for book in books), ("all", books)]:
         figures = [
-            pooled([run["result"]["files"][0] for run in runs if run["run"]["book"] in chosen])
+            figures_of([run for run in runs if run["run"]["book"] in chosen])
             for runs in variants.values()
         ]
         changes = [f"{one['change']:+.1f} ± {one['se']:.1f} %" for one in figures]
@@ -197,47 +161,7 @@ def by_rate(lines: list[Line]) -> str:
 
 
 STEPS: Final = ("train", "score_templora", "score_base")
-TABLES: Final = {"position": by_position, "window": by_window, "rate": by_rate}
-
-
-def conditions(lines: list[Line], script: str = "pg19.py") -> str:
-    """Command and machine of some runs of one experiment."""
-    run, result, machine = lines[0]["run"], lines[0]["result"], lines[0]["machine"]
-    books = dict.fromkeys(line["run"]["book"] for line in lines)
-    settings = result["settings"]
-    return (
-        f"`python scripts/{script} RESULTS.jsonl {run['experiment']} --books {' '.join(books)} "
-        f"--tokens {run['tokens']} -t {settings['n_threads']} -m MODEL`: seed {run['seed']}, "
-        f"{versions(machine)}; a machine of {machine['cpus']} cores."
-    )
-
-
-def main() -> None:
-    """Parse arguments and write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("results", type=Path)
-    parser.add_argument("out", type=Path)
-    arguments = parser.parse_args()
-    lines = [json.loads(line) for line in arguments.results.read_text().splitlines()]
-    parts = ["# PG19", INTRO]
-    for experiment, title in TITLES.items():
-        chosen = [line for line in lines if line["run"]["experiment"] == experiment]
-        if not chosen:
-            continue
-        order = list(EXPERIMENTS[experiment])
-        chosen.sort(key=lambda line: (order.index(line["run"]["variant"]), line["run"]["seed"]))
-        parts += [f"## {title}", PAPER[experiment], conditions(chosen)]
-        for model in sorted({line["run"]["model"] for line in chosen}):
-            own = [line for line in chosen if line["run"]["model"] == model]
-            parts += [f"`{model}`:", TABLES.get(experiment, by_variant)(own)]
-            if experiment == "position":
-                picture = arguments.out.with_name(f"pg19-{Path(model).stem}.svg")
-                curves = [line["curve"] for line in own]
-                plot_perplexity(joined(curves), picture)
-                parts.append(f"![perplexity by position]({picture.name})")
-    if any("TFLOP" in part for part in parts):
-        parts.append("TFLOP: counted (scripts/flops.py).")
-    arguments.out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+TABLES: Final = {"position": position_table, "window": window_table, "rate": rate_table}
 
 
 def joined(curves: list[list[Line]]) -> list[Line]:
@@ -264,5 +188,23 @@ def joined(curves: list[list[Line]]) -> list[Line]:
     return points
 
 
-if __name__ == "__main__":
-    main()
+def report(lines: list[Line], out: Path) -> list[str]:
+    """Paragraphs of the report; pictures go beside ``out``."""
+    parts = ["# PG19", INTRO]
+    for experiment, title in TITLES.items():
+        chosen = [line for line in lines if line["run"]["experiment"] == experiment]
+        if not chosen:
+            continue
+        order = list(EXPERIMENTS[experiment])
+        chosen.sort(key=lambda line: (order.index(line["run"]["variant"]), line["run"]["seed"]))
+        parts += [f"## {title}", PAPER[experiment], conditions(chosen, "pg19")]
+        for model in sorted({line["run"]["model"] for line in chosen}):
+            own = [line for line in chosen if line["run"]["model"] == model]
+            parts += [f"`{model}`:", TABLES.get(experiment, variant_table)(own)]
+            if experiment == "position":
+                picture = out.with_name(f"pg19-{Path(model).stem}.svg")
+                plot_perplexity(joined([line["curve"] for line in own]), picture)
+                parts.append(f"![perplexity by position]({picture.name})")
+    if any("TFLOP" in part for part in parts):
+        parts.append("TFLOP: counted (scripts/profiling/flops.py).")
+    return parts

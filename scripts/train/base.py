@@ -1,10 +1,10 @@
 """Train a small model from text, up to GGUF files and a model card.
 
-Usage: python scripts/train_base.py TEXTS OUT_DIR --name NAME [--evaluate FILE...]
+Usage: python -m scripts.train.base TEXTS OUT_DIR --name NAME [--evaluate FILE...]
 
-TEXTS is a folder of .txt files, of which a base is made that writes like them, or a .jsonl (.xz)
-file of sentences with their translations (doc, src, and the code of the other language), of which a
-translator is made (--languages).
+TEXTS is a folder of .txt files, from which a model is trained that writes like them, or a .jsonl
+(.xz) file of sentences with their translations (doc, src, and the code of the other language), from
+which a translator is trained (--languages).
 
 OUT_DIR gets the tokenizer, the checkpoint of the run, a Hugging Face checkpoint (hf/), the model as
 NAME-f16.gguf and NAME-q8_0.gguf, and its card NAME.md. The same command goes on where an
@@ -23,108 +23,52 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
-from base_card import Facts, prose, translations, write_card
-from recipe import Recipe
 from tokenizers import Tokenizer
-from training_data import (
-    END,
-    HELDOUT_EVERY,
-    Data,
-    Pair,
-    batches,
-    encode_pairs,
-    encode_texts,
-    read_pairs,
-    segments,
-    split_pairs,
-    train_tokenizer,
-)
-from training_run import Run
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from templora_converters.hf_to_gguf import TEMPLATE_FILE, convert
-from templora_edge.engine import Model
-from templora_edge.errors import CheckpointError
-from templora_edge.translation.prompt import language_name
+from scripts.train.card import Facts, prose, translations, write_card
+from scripts.train.corpus import Corpus, SentencePair, read_parallel, read_texts
+from scripts.train.data import Data, batches, encode_pairs, encode_texts, train_tokenizer
+from scripts.train.export import check_tokenizer, export
+from scripts.train.recipe import Recipe
+from scripts.train.run import TrainingRun
 
 N_CHECKED: Final = 131_072
 """Held-out tokens that are scored now and then."""
 SAVE_SECONDS: Final = 180
-TEMPLATE: Final = (
-    "{{%- if (source_language, target_language) != ({source!r}, {target!r}) -%}}"
-    "{{{{ raise_exception('this model translates from {source} to {target} only; "
-    "give another with -m') }}}}"
-    "{{%- endif -%}}"
-    "{{%- for pair in pairs -%}}<|{codes[0]}|>{{{{ pair.source }}}}"
-    "<|{codes[1]}|>{{{{ pair.translation }}}}<|endoftext|>{{%- endfor -%}}"
-    "<|{codes[0]}|>{{{{ source }}}}<|{codes[1]}|>"
-)
-"""A translator's own prompt, as training_data.py writes it."""
+"""Time between two checkpoints."""
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """What there is to learn from, and what is held out; a text is a pair without a source."""
-
-    trained: list[Pair]
-    heldout: list[Pair]
-    languages: tuple[str, str] | None
-    """Languages of the pairs."""
-    description: str
-
-    @property
-    def special(self) -> tuple[str, ...]:
-        """Tokens besides END."""
-        return tuple(f"<|{code}|>" for code in self.languages or ())
-
-    def encode(self, tokenizer: Tokenizer, pairs: list[Pair]) -> Data:
-        """Tokens of ``pairs``."""
-        if self.languages is None:
-            return encode_texts(tokenizer, (pair.translation for pair in pairs))
-        return encode_pairs(tokenizer, pairs)
-
-
-def read_corpus(path: Path, arguments: argparse.Namespace, seed: int) -> Corpus:
+def read_corpus(arguments: argparse.Namespace, seed: int) -> Corpus:
     """Texts of a folder, or pairs of a file."""
+    path: Path = arguments.texts
     if path.is_file():
         languages = (arguments.languages[0], arguments.languages[1])
-        documents = read_pairs(path, languages, arguments.share, seed)
-        trained, heldout = split_pairs(documents)
-        return Corpus(
-            list(segments(trained, seed)),
-            list(segments(heldout, seed)),
-            languages,
-            f"{len(documents)} documents, {sum(map(len, documents))} pairs of sentences; the last "
-            "fortieth of each was held out",
-        )
-    files = sorted(path.glob("*.txt"))
-    heldout_files = files[HELDOUT_EVERY - 1 :: HELDOUT_EVERY]
-    trained_files = [file for file in files if file not in heldout_files]
-    if not trained_files or not heldout_files:
-        raise SystemExit(f"{path}: {len(files)} .txt files; expected {HELDOUT_EVERY} or more")
-    return Corpus(
-        [Pair("", file.read_text(encoding="utf-8")) for file in trained_files],
-        [Pair("", file.read_text(encoding="utf-8")) for file in heldout_files],
-        None,
-        f"{len(files)} texts, of which every fortieth ({len(heldout_files)}) was held out",
-    )
+        return read_parallel(path, languages, arguments.share, seed)
+    return read_texts(path)
 
 
-def strings(pairs: list[Pair]) -> list[str]:
+def encode(tokenizer: Tokenizer, pairs: list[SentencePair], *, parallel: bool) -> Data:
+    """Tokens of pairs, or of texts if not ``parallel``."""
+    if parallel:
+        return encode_pairs(tokenizer, pairs)
+    return encode_texts(tokenizer, (pair.translation for pair in pairs))
+
+
+def strings(pairs: list[SentencePair]) -> list[str]:
     """All that is to be tokenized."""
     return [text for pair in pairs for text in pair if text]
 
 
 def train(
-    run: Run,
+    run: TrainingRun,
     data: Data,
     heldout: Data,
     bytes_per_label: float,
@@ -134,7 +78,7 @@ def train(
     """Train to the end of the recipe, logging, and saving every few minutes.
 
     Args:
-        snapshots: what is done after some of the steps.
+        snapshots: step -> what is done after it.
     """
     recipe = run.recipe
     window = recipe.short_context
@@ -172,65 +116,43 @@ def train(
             saved = time.monotonic()
 
 
-def save_hf(model: LlamaForCausalLM, out: Path) -> Path:
-    """Write ``model`` and the tokenizer in ``out`` as a Hugging Face checkpoint, hf/."""
-    hf_dir = out / "hf"
-    model.save_pretrained(hf_dir)
-    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_file=str(out / "tokenizer.json"), bos_token=END, eos_token=END
-    )
-    tokenizer.save_pretrained(hf_dir)
-    config = json.loads((hf_dir / "tokenizer_config.json").read_text())
-    (hf_dir / "tokenizer_config.json").write_text(json.dumps(config | {"add_bos_token": True}))
-    return hf_dir
-
-
-def export(run: Run, out: Path, name: str, languages: tuple[str, str] | None) -> Path:
-    """Write hf/ and both GGUF files; the Q8_0 one's path."""
-    hf_dir = save_hf(run.model, out)
-    if languages is not None:
-        source, target = map(language_name, languages)
-        template = TEMPLATE.format(source=source, target=target, codes=languages)
-        (hf_dir / TEMPLATE_FILE).write_text(template, encoding="utf-8")
-    for kind in ("f16", "q8_0"):
-        convert(hf_dir, out / f"{name}-{kind}.gguf", kind)
-    return out / f"{name}-q8_0.gguf"
-
-
-def check_tokenizer(tokenizer: Tokenizer, model: Path, texts: Sequence[str]) -> None:
-    """Compare the tokenizer with llama.cpp's on the whole of ``texts``.
-
-    Raises:
-        CheckpointError: they differ.
-    """
-    with Model(model) as loaded:
-        for text in texts:
-            if loaded.vocab.tokenize(text) != tokenizer.encode(text).ids:
-                raise CheckpointError(f"{model}: llama.cpp splits {text[:60]!r}… differently")
-
-
 def machine() -> str:
-    """What the run was trained on, for the card."""
+    """The hardware of the run, for the card."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"{torch.get_num_threads()} threads of a {platform.machine()} CPU"
 
 
 def parse() -> tuple[argparse.Namespace, Recipe]:
-    """The command line; every field of the recipe is a flag."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    """Parse the command line; every field of the recipe is a flag."""
+    summary = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser("python -m scripts.train.base", description=summary)
     parser.add_argument("texts", type=Path)
     parser.add_argument("out_dir", type=Path)
     parser.add_argument("--name", required=True, help="name of the model's files")
-    parser.add_argument("--languages", nargs=2, metavar=("FROM", "TO"), default=("fr", "en"))
+    parser.add_argument(
+        "--languages", nargs=2, metavar=("FROM", "TO"), default=("fr", "en"),
+        help="codes of the languages of a .jsonl file",
+    )  # fmt: skip
     parser.add_argument(
         "--share", action="append", type=share, default=[], metavar="PATTERN=SHARE",
-        help="keep that share of the documents of pairs whose name matches",
+        help="keep that share of the documents whose name matches (.jsonl)",
     )  # fmt: skip
-    parser.add_argument("--snapshots", type=int, default=1, help="GGUFs along the way, evenly")
-    parser.add_argument("--evaluate", type=Path, nargs="+", default=[], metavar="FILE")
-    parser.add_argument("--against", type=Path, nargs="+", default=[], metavar="MODEL.gguf")
-    parser.add_argument("--data", default="", help="what the texts are, for the card")
+    parser.add_argument(
+        "--snapshots",
+        type=int,
+        default=1,
+        help="GGUFs written along the way, evenly spread, the last one included",
+    )
+    parser.add_argument(
+        "--evaluate", type=Path, nargs="+", default=[], metavar="FILE",
+        help="texts to measure bits per byte on, for the card",
+    )  # fmt: skip
+    parser.add_argument(
+        "--against", type=Path, nargs="+", default=[], metavar="MODEL.gguf",
+        help="other models to measure on them",
+    )  # fmt: skip
+    parser.add_argument("--data", default="", help="description of the texts, for the card")
     parser.add_argument("--licence", default="", help="licence of the texts, for the card")
     for field in fields(Recipe):
         flag = "--" + field.name.replace("_", "-")
@@ -247,10 +169,10 @@ def share(text: str) -> tuple[str, float]:
 
 
 def main() -> None:
-    """Do each step that is not done yet."""
+    """Parse the command line and do each step that is not done yet."""
     arguments, recipe = parse()
     out: Path = arguments.out_dir
-    corpus = read_corpus(arguments.texts, arguments, recipe.seed)
+    corpus = read_corpus(arguments, recipe.seed)
     out.mkdir(parents=True, exist_ok=True)
     kept = out / "recipe.json"
     wanted = asdict(recipe) | {"share": [list(pair) for pair in arguments.share]}
@@ -261,28 +183,30 @@ def main() -> None:
     tokenizer_path = out / "tokenizer.json"
     if not tokenizer_path.exists():
         texts = strings(corpus.trained)
-        train_tokenizer(texts, tokenizer_path, recipe.vocab_size, *corpus.special)
+        special = [f"<|{code}|>" for code in corpus.languages or ()]
+        train_tokenizer(texts, tokenizer_path, recipe.vocab_size, *special)
     tokenizer = Tokenizer.from_file(str(tokenizer_path))
     for path, pairs in (("train.npz", corpus.trained), ("heldout.npz", corpus.heldout)):
         if not (out / path).exists():
-            corpus.encode(tokenizer, pairs).save(out / path)
+            parallel = corpus.languages is not None
+            encode(tokenizer, pairs, parallel=parallel).save(out / path)
     data, heldout = (Data.load(out / path) for path in ("train.npz", "heldout.npz"))
     n_tokens = len(data.tokens)
     if n_tokens < 2 * max(recipe.batch, recipe.context) or len(heldout.tokens) <= recipe.context:
         raise SystemExit(f"{arguments.texts}: {n_tokens} tokens; too few for this recipe")
     n_bytes = sum(len(pair.translation.encode()) for pair in corpus.heldout)
-    bytes_per_label = n_bytes / int(heldout.scored.sum())
+    bytes_per_label = n_bytes / int(heldout.loss_mask.sum())
 
-    run = Run(recipe, out / "checkpoint.pt")
+    run = TrainingRun(recipe, out / "checkpoint.pt")
     steps = [recipe.steps * k // arguments.snapshots for k in range(1, arguments.snapshots)]
     snapshots = {
-        step: partial(export, run, out, f"{arguments.name}-{step}", corpus.languages)
+        step: partial(export, run.model, out, f"{arguments.name}-{step}", corpus.languages)
         for step in steps
     }
     train(run, data, heldout, bytes_per_label, out / "log.jsonl", snapshots)
     window = recipe.short_context
     loss = run.loss(heldout.rows(heldout.windows(window), window), learn=False)
-    model = export(run, out, arguments.name, corpus.languages)
+    model = export(run.model, out, arguments.name, corpus.languages)
     evaluated = [file.read_text(encoding="utf-8") for file in arguments.evaluate]
     checked = [*strings(corpus.heldout), *evaluated]
     check_tokenizer(tokenizer, model, checked)
@@ -290,7 +214,7 @@ def main() -> None:
         name=arguments.name,
         parameters=sum(parameter.numel() for parameter in run.model.parameters()),
         command=" ".join(
-            ["python scripts/train_base.py TEXTS OUT_DIR --name", arguments.name]
+            ["python -m scripts.train.base TEXTS OUT_DIR --name", arguments.name]
             + [f"--share '{pattern}={share}'" for pattern, share in arguments.share]
         ),
         recipe=recipe,

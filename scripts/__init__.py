@@ -1,0 +1,1 @@
+"""Programs that train, measure and profile; shell scripts for everyday work."""

@@ -1,0 +1,1 @@
+"""Training of the small models: the bundled ones and the passkey model."""
