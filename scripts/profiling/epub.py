@@ -103,9 +103,9 @@ def main() -> None:
     """Parse the command line, read the text, write the book."""
     summary = (__doc__ or "").splitlines()[0]
     parser = argparse.ArgumentParser("python -m scripts.profiling.epub", description=summary)
-    parser.add_argument("text", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--language", default="fr")
+    parser.add_argument("text", type=Path, metavar="TEXT.txt")
+    parser.add_argument("out", type=Path, metavar="OUT.epub")
+    parser.add_argument("--language", default="fr", metavar="CODE")
     arguments = parser.parse_args()
     files = book(arguments.text.read_text(encoding="utf-8"), arguments.language)
     write_book(arguments.out, files)

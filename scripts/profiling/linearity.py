@@ -31,10 +31,10 @@ def main() -> None:
     """Parse the command line, measure, print."""
     summary = (__doc__ or "").splitlines()[0]
     parser = argparse.ArgumentParser("python -m scripts.profiling.linearity", description=summary)
-    parser.add_argument("text", type=Path)
-    parser.add_argument("-m", dest="model", type=Path)
-    parser.add_argument("-c", dest="n_ctx", type=int, default=0)
-    parser.add_argument("-t", dest="threads", type=int, default=0)
+    parser.add_argument("text", type=Path, metavar="TEXT_FILE")
+    parser.add_argument("-m", dest="model", type=Path, metavar="MODEL.gguf")
+    parser.add_argument("-c", dest="n_ctx", type=int, default=0, metavar="N_CTX")
+    parser.add_argument("-t", dest="threads", type=int, default=0, help="0: all physical cores")
     given = parser.parse_args()
     with TempLora(
         given.model, n_ctx=given.n_ctx, n_threads=given.threads, given=True, measure_after=False

@@ -1,6 +1,6 @@
 """Time and memory of the translation of a whole novel, from its beginning to its end.
 
-Usage: python -m scripts.profiling.novel TEXT.txt WORK_DIR -sl en -tl fr [-m MODEL.gguf]
+Usage: python -m scripts.profiling.novel TEXT.txt WORK_DIR -sl CODE -tl CODE [-m MODEL.gguf]
            [--prompt-template FILE] [-t THREADS]
 
 Makes WORK_DIR/novel.epub from the text and translates it to WORK_DIR/translated.epub, noting the
@@ -37,13 +37,13 @@ def main() -> None:
     """Parse the command line, make the book, translate it, print."""
     summary = (__doc__ or "").splitlines()[0]
     parser = argparse.ArgumentParser("python -m scripts.profiling.novel", description=summary)
-    parser.add_argument("text", type=Path)
-    parser.add_argument("work_dir", type=Path)
-    parser.add_argument("-sl", required=True)
-    parser.add_argument("-tl", required=True)
-    parser.add_argument("-m", dest="model", type=Path)
+    parser.add_argument("text", type=Path, metavar="TEXT.txt")
+    parser.add_argument("work_dir", type=Path, metavar="WORK_DIR")
+    parser.add_argument("-sl", required=True, metavar="CODE", help="language of the text")
+    parser.add_argument("-tl", required=True, metavar="CODE", help="language of the translation")
+    parser.add_argument("-m", dest="model", type=Path, metavar="MODEL.gguf")
     parser.add_argument("--prompt-template", type=Path)
-    parser.add_argument("-t", dest="threads", type=int, default=0)
+    parser.add_argument("-t", dest="threads", type=int, default=0, help="0: all physical cores")
     given = parser.parse_args()
     given.work_dir.mkdir(parents=True, exist_ok=True)
     novel = given.work_dir / "novel.epub"

@@ -93,7 +93,7 @@ def main() -> None:
     summary = (__doc__ or "").splitlines()[0]
     parser = argparse.ArgumentParser("python -m scripts.profiling.random_gguf", description=summary)
     parser.add_argument("shape", choices=SHAPES)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("out", type=Path, metavar="OUT.gguf")
     arguments = parser.parse_args()
     write(arguments.out, arguments.shape)
 

@@ -39,7 +39,7 @@ def main() -> None:
     """Parse the command line, measure, print."""
     summary = (__doc__ or "").splitlines()[0]
     parser = argparse.ArgumentParser("python -m scripts.profiling.self_extend", description=summary)
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", type=Path, metavar="MODEL.gguf")
     parser.add_argument("-c", dest="n_ctx", type=int, default=16_384)
     parser.add_argument("--generate", type=int, default=2048)
     parser.add_argument("-t", dest="threads", type=int, default=1)

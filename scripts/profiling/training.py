@@ -124,7 +124,7 @@ def main() -> None:
     """Parse the command line, measure, print."""
     summary = (__doc__ or "").splitlines()[0]
     parser = argparse.ArgumentParser("python -m scripts.profiling.training", description=summary)
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", type=Path, metavar="MODEL.gguf")
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=256)
     parser.add_argument("--dtype", default="auto", choices=list(TrainDtype))

@@ -127,8 +127,8 @@ def parse() -> tuple[argparse.Namespace, Recipe]:
     """Parse the command line; every field of the recipe is a flag."""
     summary = (__doc__ or "").splitlines()[0]
     parser = argparse.ArgumentParser("python -m scripts.train.base", description=summary)
-    parser.add_argument("texts", type=Path)
-    parser.add_argument("out_dir", type=Path)
+    parser.add_argument("texts", type=Path, metavar="TEXTS")
+    parser.add_argument("out_dir", type=Path, metavar="OUT_DIR")
     parser.add_argument("--name", required=True, help="name of the model's files")
     parser.add_argument(
         "--languages", nargs=2, metavar=("FROM", "TO"), default=("fr", "en"),

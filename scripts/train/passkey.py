@@ -89,7 +89,7 @@ def main() -> None:
     """Parse the command line, train, write the GGUF."""
     summary = (__doc__ or "").splitlines()[0]
     parser = argparse.ArgumentParser("python -m scripts.train.passkey", description=summary)
-    parser.add_argument("out_dir", type=Path)
+    parser.add_argument("out_dir", type=Path, metavar="OUT_DIR")
     out: Path = parser.parse_args().out_dir
     out.mkdir(parents=True, exist_ok=True)
     words = INTRO + FILLER + NEEDLE.format(key="") + QUESTION
