@@ -2,6 +2,7 @@
 
     TemploraError
     ├── OptionError                  options that contradict each other or the model
+    ├── MissingExtraError            an optional dependency that is not installed
     ├── PromptError                  a prompt that cannot be used
     ├── DocumentError                a document that cannot be translated
     ├── ModelFileError               a path that is not a readable GGUF model
@@ -34,6 +35,10 @@ class TemploraError(Exception):
 
 class OptionError(TemploraError):
     """Options contradict each other, or the model they are used with."""
+
+
+class MissingExtraError(TemploraError):
+    """A package of an extra that is not installed is needed."""
 
 
 class PromptError(TemploraError):

@@ -1,12 +1,13 @@
 """Where results go: standard output, which carries the product alone, and pictures."""
 
-import importlib.util
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from templora_edge.cli.screen import SCREEN, drop
 from templora_edge.errors import OptionError, OutputError
+from templora_edge.extras import needs_extra
 from templora_edge.host.files import Files, check_outputs
 
 if TYPE_CHECKING:
@@ -51,13 +52,14 @@ def check_plot(path: Path | None, inputs: Files, *, force: bool) -> None:
     """Refuse a --plot that could not be drawn, before any work.
 
     Raises:
-        OptionError: another suffix, matplotlib is missing, or ``path`` is one of the ``inputs``.
+        OptionError: another suffix, or ``path`` is one of the ``inputs``.
+        MissingExtraError: matplotlib is not installed.
         OutputError: ``path`` cannot be written, or exists and is not to be overwritten.
     """
     if path is None:
         return
     if path.suffix not in PLOT_SUFFIXES:
         raise OptionError(f"--plot {path}: expected a name that ends in .png or .svg")
-    if importlib.util.find_spec("matplotlib") is None:
-        raise OptionError("--plot needs matplotlib: pip install 'templora-edge[plot]'")
+    with needs_extra("plot", f"--plot {path}"):
+        import_module("matplotlib")
     check_outputs([("--plot", path)], inputs, force=force)

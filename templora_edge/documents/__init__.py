@@ -9,6 +9,7 @@ from typing import Final
 
 from templora_edge.documents.document import Document
 from templora_edge.errors import DocumentError
+from templora_edge.extras import needs_extra
 
 
 def _text(path: Path) -> Document:
@@ -56,6 +57,7 @@ def read_document(path: Path) -> Document:
 
     Raises:
         DocumentError: an unknown format, or a document that cannot be translated.
+        MissingExtraError: the libraries of its format are not installed.
     """
     reader = FORMATS.get(path.suffix.lower())
     if reader is None:
@@ -65,4 +67,5 @@ def read_document(path: Path) -> Document:
     if not path.is_file():
         found = "a directory" if path.is_dir() else "no such file"
         raise DocumentError(f"{path}: {found}; expected a document")
-    return reader(path)
+    with needs_extra("documents", str(path)):
+        return reader(path)

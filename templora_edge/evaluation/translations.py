@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from templora_edge.errors import DocumentError
-from templora_edge.evaluation.translation_scores import compare, score
+from templora_edge.extras import needs_extra
 from templora_edge.host.text_file import read_text
 
 TARGETS: Final = ("translation", "target", "tgt", "hypothesis")
@@ -45,7 +45,10 @@ def evaluate(job: EvaluateJob) -> dict[str, Any]:
 
     Raises:
         DocumentError: a file cannot be read, or has other segments than the reference.
+        MissingExtraError: sacrebleu is not installed.
     """
+    with needs_extra("evaluate", "evaluate"):
+        from templora_edge.evaluation.translation_scores import compare, score
     reference = read_side(job.reference, job.target_language)
     hypotheses = [read_side(job.hypothesis, job.target_language)]
     if job.against is not None:

@@ -3,18 +3,13 @@
 import csv
 import io
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
-
-from lxml import etree
 
 from templora_edge.errors import DocumentError
+from templora_edge.extras import needs_extra
 from templora_edge.host.text_file import read_text
 from templora_edge.translation.prompt import Pair
-
-_XML_LANG: Final = "{http://www.w3.org/XML/1998/namespace}lang"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +35,16 @@ class Glossary:
 
         Raises:
             DocumentError: it cannot be read, or holds no terms for these languages.
+            MissingExtraError: lxml, which reads .tbx, is not installed.
         """
         try:
             if path.suffix.lower() == ".tbx":
-                terms = _read_tbx(path, source_language, target_language)
+                with needs_extra("documents", f"--glossary {path}"):
+                    from templora_edge.translation.tbx import read_tbx
+                terms = read_tbx(path, source_language, target_language)
             else:
                 terms = _read_csv(path)
-        except (OSError, UnicodeDecodeError, csv.Error, etree.XMLSyntaxError) as error:
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DocumentError(f"--glossary {path}: cannot be read ({error})") from error
         if not terms:
             raise DocumentError(
@@ -78,39 +76,3 @@ def _read_csv(path: Path) -> list[Pair]:
                 "expected source,translation"
             )
     return [Pair(row[0], row[1]) for row in rows if row]
-
-
-def _read_tbx(path: Path, source_language: str, target_language: str) -> list[Pair]:
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
-    root = etree.parse(str(path), parser).getroot()
-    terms = []
-    for entry in _named(root, ("termEntry", "conceptEntry")):
-        by_language: dict[str, list[str]] = {}
-        for section in _named(entry, ("langSet", "langSec")):
-            language = section.get(_XML_LANG, "").lower()
-            by_language[language] = [
-                "".join(str(text) for text in term.itertext()).strip()
-                for term in _named(section, ("term",))
-            ]
-        sources = _of_language(by_language, source_language)
-        targets = _of_language(by_language, target_language)
-        terms += [Pair(source, targets[0]) for source in sources if targets]
-    return terms
-
-
-def _named(element: etree._Element, names: Sequence[str]) -> list[etree._Element]:
-    return [
-        child
-        for child in element.iter()
-        if isinstance(child.tag, str) and etree.QName(child).localname in names
-    ]
-
-
-def _of_language(by_language: dict[str, list[str]], code: str) -> list[str]:
-    """Terms of ``code``, or of a variety of it."""
-    code = code.lower()
-    main = code.partition("-")[0]
-    for language, terms in sorted(by_language.items(), key=lambda item: item[0] != code):
-        if language == code or language.partition("-")[0] == main:
-            return terms
-    return []

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 import jinja2
-from babel import Locale, UnknownLocaleError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from langcodes import Language
+from langcodes.tag_parser import LanguageTagError
 
 from templora_edge.documents.markup import PLACEHOLDER
 from templora_edge.errors import OptionError
@@ -17,6 +18,11 @@ INSTRUCTION: Final = "Translate this text from {source_language} into {target_la
 TAGS: Final = " Keep tags like <1> and </1>."
 TERMS: Final = " Use these terms: {terms}."
 ONLY: Final = " Answer with the translation only.\n\n"
+
+SEVERAL_SCRIPTS: Final = frozenset(
+    ["az", "ff", "ks", "pa", "sd", "shi", "sr", "su", "uz", "vai", "yue", "zh"]
+)
+"""Languages whose script depends on the region, so that their names say it."""
 
 Message = dict[str, str]
 """A turn: role and content."""
@@ -158,13 +164,21 @@ Prompt = ChatPrompt | TemplatePrompt
 def language_name(code: str) -> str:
     """The English name of a language, as in instructions.
 
+    Args:
+        code: a BCP 47 tag: ``fr``, ``grc``, ``pt-BR``, ``zh-Hant``.
+
     Raises:
         OptionError: no such language.
     """
+    refused = OptionError(f"language {code!r}; expected a code such as fr, en, zh or pt-BR")
     try:
-        name = Locale.parse(code, sep="-").english_name
-    except (UnknownLocaleError, ValueError):
-        name = None
-    if name is None:
-        raise OptionError(f"language {code!r}; expected a code such as fr, en, zh or pt-BR")
+        language = Language.get(code)
+    except LanguageTagError:
+        raise refused from None
+    if language.territory and not language.script and language.language in SEVERAL_SCRIPTS:
+        language = language.maximize()  # zh-TW is in traditional characters
+    name = language.display_name("en")
+    # codes for private use, and "und", are valid but name nothing
+    if "_" in code or not language.is_valid() or "Unknown " in name:
+        raise refused
     return name

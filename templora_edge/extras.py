@@ -1,0 +1,35 @@
+"""Optional dependencies: what to install where a package of an extra is missing."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from templora_edge.errors import MissingExtraError
+
+EXTRAS: Final = {
+    "documents": ("docx", "lxml", "markdown_it", "pysubs2"),
+    "evaluate": ("sacrebleu",),
+    "plot": ("matplotlib",),
+}
+"""Extra of pyproject.toml -> top-level modules that its packages provide."""
+
+
+@contextmanager
+def needs_extra(extra: str, subject: str) -> Iterator[None]:
+    """Imports in the block may fail for lack of ``extra``; any other failure passes unchanged.
+
+    Args:
+        subject: the file, flag or command that the message names.
+
+    Raises:
+        MissingExtraError: a module of ``extra`` is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in EXTRAS[extra]:
+            raise
+        raise MissingExtraError(
+            f"{subject}: needs the {extra} extra ({error.name} is not installed): "
+            f"pip install 'templora-edge[{extra}]'"
+        ) from error
