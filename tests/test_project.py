@@ -11,6 +11,7 @@ import pytest
 from paths import ROOT
 
 from templora_edge.documents import read_document
+from templora_edge.extras import EXTRAS
 
 LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")
 
@@ -47,6 +48,7 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
         ("templora_edge/loop.py", "import torch", "what both sides share"),
         ("templora_edge/loop.py", "import templora_edge.engine", "Data flows down"),
         ("templora_edge/session.py", "import rich", "only cli imports typer"),
+        ("templora_edge/training/client.py", "import lxml", "the core never reaches a library of"),
         ("templora_edge/options.py", "import templora_edge.loop", "Data flows down"),
     ],
 )
@@ -70,9 +72,53 @@ def modules_after(statement: str) -> set[str]:
     return set(output.stdout.decode().split())
 
 
+HEAVY = {"torch", "transformers", "peft", "llama_cpp", "gguf", "numpy", "jinja2", "langcodes"}
+HEAVY |= {module for modules in EXTRAS.values() for module in modules}
+
+
 @pytest.mark.parametrize("statement", ["import templora_edge.cli.app", "import templora_edge"])
 def test_importing_loads_no_heavy_library(statement: str) -> None:
-    assert not modules_after(statement) & {"torch", "transformers", "peft", "llama_cpp", "gguf"}
+    assert not modules_after(statement) & HEAVY
+
+
+HELP_OF_ALL = """
+import io
+from contextlib import redirect_stdout
+import typer
+from templora_edge.cli.app import app
+def show(command, name):
+    with redirect_stdout(io.StringIO()) as text:
+        command.main(["--help"], prog_name=name, standalone_mode=False)
+    assert text.getvalue().startswith("Usage: " + name), name
+    shown.add(name)
+    for inner in getattr(command, "commands", {}).values():
+        show(inner, f"{name} {inner.name}")
+shown = set()
+show(typer.main.get_command(app), "templora")
+assert {"templora translate", "templora evaluate", "templora convert base"} <= shown
+"""
+
+
+def test_help_loads_no_heavy_library() -> None:
+    assert not modules_after(HELP_OF_ALL) & HEAVY
+
+
+def cpu_seconds(*arguments: str) -> float:
+    """The least of three runs: what a busy machine adds is not counted."""
+    seconds = []
+    for _ in range(3):
+        before = os.times()
+        subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+        after = os.times()
+        seconds.append(sum(after[2:4]) - sum(before[2:4]))
+    return min(seconds)
+
+
+def test_help_is_there_at_once() -> None:
+    """In little more time than its own libraries take; torch alone takes ten times as long."""
+    assert cpu_seconds("-m", "templora_edge.cli", "--help") < 2.5 * cpu_seconds(
+        "-c", "import typer, rich.console"
+    )
 
 
 def test_the_parents_half_of_the_sidecar_loads_no_torch() -> None:

@@ -1,6 +1,7 @@
 """What is not believed of a translation, and what is."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -119,6 +120,9 @@ def test_glossaries(tmp_path: Path) -> None:
     assert Glossary.read(tbx, "fr", "en").terms == (Pair("bateau", "boat"), Pair("navire", "boat"))
     with pytest.raises(DocumentError, match=r"terms\.tbx: no terms from es to en"):
         Glossary.read(tbx, "es", "en")
+    tbx.write_text("<martif>", encoding="utf-8")
+    with pytest.raises(DocumentError, match=r"--glossary .*terms\.tbx: cannot be read \(.*line 1"):
+        Glossary.read(tbx, "fr", "en")
     csv = tmp_path / "terms.csv"
     csv.write_text('\ufeffla jetée,the pier,a note\n"Emma, la femme",Emma\n\n', encoding="utf-8")
     glossary = Glossary.read(csv, "fr", "en")
@@ -184,9 +188,31 @@ def test_prompts(tmp_path: Path) -> None:
         TemplatePrompt.read(tmp_path / "none", "fr", "en")
 
 
+LANGUAGES = {
+    "ar": "Arabic", "bn": "Bangla", "cs": "Czech", "de": "German", "el": "Greek", "en": "English",
+    "es": "Spanish", "fa": "Persian", "fil": "Filipino", "FR": "French", "he": "Hebrew",
+    "hi": "Hindi", "id": "Indonesian", "it": "Italian", "ja": "Japanese", "ko": "Korean",
+    "my": "Burmese", "nb": "Norwegian Bokmål", "nl": "Dutch", "no": "Norwegian", "pl": "Polish",
+    "pt": "Portuguese", "ru": "Russian", "sw": "Swahili", "tr": "Turkish", "uk": "Ukrainian",
+    "vi": "Vietnamese", "yue": "Cantonese", "zh": "Chinese",
+    "en-US": "English (United States)", "es-419": "Spanish (Latin America)",
+    "fr-CA": "French (Canada)", "pt-BR": "Portuguese (Brazil)", "zh-Hans": "Chinese (Simplified)",
+    "zh-Hant": "Chinese (Traditional)", "zh-CN": "Chinese (Simplified, China)",
+    "zh-TW": "Chinese (Traditional, Taiwan)", "sr-Latn": "Serbian (Latin)",
+    "sr-RS": "Serbian (Cyrillic, Serbia)", "uz-UZ": "Uzbek (Latin, Uzbekistan)",
+    "grc": "Ancient Greek", "la": "Latin", "fro": "Old French", "pi": "Pali",
+}  # fmt: skip
+"""Names as prompts have them: a model that was trained with one may answer another less well."""
+
+
 def test_language_names() -> None:
-    assert language_name("fr") == "French"
-    assert language_name("pt-BR") == "Portuguese (Brazil)"
-    for code in ("", "french", "xx1"):
-        with pytest.raises(OptionError, match="expected a code such as fr"):
-            language_name(code)
+    assert {code: language_name(code) for code in LANGUAGES} == LANGUAGES
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["", "x", "xx1", "xx", "french", "klingonish", "fr_FR", "fr_FR?", "fr-", "und", "qaa", "en-XX"],
+)
+def test_what_names_no_language_is_refused(code: str) -> None:
+    with pytest.raises(OptionError, match=f"^language {re.escape(repr(code))}; expected a code su"):
+        language_name(code)
