@@ -13,9 +13,9 @@ from importlib.metadata import distribution, packages_distributions, requires
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from paths import ROOT
 
 from templora_edge.errors import MissingExtraError
 from templora_edge.extras import EXTRAS, needs_extra

@@ -140,7 +140,7 @@ def test_the_wheel_holds_the_model_and_the_converters(tmp_path: Path) -> None:
 
 def test_the_sample_book_is_the_sample_text(tmp_path: Path) -> None:
     out = tmp_path / "phare.epub"
-    command = [sys.executable, "-m", "scripts.profiling.epub", "examples/phare.txt", out]
+    command = [sys.executable, "-m", "scripts.profiling.epub", "examples/phare.txt", str(out)]
     subprocess.run(command, check=True, cwd=ROOT)
     with zipfile.ZipFile(out) as made, zipfile.ZipFile(ROOT / "examples" / "phare.epub") as kept:
         assert made.namelist() == kept.namelist()

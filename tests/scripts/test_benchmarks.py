@@ -6,14 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-<<<<<<< HEAD
-from paths import ROOT
-from texts import ENGLISH, FRENCH
-=======
 import pytest
-from conftest import PROSE, ROOT
-from test_translation import ENGLISH, FRENCH
->>>>>>> f528ada (Name the programs of today in docs, cards and logs, and test that they exist)
+from paths import PROSE, ROOT
+from texts import ENGLISH, FRENCH
 
 from scripts.benchmarks import pg19
 from scripts.benchmarks.report.__main__ import main as write_report
