@@ -116,7 +116,7 @@ def cpu_seconds(*arguments: str) -> float:
 
 def test_help_is_there_at_once() -> None:
     """In little more time than its own libraries take; torch alone takes ten times as long."""
-    assert cpu_seconds("-m", "templora_edge.cli", "--help") < 2.5 * cpu_seconds(
+    assert cpu_seconds("-m", "templora_edge.cli", "--help") < 3 * cpu_seconds(
         "-c", "import typer, rich.console"
     )
 
