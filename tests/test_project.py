@@ -46,7 +46,7 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
             "training never reaches llama_cpp",
         ),
         ("templora_edge/loop.py", "import torch", "what both sides share"),
-        ("templora_edge/loop.py", "import templora_edge.engine", "Data flows down"),
+        ("templora_edge/loop.py", "import templora_edge.engine", "what both sides share"),
         ("templora_edge/session.py", "import rich", "only cli imports typer"),
         ("templora_edge/training/client.py", "import lxml", "the core never reaches a library of"),
         ("templora_edge/options.py", "import templora_edge.loop", "Data flows down"),
