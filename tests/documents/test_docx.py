@@ -31,7 +31,7 @@ from scripted import echoed
 
 from templora_edge.documents import read_document
 from templora_edge.documents.docx import DocxDocument
-from templora_edge.documents.docx_paragraph import DocxParagraph
+from templora_edge.documents.docx.paragraph import DocxParagraph
 from templora_edge.documents.markup import PLACEHOLDER
 from templora_edge.errors import DocumentError
 

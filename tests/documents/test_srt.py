@@ -13,7 +13,7 @@ from scripted import echoed
 from templora_edge.documents import read_document
 from templora_edge.documents.markup import PLACEHOLDER
 from templora_edge.documents.srt import SrtDocument
-from templora_edge.documents.srt_event import MOST_COLUMNS, SrtEvent
+from templora_edge.documents.srt.event import MOST_COLUMNS, SrtEvent
 from templora_edge.documents.wrapping import columns
 from templora_edge.errors import DocumentError
 

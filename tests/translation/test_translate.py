@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 from command import LANGUAGES, SMALL_JOB, TEMPLORA, check_failure, run, translate
+from epub_files import NASTY, chapter, encryption, members, pack
 from paths import EXAMPLES
-from test_epub import NASTY, chapter, encryption, members, pack
 from texts import FRENCH
 
 from templora_edge.assets import BUNDLED_MODEL, BUNDLED_TRANSLATOR

@@ -9,10 +9,10 @@ from typing import Final
 from markdown_it.token import Token
 
 from templora_edge.documents.document import has_words
-from templora_edge.documents.markdown_markup import Content, Item, items, tidy
-from templora_edge.documents.markdown_paragraph import MarkdownParagraph
-from templora_edge.documents.markdown_parser import DEEPEST, MarkdownParser
-from templora_edge.documents.markdown_place import (
+from templora_edge.documents.markdown.content import Content, Item, items, tidy
+from templora_edge.documents.markdown.paragraph import MarkdownParagraph
+from templora_edge.documents.markdown.parser import DEEPEST, MarkdownParser
+from templora_edge.documents.markdown.place import (
     Place,
     place_of_heading,
     place_of_lines,
@@ -23,7 +23,7 @@ from templora_edge.documents.plain_file import PlainFile
 
 _NO_SPANS: Final = 3
 _UNCHANGED: Final = 4
-"""Degrees of caution beyond those of `markdown_source`."""
+"""Degrees of caution beyond those of `source`."""
 
 _Structure = list[list[Item] | tuple[str, ...]]
 """What is found in texts, and the blocks around them, in order."""

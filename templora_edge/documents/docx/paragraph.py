@@ -10,7 +10,7 @@ from docx.oxml.parser import OxmlElement
 from lxml import etree
 
 from templora_edge.documents import markup
-from templora_edge.documents.docx_pieces import (
+from templora_edge.documents.docx.fragment import (
     Container,
     Field,
     Piece,
@@ -19,7 +19,7 @@ from templora_edge.documents.docx_pieces import (
     nodes_of,
     pieces_of,
 )
-from templora_edge.documents.docx_run import Look, Node, empty, look_of, put, shell_of, text_nodes
+from templora_edge.documents.docx.run import Look, Node, empty, look_of, put, shell_of, text_nodes
 
 _EAST_ASIAN: Final = ("zh", "ja", "ko")
 _COMPLEX: Final = tuple(

@@ -11,7 +11,7 @@ from typing import Final
 from docx.oxml.ns import qn
 from lxml import etree
 
-from templora_edge.documents.docx_run import (
+from templora_edge.documents.docx.run import (
     PROPERTIES,
     Look,
     Node,

@@ -26,12 +26,12 @@ class Markup:
     """What is not text."""
 
     sources: tuple[str, str, str]
-    """By caution, see `markdown_source`."""
+    """By caution, see `source`."""
     items: tuple[Item, ...]
 
     @classmethod
     def of(cls, *tokens: Token) -> "Markup":
-        """One token, or those that `markdown_parser` wrote a source to the last of."""
+        """One token, or those that `parser` wrote a source to the last of."""
         token = tokens[-1]
         found = tuple(items(tokens))
         if token.type == BREAK:

@@ -9,7 +9,7 @@ from typing import Final
 from lxml.etree import _Element
 
 from templora_edge.documents.document import has_words
-from templora_edge.documents.inline import (
+from templora_edge.documents.epub.inline import (
     Item,
     anchors,
     base_text,

@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from templora_edge.documents.markdown_markup import BREAK, Content, Markup
-from templora_edge.documents.markdown_parser import FOOTNOTE
+from templora_edge.documents.markdown.content import BREAK, Content, Markup
+from templora_edge.documents.markdown.parser import FOOTNOTE
 
 SPACE: Final = "\0"
 """A space in markup, where no line may end."""

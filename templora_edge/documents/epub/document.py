@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from templora_edge.documents.archive import open_archive
-from templora_edge.documents.xhtml import NCX, XHTML, Kind, TextFile
+from templora_edge.documents.epub.xhtml import NCX, XHTML, Kind, TextFile
 from templora_edge.documents.xml_file import XmlFile
 from templora_edge.errors import DocumentError
 

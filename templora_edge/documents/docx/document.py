@@ -15,7 +15,7 @@ from lxml import etree
 
 from templora_edge.documents.archive import open_archive
 from templora_edge.documents.document import has_words
-from templora_edge.documents.docx_paragraph import DocxParagraph, set_language
+from templora_edge.documents.docx.paragraph import DocxParagraph, set_language
 from templora_edge.errors import DocumentError
 
 TEXT_PARTS: Final = (

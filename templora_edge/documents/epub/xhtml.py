@@ -6,7 +6,7 @@ from typing import Final
 
 from lxml.etree import _Element
 
-from templora_edge.documents.inline import (
+from templora_edge.documents.epub.inline import (
     Item,
     contents,
     fill,
@@ -14,7 +14,7 @@ from templora_edge.documents.inline import (
     local_name,
     tag_beside,
 )
-from templora_edge.documents.passage import Passage
+from templora_edge.documents.epub.passage import Passage
 from templora_edge.documents.xml_file import XmlFile
 
 # HTML's elements that begin on a line of their own

@@ -6,8 +6,8 @@ from typing import Final
 from markdown_it.token import Token
 
 from templora_edge.documents import markup
-from templora_edge.documents.markdown_markup import BREAK, WHITE, Content, Markup
-from templora_edge.documents.markdown_tree import Element, Node, pieces, tree
+from templora_edge.documents.markdown.content import BREAK, WHITE, Content, Markup
+from templora_edge.documents.markdown.tree import Element, Node, pieces, tree
 
 
 class MarkdownParagraph:

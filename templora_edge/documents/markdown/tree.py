@@ -10,8 +10,8 @@ from typing import Final
 
 from markdown_it.token import Token
 
-from templora_edge.documents.markdown_markup import WHITE, Markup
-from templora_edge.documents.markdown_parser import DEEPEST
+from templora_edge.documents.markdown.content import WHITE, Markup
+from templora_edge.documents.markdown.parser import DEEPEST
 
 _TAG: Final = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9-]*)(?:.*[^/])?>", re.DOTALL)
 """Begins or ends an element of HTML."""

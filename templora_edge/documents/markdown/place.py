@@ -7,8 +7,8 @@ from typing import Final
 
 from markdown_it.token import Token
 
-from templora_edge.documents.markdown_markup import BREAK, BREAK_TAG, HARD_BREAK, Content, Markup
-from templora_edge.documents.markdown_source import SPACE, markdown, words
+from templora_edge.documents.markdown.content import BREAK, BREAK_TAG, HARD_BREAK, Content, Markup
+from templora_edge.documents.markdown.source import SPACE, markdown, words
 from templora_edge.documents.wrapping import columns, filled
 
 _PIPE: Final = re.compile(r"(?<!\\)\|")
@@ -38,7 +38,7 @@ class Place:
         return BREAK_TAG if self.rest is None else HARD_BREAK
 
     def laid_out(self, content: Content, caution: int) -> str:
-        """``content`` as the text of the place; for ``caution``, see `markdown_source`."""
+        """``content`` as the text of the place; for ``caution``, see `source`."""
         lines: list[str] = []
         for line in markdown(content, caution, begins_line=self.begins_line).split("\n"):
             first = (self.rest or "") if lines else self.first

@@ -12,7 +12,7 @@ from pathlib import Path
 from pysubs2.formats.subrip import SubripFormat
 
 from templora_edge.documents.plain_file import PlainFile
-from templora_edge.documents.srt_event import SrtEvent
+from templora_edge.documents.srt.event import SrtEvent
 from templora_edge.errors import DocumentError
 
 

@@ -1,0 +1,5 @@
+"""Word documents."""
+
+from templora_edge.documents.docx.document import DocxDocument
+
+__all__ = ["DocxDocument"]

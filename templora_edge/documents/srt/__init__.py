@@ -1,0 +1,5 @@
+"""SubRip subtitles."""
+
+from templora_edge.documents.srt.document import SrtDocument
+
+__all__ = ["SrtDocument"]
