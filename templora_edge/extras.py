@@ -7,7 +7,7 @@ from typing import Final
 from templora_edge.errors import MissingExtraError
 
 EXTRAS: Final = {
-    "documents": ("docx", "lxml", "markdown_it", "pysubs2"),
+    "documents": ("docx", "lxml", "markdown_it", "mdit_py_plugins"),
     "evaluate": ("sacrebleu",),
     "plot": ("matplotlib",),
 }

@@ -30,6 +30,6 @@ class Document(Protocol):
         ...
 
 
-def has_words(text: str) -> bool:
+def has_letters(text: str) -> bool:
     """Whether there is something to translate in ``text``."""
     return any(character.isalpha() for character in text)

@@ -8,7 +8,7 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Final
 
-from templora_edge.documents.document import has_words
+from templora_edge.documents.document import has_letters
 from templora_edge.documents.markup import PLACEHOLDER, Paragraph
 from templora_edge.documents.plain_file import PlainFile
 from templora_edge.documents.wrapping import chunks, columns, filled, joined
@@ -25,7 +25,7 @@ _SPACE: Final = re.compile(r"[ \t\n\r\f\v]+")
 
 
 @dataclass(frozen=True, slots=True)
-class _Passage:
+class _Stretch:
     """Lines of the file that are one paragraph, or none."""
 
     lines: tuple[str, ...]
@@ -49,12 +49,14 @@ class TextDocument:
             for _, lines in groupby(self._file.lines, key=lambda line: bool(line.strip()))
         ]
         self._width = _width(blocks)
-        self._passages = [_passage(lines) for block in blocks for lines in _cut(block, self._width)]
+        self._stretches = [
+            _stretch(lines) for block in blocks for lines in _cut(block, self._width)
+        ]
 
     @property
     def paragraphs(self) -> Sequence[str]:
         """See `Document`."""
-        return [passage.text for passage in self._passages if passage.text]
+        return [stretch.text for stretch in self._stretches if stretch.text]
 
     def write(
         self, path: Path, translations: Sequence[str], *, language: str, bilingual: bool = False
@@ -63,19 +65,19 @@ class TextDocument:
         del language  # plain text does not say it
         left = iter(translations)
         lines: list[str] = []
-        for passage in self._passages:
-            if not passage.text or bilingual:
-                lines += passage.lines
-            if passage.text:
-                lines += self._translated(passage, next(left))
+        for stretch in self._stretches:
+            if not stretch.text or bilingual:
+                lines += stretch.lines
+            if stretch.text:
+                lines += self._translated(stretch, next(left))
         self._file.write(path, lines)
 
-    def _translated(self, passage: _Passage, translation: str) -> list[str]:
-        """Lines of ``translation``, in the form of its passage."""
-        if translation == passage.text:
-            return list(passage.lines)
-        text = PLACEHOLDER.sub(lambda match: passage.literals[int(match[2])], translation)
-        first, *others = passage.lines
+    def _translated(self, stretch: _Stretch, translation: str) -> list[str]:
+        """Lines of ``translation``, in the form of its stretch."""
+        if translation == stretch.text:
+            return list(stretch.lines)
+        text = PLACEHOLDER.sub(lambda match: stretch.literals[int(match[2])], translation)
+        first, *others = stretch.lines
         if others and self._width:
             pieces = chunks(_SPACE.sub(" ", text).strip())
             return filled(pieces, self._width, _indent(first), _indent(others[0]))
@@ -103,14 +105,14 @@ def _is_full(line: str, following: str, width: int) -> bool:
 def _cut(block: Sequence[str], width: int | None) -> Iterator[tuple[str, ...]]:
     """Lines of ``block`` that belong together."""
     margin = min(len(_indent(line)) for line in block)
-    passage = [block[0]]
+    stretch = [block[0]]
     for line in block[1:]:
-        if width and not _is_verse(block) and _continues(passage, line, width, margin):
-            passage.append(line)
+        if width and not _is_verse(block) and _continues(stretch, line, width, margin):
+            stretch.append(line)
         else:
-            yield tuple(passage)
-            passage = [line]
-    yield tuple(passage)
+            yield tuple(stretch)
+            stretch = [line]
+    yield tuple(stretch)
 
 
 def _is_verse(block: Sequence[str]) -> bool:
@@ -119,28 +121,28 @@ def _is_verse(block: Sequence[str]) -> bool:
     return len(words) > 2 and all(word[:1].isupper() and not word.isupper() for word in words)
 
 
-def _continues(passage: Sequence[str], line: str, width: int, margin: int) -> bool:
-    """Whether the last line of ``passage`` was broken because it was full, to go on in ``line``.
+def _continues(stretch: Sequence[str], line: str, width: int, margin: int) -> bool:
+    """Whether the last line of ``stretch`` was broken because it was full, to go on in ``line``.
 
     Continuations have one indent; two lines with the one that begins paragraphs are two of them.
     """
-    first, *others = (len(_indent(line)) for line in (*passage, line))
+    first, *others = (len(_indent(line)) for line in (*stretch, line))
     return (
         bool(line.strip())
         and len(set(others)) == 1
         and (others[0] != first or first == margin)
         and not _ITEM.match(line)
-        and _is_full(passage[-1], line, width)
+        and _is_full(stretch[-1], line, width)
     )
 
 
-def _passage(lines: tuple[str, ...]) -> _Passage:
+def _stretch(lines: tuple[str, ...]) -> _Stretch:
     text = lines[0].strip()
     if len(lines) > 1:
         text = joined(_SPACE.sub(" ", line.strip()) for line in lines)
     paragraph = Paragraph()
     literals = dict(paragraph.add_text(text))
-    return _Passage(lines, paragraph.text if has_words(text) else "", literals)
+    return _Stretch(lines, paragraph.text if has_letters(text) else "", literals)
 
 
 def _indent(line: str) -> str:

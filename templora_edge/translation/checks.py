@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
-from templora_edge.documents.document import has_words
+from templora_edge.documents.document import has_letters
 from templora_edge.documents.markup import is_kept, plain
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def check(
         finished: whether the model ended it by itself.
     """
     text, original = plain(translation), plain(source)
-    if not has_words(text):
+    if not has_letters(text):
         return [Flag.EMPTY]
     languages = source_language, target_language
     findings = {

@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from scripted import echoed
 
 from templora_edge.documents import read_document
-from templora_edge.documents.document import has_words
+from templora_edge.documents.document import has_letters
 from templora_edge.documents.markup import PLACEHOLDER, is_kept, plain
 from templora_edge.errors import DocumentError
 
@@ -144,7 +144,7 @@ def test_paragraphs_of_constructs(name: str, tmp_path: Path) -> None:
     found = paragraphs(tmp_path, source)
     assert found == expected
     for paragraph in found:
-        assert has_words(plain(paragraph))
+        assert has_letters(plain(paragraph))
         assert is_kept(paragraph, paragraph)
     assert paragraphs(tmp_path, b"\xef\xbb\xbf" + source.replace("\n", "\r\n").encode()) == expected
 

@@ -14,7 +14,7 @@ from docx.oxml.parser import OxmlElement
 from lxml import etree
 
 from templora_edge.documents.archive import open_archive
-from templora_edge.documents.document import has_words
+from templora_edge.documents.document import has_letters
 from templora_edge.documents.docx.paragraph import DocxParagraph, set_language
 from templora_edge.errors import DocumentError
 
@@ -117,7 +117,7 @@ def _paragraphs(package: Package) -> Iterator[tuple[int, DocxParagraph]]:
     for part in sorted(parts, key=lambda part: TEXT_PARTS.index(part.content_type)):
         for element in part.element.iter(qn("w:p")):
             paragraph = DocxParagraph(element)
-            if not has_words(paragraph.text):
+            if not has_letters(paragraph.text):
                 continue
             outer = [*element.iterancestors(f"{_COMPATIBILITY}AlternateContent")][-1:]
             number = numbers.setdefault((*outer, paragraph.text), n_texts) if outer else n_texts

@@ -14,7 +14,7 @@ from lxml import etree
 from templora_edge.documents.docx.run import (
     PROPERTIES,
     Look,
-    Node,
+    RunNode,
     empty,
     look_of,
     put,
@@ -41,7 +41,7 @@ _HOLES: Final = {
     )
 }
 """Elements around text -> where in them it is."""
-_NO_PIECES: Final = PROPERTIES | {qn("w:proofErr"), qn("w:lastRenderedPageBreak")}
+_NO_FRAGMENTS: Final = PROPERTIES | {qn("w:proofErr"), qn("w:lastRenderedPageBreak")}
 """And what a word processor found out about the old text."""
 _TEXT_FIELDS: Final = ("HYPERLINK", "TOC", "INDEX")
 """Fields whose result is text to read; others are computed."""
@@ -67,7 +67,7 @@ _ONCE: Final = _MARKS | {
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class RunText:
     """Running text, formatted as a run."""
 
     text: str
@@ -79,7 +79,7 @@ class Text:
         """Whether there is nothing but space."""
         return not self.text.strip()
 
-    def nodes(self) -> list[Node]:
+    def nodes(self) -> list[RunNode]:
         """It as XML."""
         return text_nodes(self.text, self.run)
 
@@ -88,18 +88,18 @@ class Text:
 class Thing:
     """Something without text of its own: a line break, a picture, a computed field, a mark."""
 
-    content: tuple[Node, ...]
+    content: tuple[RunNode, ...]
 
     @property
     def is_mark(self) -> bool:
         """Whether it is one end of a range."""
         return len(self.content) == 1 and self.content[0][1].tag in _MARKS
 
-    def nodes(self) -> list[Node]:
+    def nodes(self) -> list[RunNode]:
         """It as XML."""
         return list(self.content)
 
-    def again(self) -> list[Node]:
+    def again(self) -> list[RunNode]:
         """It a second time in the document, as XML; nothing if it can be there only once."""
         # a whole field has no identity, though its ends are marks
         once = _ONCE - {_FIELD_CHARACTER, _INSTRUCTION} if len(self.content) > 1 else _ONCE
@@ -110,21 +110,21 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """An element around pieces: a link, an insertion, a content control, a word with ruby."""
+    """An element around fragments: a link, an insertion, a content control, a word with ruby."""
 
     run: etree._Element | None
     element: etree._Element
-    pieces: "list[Piece]"
+    fragments: "list[Fragment]"
 
-    def nodes(self) -> list[Node]:
+    def nodes(self) -> list[RunNode]:
         """It as XML."""
         return [(self.run, self.element)]
 
-    def around(self, inner: list[Node]) -> list[Node]:
+    def around(self, inner: list[RunNode]) -> list[RunNode]:
         """It with other content."""
         return [(self.run, _filled(self.element, inner))]
 
-    def again(self, inner: list[Node]) -> list[Node]:
+    def again(self, inner: list[RunNode]) -> list[RunNode]:
         """A second one with other content; the content alone if there can be only one."""
         if self.element.tag in _ONCE:
             return inner
@@ -135,19 +135,19 @@ class Container:
 class Field:
     """A field of several runs whose result is text to read."""
 
-    head: tuple[Node, ...]
-    pieces: "list[Piece]"
-    tail: tuple[Node, ...]
+    head: tuple[RunNode, ...]
+    fragments: "list[Fragment]"
+    tail: tuple[RunNode, ...]
 
-    def nodes(self) -> list[Node]:
+    def nodes(self) -> list[RunNode]:
         """It as XML."""
-        return self.around(nodes_of(self.pieces))
+        return self.around(nodes_of(self.fragments))
 
-    def around(self, inner: list[Node]) -> list[Node]:
+    def around(self, inner: list[RunNode]) -> list[RunNode]:
         """It with other content."""
         return [*self.head, *inner, *self.tail]
 
-    def again(self, inner: list[Node]) -> list[Node]:
+    def again(self, inner: list[RunNode]) -> list[RunNode]:
         """A second one with other content."""
         head, tail = (
             [(run, deepcopy(node)) for run, node in end] for end in (self.head, self.tail)
@@ -155,70 +155,70 @@ class Field:
         return [*head, *inner, *tail]
 
 
-Piece = Text | Thing | Container | Field
+Fragment = RunText | Thing | Container | Field
 
 
-def pieces_of(parent: etree._Element) -> list[Piece]:
+def fragments_of(parent: etree._Element) -> list[Fragment]:
     """Everything in a paragraph, or in an element inside it, in order."""
-    pieces: list[Piece] = []
+    fragments: list[Fragment] = []
     for child in parent:
         if child.tag == _RUN:
-            pieces += _pieces_of_run(child)
-        elif child.tag not in _NO_PIECES:
-            pieces.append(_piece(None, child))
-    return _with_fields(pieces)
+            fragments += _fragments_of_run(child)
+        elif child.tag not in _NO_FRAGMENTS:
+            fragments.append(_fragment(None, child))
+    return _with_fields(fragments)
 
 
-def nodes_of(pieces: Iterable[Piece]) -> list[Node]:
+def nodes_of(fragments: Iterable[Fragment]) -> list[RunNode]:
     """Pieces as XML."""
-    return [node for piece in pieces for node in piece.nodes()]
+    return [node for fragment in fragments for node in fragment.nodes()]
 
 
-def _pieces_of_run(run: etree._Element) -> Iterator[Piece]:
+def _fragments_of_run(run: etree._Element) -> Iterator[Fragment]:
     look = look_of(run)
     for child in run:
         text = text_of(child)
         if text:
-            yield Text(text, run, look)
-        elif text is None and child.tag not in _NO_PIECES:
-            yield _piece(run, child)
+            yield RunText(text, run, look)
+        elif text is None and child.tag not in _NO_FRAGMENTS:
+            yield _fragment(run, child)
 
 
-def _piece(run: etree._Element | None, element: etree._Element) -> Piece:
+def _fragment(run: etree._Element | None, element: etree._Element) -> Fragment:
     """A container, or a thing if there is nothing to read in it."""
     hole = _HOLES.get(element.tag)
     content = None if hole is None else next(element.iter(hole), None)
     computed = element.tag == qn("w:fldSimple") and not _is_text(element.get(qn("w:instr"), ""))
     if content is not None and not computed:
-        pieces = pieces_of(content)
-        if _has_text(pieces):
-            return Container(run, element, pieces)
+        fragments = fragments_of(content)
+        if _has_text(fragments):
+            return Container(run, element, fragments)
     return Thing(((run, element),))
 
 
-def _has_text(pieces: Sequence[Piece]) -> bool:
+def _has_text(fragments: Sequence[Fragment]) -> bool:
     return any(
-        not piece.is_blank
-        if isinstance(piece, Text)
-        else not isinstance(piece, Thing) and _has_text(piece.pieces)
-        for piece in pieces
+        not fragment.is_blank
+        if isinstance(fragment, RunText)
+        else not isinstance(fragment, Thing) and _has_text(fragment.fragments)
+        for fragment in fragments
     )
 
 
-def _filled(element: etree._Element, inner: list[Node]) -> etree._Element:
+def _filled(element: etree._Element, inner: list[RunNode]) -> etree._Element:
     content = next(element.iter(_HOLES[element.tag]))
     empty(content)
     put(inner, content)
     return element
 
 
-def _with_fields(pieces: Iterable[Piece]) -> list[Piece]:
-    """Pieces from a field's begin to its end, where both are among ``pieces``, as one piece."""
-    done: list[Piece] = []
+def _with_fields(fragments: Iterable[Fragment]) -> list[Fragment]:
+    """``fragments`` with each field that begins and ends among them as one fragment."""
+    done: list[Fragment] = []
     begun: list[int] = []
-    for piece in pieces:
-        done.append(piece)
-        match _field_character(piece):
+    for fragment in fragments:
+        done.append(fragment)
+        match _field_character(fragment):
             case "begin":
                 begun.append(len(done) - 1)
             case "end" if begun:
@@ -227,21 +227,25 @@ def _with_fields(pieces: Iterable[Piece]) -> list[Piece]:
     return done
 
 
-def _field(pieces: Sequence[Piece]) -> Piece:
+def _field(fragments: Sequence[Fragment]) -> Fragment:
     """A field from its begin to its end."""
-    characters = [_field_character(piece) for piece in pieces]
+    characters = [_field_character(fragment) for fragment in fragments]
     if "separate" in characters:
         cut = characters.index("separate") + 1
-        head, result, tail = nodes_of(pieces[:cut]), list(pieces[cut:-1]), pieces[-1].nodes()
+        head, result, tail = (
+            nodes_of(fragments[:cut]),
+            list(fragments[cut:-1]),
+            fragments[-1].nodes(),
+        )
         instruction = "".join(node.text or "" for _, node in head if node.tag == _INSTRUCTION)
         if _is_text(instruction) and _has_text(result):
             return Field(tuple(head), result, tuple(tail))
-    return Thing(tuple(nodes_of(pieces)))
+    return Thing(tuple(nodes_of(fragments)))
 
 
-def _field_character(piece: Piece) -> str | None:
-    if isinstance(piece, Thing) and piece.is_mark:
-        return piece.content[0][1].get(qn("w:fldCharType"))
+def _field_character(fragment: Fragment) -> str | None:
+    if isinstance(fragment, Thing) and fragment.is_mark:
+        return fragment.content[0][1].get(qn("w:fldCharType"))
     return None
 
 

@@ -13,13 +13,21 @@ from templora_edge.documents import markup
 from templora_edge.documents.docx.fragment import (
     Container,
     Field,
-    Piece,
-    Text,
+    Fragment,
+    RunText,
     Thing,
+    fragments_of,
     nodes_of,
-    pieces_of,
 )
-from templora_edge.documents.docx.run import Look, Node, empty, look_of, put, shell_of, text_nodes
+from templora_edge.documents.docx.run import (
+    Look,
+    RunNode,
+    empty,
+    look_of,
+    put,
+    shell_of,
+    text_nodes,
+)
 
 _EAST_ASIAN: Final = ("zh", "ja", "ko")
 _COMPLEX: Final = tuple(
@@ -29,13 +37,13 @@ _COMPLEX: Final = tuple(
 
 @dataclass(frozen=True, slots=True)
 class _Level:
-    """The pieces of a paragraph, or of a container around all of its text."""
+    """The fragments of a paragraph, or of a container around all of its text."""
 
-    before: list[Piece]
-    core: list[Piece]
-    after: list[Piece]
+    before: list[Fragment]
+    core: list[Fragment]
+    after: list[Fragment]
     around: Container | Field | None
-    """The only piece of the core, if the next level is inside it."""
+    """The only fragment of the core, if the next level is inside it."""
 
 
 class DocxParagraph:
@@ -46,7 +54,7 @@ class DocxParagraph:
 
     def __init__(self, element: etree._Element) -> None:
         self._element = element
-        self._levels = _levels(pieces_of(element))
+        self._levels = _levels(fragments_of(element))
         self._core = self._levels[-1].core
         self._runs: dict[int, etree._Element] = {}
         self._containers: dict[int, tuple[Container | Field, etree._Element]] = {}
@@ -79,28 +87,28 @@ class DocxParagraph:
         empty(self._element)
         put(nodes, self._element)
 
-    def _add(self, pieces: Sequence[Piece], base: Text, text: markup.Paragraph) -> None:
-        """Append ``pieces``, what looks like ``base`` as it is and the rest as spans."""
+    def _add(self, fragments: Sequence[Fragment], base: RunText, text: markup.Paragraph) -> None:
+        """Append ``fragments``, what looks like ``base`` as it is and the rest as spans."""
         number, look = 0, base.look  # of the span that is open
         things: list[Thing] = []
-        for piece in _joined(_with_spaces_settled(_joined(pieces), base)):
-            if isinstance(piece, Thing):
-                things.append(piece)
+        for fragment in _joined(_with_spaces_settled(_joined(fragments), base)):
+            if isinstance(fragment, Thing):
+                things.append(fragment)
                 continue
-            if number and not (isinstance(piece, Text) and piece.look == look):
+            if number and not (isinstance(fragment, RunText) and fragment.look == look):
                 text.close_span(number)
                 number, look = 0, base.look
             self._add_single(things, text)
             things = []
-            if isinstance(piece, Text):
-                if piece.look != look:
-                    number, look = text.open_span(), piece.look
-                    self._runs[number] = piece.run
-                self._literals.update(text.add_text(piece.text))
-            elif (inner := _base(piece.pieces)) is not None:
+            if isinstance(fragment, RunText):
+                if fragment.look != look:
+                    number, look = text.open_span(), fragment.look
+                    self._runs[number] = fragment.run
+                self._literals.update(text.add_text(fragment.text))
+            elif (inner := _base(fragment.fragments)) is not None:
                 opened = text.open_span()
-                self._containers[opened] = piece, inner.run
-                self._add(piece.pieces, inner, text)
+                self._containers[opened] = fragment, inner.run
+                self._add(fragment.fragments, inner, text)
                 text.close_span(opened)
         if number:
             text.close_span(number)
@@ -119,13 +127,13 @@ class DocxParagraph:
         run: etree._Element,
         marks: Iterator[int],
         language: str | None,
-    ) -> list[Node]:
+    ) -> list[RunNode]:
         """A translation as XML, its text formatted as ``run``.
 
         Args:
             language: to mark it as, where the source stays before it; None if it does not.
         """
-        nodes: list[Node] = []
+        nodes: list[RunNode] = []
         for node in tree:
             if isinstance(node, str):
                 nodes += text_nodes(node, self._marked(run, language))
@@ -173,74 +181,84 @@ def set_language(element: etree._Element, language: str) -> None:
         element.set(qn("w:bidi"), language)
 
 
-def _levels(pieces: Sequence[Piece]) -> list[_Level]:
+def _levels(fragments: Sequence[Fragment]) -> list[_Level]:
     """From the whole paragraph to its text, without what stands around all of it."""
-    begin, end = 0, len(pieces)
-    while begin < end and _is_outside(pieces[begin]):
+    begin, end = 0, len(fragments)
+    while begin < end and _is_outside(fragments[begin]):
         begin += 1
-    while begin < end and _is_outside(pieces[end - 1]):
+    while begin < end and _is_outside(fragments[end - 1]):
         end -= 1
-    before, core, after = list(pieces[:begin]), list(pieces[begin:end]), list(pieces[end:])
+    before, core, after = list(fragments[:begin]), list(fragments[begin:end]), list(fragments[end:])
     if len(core) == 1 and isinstance(only := core[0], Container | Field):
-        return [_Level(before, core, after, only), *_levels(only.pieces)]
-    if core and isinstance(first := core[0], Text):
+        return [_Level(before, core, after, only), *_levels(only.fragments)]
+    if core and isinstance(first := core[0], RunText):
         text = first.text.lstrip()
         core[0] = replace(first, text=text)
         before.append(replace(first, text=first.text[: -len(text)]))
-    if core and isinstance(last := core[-1], Text):
+    if core and isinstance(last := core[-1], RunText):
         text = last.text.rstrip()
         core[-1] = replace(last, text=text)
         after.insert(0, replace(last, text=last.text[len(text) :]))
     return [_Level(before, core, after, None)]
 
 
-def _is_outside(piece: Piece) -> bool:
-    return isinstance(piece, Thing) or (isinstance(piece, Text) and piece.is_blank)
+def _is_outside(fragment: Fragment) -> bool:
+    return isinstance(fragment, Thing) or (isinstance(fragment, RunText) and fragment.is_blank)
 
 
-def _base(pieces: Sequence[Piece]) -> Text | None:
+def _base(fragments: Sequence[Fragment]) -> RunText | None:
     """The first text of the most frequent look; if there is none, the one inside others."""
     frequencies: Counter[Look] = Counter()
-    for piece in pieces:
-        if isinstance(piece, Text) and not piece.is_blank:
-            frequencies[piece.look] += len(piece.text)
+    for fragment in fragments:
+        if isinstance(fragment, RunText) and not fragment.is_blank:
+            frequencies[fragment.look] += len(fragment.text)
     if frequencies:
         look = frequencies.most_common(1)[0][0]
-        texts = (piece for piece in pieces if isinstance(piece, Text))
+        texts = (fragment for fragment in fragments if isinstance(fragment, RunText))
         return next(text for text in texts if text.look == look and not text.is_blank)
-    inside = (_base(piece.pieces) for piece in pieces if isinstance(piece, Container | Field))
+    inside = (
+        _base(fragment.fragments)
+        for fragment in fragments
+        if isinstance(fragment, Container | Field)
+    )
     return next((text for text in inside if text is not None), None)
 
 
-def _joined(pieces: Sequence[Piece]) -> list[Piece]:
-    """``pieces`` with neighbouring texts that look the same as one."""
-    joined: list[Piece] = []
-    for piece in pieces:
+def _joined(fragments: Sequence[Fragment]) -> list[Fragment]:
+    """``fragments`` with neighbouring texts that look the same as one."""
+    joined: list[Fragment] = []
+    for fragment in fragments:
         last = joined[-1] if joined else None
-        if isinstance(piece, Text) and isinstance(last, Text) and piece.look == last.look:
-            joined[-1] = replace(last, text=last.text + piece.text)
+        if (
+            isinstance(fragment, RunText)
+            and isinstance(last, RunText)
+            and fragment.look == last.look
+        ):
+            joined[-1] = replace(last, text=last.text + fragment.text)
         else:
-            joined.append(piece)
+            joined.append(fragment)
     return joined
 
 
-def _with_spaces_settled(pieces: Sequence[Piece], base: Text) -> list[Piece]:
-    """``pieces`` with space in the look of a text around it, if it cannot be seen; else a thing."""
-    settled: list[Piece] = []
-    for i, piece in enumerate(pieces):
-        if isinstance(piece, Text) and piece.is_blank:
-            neighbours = (*pieces[max(0, i - 1) : i], *pieces[i + 1 : i + 2])
-            around = [each for each in neighbours if isinstance(each, Text) and not each.is_blank]
+def _with_spaces_settled(fragments: Sequence[Fragment], base: RunText) -> list[Fragment]:
+    """``fragments`` with space in the look of a text around it, or as a thing if it can be seen."""
+    settled: list[Fragment] = []
+    for i, fragment in enumerate(fragments):
+        if isinstance(fragment, RunText) and fragment.is_blank:
+            neighbours = (*fragments[max(0, i - 1) : i], *fragments[i + 1 : i + 2])
+            around = [
+                each for each in neighbours if isinstance(each, RunText) and not each.is_blank
+            ]
             is_inside = len(around) == 2 and around[0].look == around[1].look
-            look = look_of(piece.run, on_space=True)
+            look = look_of(fragment.run, on_space=True)
             texts = [*around, base] if is_inside else [base, *around]
             alike = (text for text in texts if look_of(text.run, on_space=True) == look)
             text = next(alike, None)
             settled.append(
-                Thing(tuple(piece.nodes()))
+                Thing(tuple(fragment.nodes()))
                 if text is None
-                else replace(piece, run=text.run, look=text.look)
+                else replace(fragment, run=text.run, look=text.look)
             )
         else:
-            settled.append(piece)
+            settled.append(fragment)
     return settled

@@ -11,7 +11,7 @@ from lxml import etree
 
 from templora_edge.documents.xml_file import ILLEGAL
 
-Node = tuple[etree._Element | None, etree._Element]
+RunNode = tuple[etree._Element | None, etree._Element]
 """A run and something in it, or None and something beside runs."""
 Look = frozenset[bytes]
 """Properties of a run, as canonical XML."""
@@ -34,9 +34,9 @@ def text_of(element: etree._Element) -> str | None:
     return _CHARACTERS.get(element.tag)
 
 
-def text_nodes(text: str, run: etree._Element) -> list[Node]:
+def text_nodes(text: str, run: etree._Element) -> list[RunNode]:
     """``text`` formatted as ``run``; what XML cannot hold is dropped."""
-    nodes: list[Node] = []
+    nodes: list[RunNode] = []
     for part in re.split(f"([{''.join(_HYPHENS)}])", ILLEGAL.sub("", text)):
         if part:
             element = OxmlElement(_HYPHENS.get(part, "w:t"))
@@ -48,7 +48,7 @@ def text_nodes(text: str, run: etree._Element) -> list[Node]:
     return nodes
 
 
-def put(nodes: Iterable[Node], parent: etree._Element) -> None:
+def put(nodes: Iterable[RunNode], parent: etree._Element) -> None:
     """Append ``nodes`` to ``parent``, those that follow each other with one run in one run."""
     last: etree._Element | None = None
     for run, node in nodes:

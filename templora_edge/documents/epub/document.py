@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from templora_edge.documents.archive import open_archive
-from templora_edge.documents.epub.xhtml import NCX, XHTML, Kind, TextFile
+from templora_edge.documents.epub.xhtml import NCX, XHTML, BookFile, Kind
 from templora_edge.documents.xml_file import XmlFile
 from templora_edge.errors import DocumentError
 
@@ -162,8 +162,8 @@ class EpubDocument:
         found.text = language
         return package.to_bytes()
 
-    def _text_file(self, name: str) -> TextFile:
-        return TextFile(self._read(name), f"{self._path}, {name}", self._kinds[name])
+    def _text_file(self, name: str) -> BookFile:
+        return BookFile(self._read(name), f"{self._path}, {name}", self._kinds[name])
 
     def _xml(self, name: str) -> XmlFile:
         return XmlFile(self._read(name), f"{self._path}, {name}")

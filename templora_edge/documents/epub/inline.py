@@ -6,9 +6,9 @@ from typing import Final
 
 from lxml.etree import _Element
 
-from templora_edge.documents.document import has_words
+from templora_edge.documents.document import has_letters
 
-Item = str | _Element
+XmlItem = str | _Element
 """A piece of content; the tail of a child is a piece of its own."""
 
 # HTML's elements that are shown as something else than running text
@@ -35,20 +35,20 @@ def tag_beside(element: _Element, name: str) -> str:
     return namespace + brace + name
 
 
-def contents(element: _Element) -> list[Item]:
+def contents(element: _Element) -> list[XmlItem]:
     """Text and children of ``element``, in order."""
-    items: list[Item] = [element.text or ""]
+    items: list[XmlItem] = [element.text or ""]
     for child in element:
         items += [child, child.tail or ""]
     return [item for item in items if not isinstance(item, str) or item]
 
 
-def joined_contents(items: Iterable[Item]) -> list[Item]:
+def joined_contents(items: Iterable[XmlItem]) -> list[XmlItem]:
     """Contents of the elements in ``items``, as if they were one."""
     return [inner for item in items if not isinstance(item, str) for inner in contents(item)]
 
 
-def fill(element: _Element, items: Iterable[Item]) -> None:
+def fill(element: _Element, items: Iterable[XmlItem]) -> None:
     """Replace the contents of ``element``."""
     del element[:]
     element.text = None
@@ -64,7 +64,7 @@ def fill(element: _Element, items: Iterable[Item]) -> None:
             last.tail = (last.tail or "") + item
 
 
-def is_ruby(item: Item) -> bool:
+def is_ruby(item: XmlItem) -> bool:
     """Whether it is text with its reading."""
     return not isinstance(item, str) and local_name(item) == "ruby" and not is_single(item)
 
@@ -79,14 +79,14 @@ def is_single(element: _Element) -> bool:
     if name == "ruby":  # of characters that are images
         return not base_text([element]).strip() or _is_seen(element)
     if name in _MARKS:  # of a note, or a footnote's way back
-        return not has_words(_string(element))
+        return not has_letters(_string(element))
     return all(
         is_single(item) if not isinstance(item, str) else not item.strip()
         for item in contents(element)
     )
 
 
-def is_margin(item: Item) -> bool:
+def is_margin(item: XmlItem) -> bool:
     """Whether it says nothing in a sentence that it begins or ends."""
     if isinstance(item, str):
         return not item.strip()
@@ -97,7 +97,7 @@ def is_margin(item: Item) -> bool:
     return is_single(item) and not stands_for_words
 
 
-def base_text(rubies: Iterable[Item]) -> str:
+def base_text(rubies: Iterable[XmlItem]) -> str:
     """Their text without the readings."""
     return "".join(
         item if isinstance(item, str) else base_text([item])
@@ -106,7 +106,7 @@ def base_text(rubies: Iterable[Item]) -> str:
     )
 
 
-def anchors(items: Iterable[Item]) -> list[str]:
+def anchors(items: Iterable[XmlItem]) -> list[str]:
     """Names that links may lead to."""
     return [
         name
@@ -117,9 +117,9 @@ def anchors(items: Iterable[Item]) -> list[str]:
     ]
 
 
-def second_copy(items: Iterable[Item]) -> list[Item]:
+def second_copy(items: Iterable[XmlItem]) -> list[XmlItem]:
     """Copies to stand beside the originals: no anchors, page breaks, or comments."""
-    copies: list[Item] = []
+    copies: list[XmlItem] = []
     for item in items:
         if isinstance(item, str):
             copies.append(item)

@@ -8,9 +8,9 @@ from typing import Final
 
 from lxml.etree import _Element
 
-from templora_edge.documents.document import has_words
+from templora_edge.documents.document import has_letters
 from templora_edge.documents.epub.inline import (
-    Item,
+    XmlItem,
     anchors,
     base_text,
     fill,
@@ -35,8 +35,8 @@ class _Layer:
 
     element: _Element | None
     """None: the block."""
-    before: Sequence[Item]
-    after: Sequence[Item]
+    before: Sequence[XmlItem]
+    after: Sequence[XmlItem]
 
 
 class Passage:
@@ -46,7 +46,7 @@ class Passage:
         start: how many pieces there are before them.
     """
 
-    def __init__(self, block: _Element, start: int, items: Sequence[Item]) -> None:
+    def __init__(self, block: _Element, start: int, items: Sequence[XmlItem]) -> None:
         self.block, self.start, self.stop = block, start, start + len(items)
         self._items = items
         self._layers: list[_Layer] = []
@@ -61,7 +61,7 @@ class Passage:
             items = joined_contents(items)
         self._source = items
         self._paragraph = Paragraph()
-        self._pieces: dict[int, list[Item]] = {}
+        self._pieces: dict[int, list[XmlItem]] = {}
         if looks == {_RUBY}:
             self._add_text(base_text(items))
         else:
@@ -70,9 +70,9 @@ class Passage:
     @property
     def text(self) -> str:
         """The paragraph; empty if it has no words."""
-        return self._paragraph.text if has_words(self._paragraph.text) else ""
+        return self._paragraph.text if has_letters(self._paragraph.text) else ""
 
-    def translated(self, translation: str, line_break: Item | None) -> list[Item]:
+    def translated(self, translation: str, line_break: XmlItem | None) -> list[XmlItem]:
         """Pieces to put in their place; with a ``line_break``, the source is still in them.
 
         It is made of the same elements, so it can be had once.
@@ -94,7 +94,7 @@ class Passage:
         lost = [self.block.makeelement(tag, {"id": name}) for name in targets if name not in kept]
         return [*lost, *items]
 
-    def _add(self, items: Iterable[Item]) -> None:
+    def _add(self, items: Iterable[XmlItem]) -> None:
         for look, group in groupby(items, _look):
             found = list(group)
             if look == _TEXT:
@@ -115,11 +115,11 @@ class Passage:
             self._pieces[number] = [literal]
 
 
-def _trimmed(items: Sequence[Item]) -> tuple[list[Item], list[Item], list[Item]]:
+def _trimmed(items: Sequence[XmlItem]) -> tuple[list[XmlItem], list[XmlItem], list[XmlItem]]:
     """Margin, paragraph, margin."""
     rest = list(items)
-    before: list[Item] = []
-    after: list[Item] = []
+    before: list[XmlItem] = []
+    after: list[XmlItem] = []
     while rest and is_margin(rest[0]):
         before.append(rest.pop(0))
     while rest and is_margin(rest[-1]):
@@ -133,7 +133,7 @@ def _trimmed(items: Sequence[Item]) -> tuple[list[Item], list[Item], list[Item]]
     return before, rest, after
 
 
-def _look(item: Item) -> tuple[str, ...]:
+def _look(item: XmlItem) -> tuple[str, ...]:
     """Neighbours of the same look share a placeholder."""
     if isinstance(item, str):
         return _TEXT
@@ -150,9 +150,9 @@ def _flowing(text: str) -> str:
     return re.sub(r"[ \t\r\n\f]+", " ", text.replace("\u00ad", ""))
 
 
-def _built(nodes: Iterable[Node], pieces: Mapping[int, Sequence[Item]]) -> list[Item]:
+def _built(nodes: Iterable[Node], pieces: Mapping[int, Sequence[XmlItem]]) -> list[XmlItem]:
     """Content for the nodes of a translation, of the elements in ``pieces``."""
-    items: list[Item] = []
+    items: list[XmlItem] = []
     for node in nodes:
         if isinstance(node, str):
             items.append(ILLEGAL.sub("", node))

@@ -7,7 +7,7 @@ from typing import Final
 from lxml.etree import _Element
 
 from templora_edge.documents.epub.inline import (
-    Item,
+    XmlItem,
     contents,
     fill,
     is_single,
@@ -34,12 +34,12 @@ class Kind:
 
     passages: Callable[[_Element], Iterator[Passage]]
     """Passages of an element, in reading order."""
-    line_break: Callable[[_Element], Item]
+    line_break: Callable[[_Element], XmlItem]
     """Between source and translation, below this root."""
     is_html: bool
 
 
-class TextFile:
+class BookFile:
     """One file.
 
     Args:
@@ -81,7 +81,7 @@ class TextFile:
             if bilingual or translation != passage.text:
                 changes.setdefault(passage.block, []).append((passage, translation))
         for block, pairs in changes.items():
-            old, new, end = contents(block), list[Item](), 0
+            old, new, end = contents(block), list[XmlItem](), 0
             for passage, translation in pairs:
                 line_break = self._kind.line_break(root) if bilingual else None
                 new += old[end : passage.start] + passage.translated(translation, line_break)
@@ -126,7 +126,7 @@ def _ncx_passages(root: _Element) -> Iterator[Passage]:
                 yield Passage(text, 0, contents(text))
 
 
-def _html_break(root: _Element) -> Item:
+def _html_break(root: _Element) -> XmlItem:
     return root.makeelement(tag_beside(root, "br"))
 
 

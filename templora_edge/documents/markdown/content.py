@@ -7,7 +7,7 @@ from typing import Final
 
 from markdown_it.token import Token
 
-Item = str | tuple[str, ...]
+Atom = str | tuple[str, ...]
 """Text, or anything else that a reader finds: its kind and what belongs to it."""
 WHITE: Final = re.compile(r"[ \t\n\r\v\f]+")
 """White space that is not seen as more than one space."""
@@ -27,20 +27,20 @@ class Markup:
 
     sources: tuple[str, str, str]
     """By caution, see `source`."""
-    items: tuple[Item, ...]
+    atoms: tuple[Atom, ...]
 
     @classmethod
     def of(cls, *tokens: Token) -> "Markup":
         """One token, or those that `parser` wrote a source to the last of."""
         token = tokens[-1]
-        found = tuple(items(tokens))
+        found = tuple(atoms(tokens))
         if token.type == BREAK:
             source = "\\\n" if "source" in token.meta else "  \n"
             return cls((source, "\\\n", "\\\n"), found)
         if token.type in _EMPHASIS.values():
             tag = f"<{'/' if token.nesting < 0 else ''}{token.tag}>"
             return cls((token.markup, token.markup.replace("_", "*"), tag), found)
-        source = "[" if token.type == "link_open" else token.meta.get("source", token.content)
+        source = "[" if token.type == "link_open" else token.meta.get("source", _content(token))
         source = _NEWLINE.sub(" ", source)
         return cls((source, source, source), found)
 
@@ -53,7 +53,7 @@ class Markup:
     @property
     def kind(self) -> str:
         """Kind of the first thing in it."""
-        first = self.items[0]
+        first = self.atoms[0]
         return "text" if isinstance(first, str) else first[0]
 
     @property
@@ -68,14 +68,14 @@ class Markup:
 
     def __add__(self, other: "Markup") -> "Markup":
         first, second, third = (a + b for a, b in zip(self.sources, other.sources, strict=True))
-        return Markup((first, second, third), self.items + other.items)
+        return Markup((first, second, third), self.atoms + other.atoms)
 
 
 Content = Sequence[str | Markup]
 """Text, not escaped, and what is between."""
 
 
-def items(tokens: Iterable[Token]) -> Iterator[Item]:
+def atoms(tokens: Iterable[Token]) -> Iterator[Atom]:
     """What is found in ``tokens``; `tidy` makes it comparable."""
     for token in tokens:
         if token.type == "text":
@@ -85,28 +85,33 @@ def items(tokens: Iterable[Token]) -> Iterator[Item]:
         elif token.type == "html_inline" and token.content in _EMPHASIS:
             yield (_EMPHASIS[token.content], "")
         else:
-            values = (str(value) for value in (token.content, *token.attrs.values()))
+            values = (str(value) for value in (_content(token), *token.attrs.values()))
             yield (token.type, *(WHITE.sub(" ", value) for value in values))
 
 
-def tidy(found: Iterable[Item]) -> list[Item]:
+def _content(token: Token) -> str:
+    """Content of ``token``; the mark of a footnote has no more than a label."""
+    return f"[^{token.meta['label']}]" if token.type == "footnote_ref" else token.content
+
+
+def tidy(found: Iterable[Atom]) -> list[Atom]:
     """``found`` with its text in one piece and with the white space that is seen."""
-    tidied: list[Item] = []
-    for item in found:
+    tidied: list[Atom] = []
+    for atom in found:
         last = tidied[-1] if tidied else ()
-        if isinstance(item, str) and isinstance(last, str):
-            tidied[-1] = last + item
+        if isinstance(atom, str) and isinstance(last, str):
+            tidied[-1] = last + atom
         else:
-            tidied.append(item)
-    for index, item in enumerate(tidied):
-        if isinstance(item, str):
-            text = WHITE.sub(" ", item)
+            tidied.append(atom)
+    for index, atom in enumerate(tidied):
+        if isinstance(atom, str):
+            text = WHITE.sub(" ", atom)
             if index == 0 or tidied[index - 1][0] == BREAK:
                 text = text.lstrip()
             if index == len(tidied) - 1 or tidied[index + 1][0] == BREAK:
                 text = text.rstrip()
             tidied[index] = text
-    return [item for item in tidied if item]
+    return [atom for atom in tidied if atom]
 
 
 HARD_BREAK: Final = Markup.of(Token(BREAK, "br", 0, meta={"source": "\\\n"}))

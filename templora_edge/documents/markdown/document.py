@@ -8,8 +8,8 @@ from typing import Final
 
 from markdown_it.token import Token
 
-from templora_edge.documents.document import has_words
-from templora_edge.documents.markdown.content import Content, Item, items, tidy
+from templora_edge.documents.document import has_letters
+from templora_edge.documents.markdown.content import Atom, Content, atoms, tidy
 from templora_edge.documents.markdown.paragraph import MarkdownParagraph
 from templora_edge.documents.markdown.parser import DEEPEST, MarkdownParser
 from templora_edge.documents.markdown.place import (
@@ -25,12 +25,12 @@ _NO_SPANS: Final = 3
 _UNCHANGED: Final = 4
 """Degrees of caution beyond those of `source`."""
 
-_Structure = list[list[Item] | tuple[str, ...]]
+_Structure = list[list[Atom] | tuple[str, ...]]
 """What is found in texts, and the blocks around them, in order."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Passage:
+class _PlacedParagraph:
     """A paragraph where it is."""
 
     index: int
@@ -115,9 +115,9 @@ class MarkdownDocument:
             if content is not None:
                 written[passage.index] = k
                 meant[passage.index] = tidy(
-                    item
+                    atom
                     for piece in content
-                    for item in ([piece] if isinstance(piece, str) else piece.items)
+                    for atom in ([piece] if isinstance(piece, str) else piece.atoms)
                 )
         wrong = []
         for index, (one, other) in enumerate(zip_longest(meant, _structure(tokens))):
@@ -137,7 +137,7 @@ def _structure(tokens: Iterable[Token]) -> _Structure:
     structure: _Structure = []
     for token in tokens:
         if token.type == "inline":
-            structure.append(tidy(items(token.children or ())))
+            structure.append(tidy(atoms(token.children or ())))
         else:
             fields = (token.tag, token.markup, token.info, token.content, token.hidden, token.meta)
             values = (*fields, *token.attrs.values())
@@ -145,7 +145,7 @@ def _structure(tokens: Iterable[Token]) -> _Structure:
     return structure
 
 
-def _passages(tokens: Sequence[Token], lines: Sequence[str]) -> Iterator[_Passage]:
+def _passages(tokens: Sequence[Token], lines: Sequence[str]) -> Iterator[_PlacedParagraph]:
     """The paragraphs of ``tokens`` with something to translate."""
     cells: Iterator[Place] = iter(())
     for index, (block, token) in enumerate(pairwise(tokens), 1):
@@ -161,10 +161,10 @@ def _passages(tokens: Sequence[Token], lines: Sequence[str]) -> Iterator[_Passag
         if any(child.level > DEEPEST for child in children):
             continue
         paragraph = MarkdownParagraph(children)
-        if not has_words(plain(paragraph.text)):
+        if not has_letters(plain(paragraph.text)):
             continue
         if block.markup.startswith("#"):
             place = place_of_heading(lines, token.map[0], token, block.markup)
         else:
             place = cell or place_of_lines(lines, token.map[0], token)
-        yield _Passage(index, place, paragraph)
+        yield _PlacedParagraph(index, place, paragraph)

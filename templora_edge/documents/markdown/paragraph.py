@@ -7,7 +7,7 @@ from markdown_it.token import Token
 
 from templora_edge.documents import markup
 from templora_edge.documents.markdown.content import BREAK, WHITE, Content, Markup
-from templora_edge.documents.markdown.tree import Element, Node, pieces, tree
+from templora_edge.documents.markdown.tree import Element, MarkdownNode, pieces, tree
 
 
 class MarkdownParagraph:
@@ -35,7 +35,7 @@ class MarkdownParagraph:
             content.pop()
         return content
 
-    def _core(self, nodes: Sequence[Node]) -> Sequence[Node]:
+    def _core(self, nodes: Sequence[MarkdownNode]) -> Sequence[MarkdownNode]:
         """``nodes`` without what is around their text."""
         while nodes:
             first, last = nodes[0], nodes[-1]
@@ -59,7 +59,7 @@ class MarkdownParagraph:
                 break
         return nodes
 
-    def _add(self, nodes: Iterable[Node], paragraph: markup.Paragraph) -> None:
+    def _add(self, nodes: Iterable[MarkdownNode], paragraph: markup.Paragraph) -> None:
         for node in nodes:
             if isinstance(node, str):
                 self._marks.update(paragraph.add_text(node))
@@ -106,7 +106,7 @@ class MarkdownParagraph:
         return [*before, *inner, *after]
 
 
-def _is_around(node: Node) -> bool:
+def _is_around(node: MarkdownNode) -> bool:
     """Whether it is no part of the sentence at whose end it is."""
     return isinstance(node, Element) and not (node.closing or node.is_word)
 

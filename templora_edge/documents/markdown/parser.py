@@ -4,13 +4,11 @@ An inline token whose source cannot be made again from its fields has it in ``me
 whole of code, images and autolinks, what follows the text of a link, and a hard break's backslash.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Final
 
 from markdown_it import MarkdownIt
 from markdown_it.parser_inline import RuleFuncInlineType
-from markdown_it.rules_block import StateBlock
 from markdown_it.rules_inline import (
     StateInline,
     autolink,
@@ -20,12 +18,10 @@ from markdown_it.rules_inline import (
     link,
 )
 from markdown_it.token import Token
+from mdit_py_plugins.footnote import footnote_plugin
 
-FOOTNOTE: Final = re.compile(r"\[\^[^\s\[\]]+\]")
 DEEPEST: Final = 100
 """Nesting beyond which nobody wrote it."""
-_FOOTNOTE_INDENT: Final = 4
-"""Columns by which the later lines of a footnote are indented."""
 _FRONT_MATTER: Final = {"---": ("---", "..."), "+++": ("+++",)}
 """How YAML and TOML begin and end."""
 _NOT_BREAKS: Final = str.maketrans("\r\v\f", "   ")
@@ -45,9 +41,10 @@ class MarkdownParser:
                 "strikethrough_single_tilde": True,
             },
         ).enable(["table", "strikethrough"])
-        block, inline = self._markdown.block.ruler, self._markdown.inline.ruler
-        block.before("reference", "footnote", _footnote, {"alt": ["paragraph", "reference"]})
-        inline.before("link", "footnote", _footnote_mark)
+        # footnotes stay where they are; the text of an inline one is a part of its sentence; the
+        # definition of a mark may be in another file
+        self._markdown.use(footnote_plugin, inline=False, move_to_end=False, always_match_refs=True)
+        inline = self._markdown.inline.ruler
         inline.at("link", _link)
         inline.at("image", _image)
         for name, rule in (("autolink", autolink), ("backticks", backtick), ("escape", escape)):
@@ -61,7 +58,10 @@ class MarkdownParser:
 
 
 def _front_matter(lines: Sequence[str]) -> int:
-    """Number of lines of metadata before the text; a thematic break has a blank line after it."""
+    """Number of lines of metadata before the text; a thematic break has a blank line after it.
+
+    mdit-py-plugins' rule knows no TOML, and takes a text between two thematic breaks for metadata.
+    """
     ends = _FRONT_MATTER.get(lines[0].rstrip())
     if ends and len(lines) > 1 and lines[1].strip():
         for index, line in enumerate(lines[1:], 1):
@@ -108,38 +108,3 @@ def _target(state: StateInline, begin: int, *, is_image: bool) -> str:
     end = state.md.helpers.parseLinkLabel(state, begin, not is_image)
     target = state.src[end : state.pos]
     return f"][{state.src[begin + 1 : end]}]" if target in {"]", "][]"} else target
-
-
-def _footnote_mark(state: StateInline, silent: bool) -> bool:
-    """``[^1]``."""
-    match = FOOTNOTE.match(state.src, state.pos, state.posMax)
-    if not match:
-        return False
-    if not silent:
-        state.push("footnote_mark", "", 0).content = match.group()
-    state.pos = match.end()
-    return True
-
-
-def _footnote(state: StateBlock, begin: int, end: int, silent: bool) -> bool:
-    """``[^1]: `` and the blocks in it, as in a list item."""
-    if state.is_code_block(begin):
-        return False
-    start = state.bMarks[begin] + state.tShift[begin]
-    label = FOOTNOTE.match(state.src, start, state.eMarks[begin])
-    if not label or not state.src.startswith(":", label.end(), state.eMarks[begin]):
-        return False
-    if silent:
-        return True
-    saved = state.bMarks[begin], state.tShift[begin], state.sCount[begin], state.parentType
-    state.push("footnote_open", "", 1).info = label.group()
-    state.blkIndent += _FOOTNOTE_INDENT
-    text = state.skipSpaces(label.end() + 1)
-    state.bMarks[begin], state.tShift[begin] = text, 0
-    state.sCount[begin] = state.blkIndent
-    state.parentType = "footnote"
-    state.md.block.tokenize(state, begin, end)
-    state.push("footnote_close", "", -1)
-    state.blkIndent -= _FOOTNOTE_INDENT
-    state.bMarks[begin], state.tShift[begin], state.sCount[begin], state.parentType = saved
-    return True

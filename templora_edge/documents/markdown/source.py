@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from templora_edge.documents.markdown.content import BREAK, Content, Markup
-from templora_edge.documents.markdown.parser import FOOTNOTE
 
 SPACE: Final = "\0"
 """A space in markup, where no line may end."""
@@ -16,12 +15,12 @@ _SPECIAL: Final = (
 """What can be markup wherever it is in a text, by caution."""
 _INTERRUPTS: Final = (
     r"#{1,6}(?![^ ])|>|[-+*](?![^ ])|[0-9]{1,9}[.)](?![^ ])|`{3}|~{3}|<[A-Za-z/!?]|"
-    rf"{FOOTNOTE.pattern}:"
+    r"\[\^[^ \]]+\]:"
 )
 """What begins a block, also where a paragraph would go on."""
 _RULE: Final = re.compile(r"\\?[-_*=:|]+ *")
 """A word that could be all of a line that rules or underlines."""
-_WORD: Final = re.compile(rf"{_INTERRUPTS}|{_RULE.pattern}(?![^ ])")
+_NO_LINE_START: Final = re.compile(rf"{_INTERRUPTS}|{_RULE.pattern}(?![^ ])")
 """A word that must not begin a line."""
 _LINE: Final = re.compile(
     rf"(?P<number>[0-9]{{1,9}})(?=[.)](?![^ ]))|{_INTERRUPTS}|"
@@ -63,7 +62,7 @@ def words(line: str) -> Sequence[str]:
     joined: list[str] = []
     before = ""
     for word in re.findall(r"[^ ]+ *", line):
-        if joined and (_WORD.match(word) or _RULE.fullmatch(before)):
+        if joined and (_NO_LINE_START.match(word) or _RULE.fullmatch(before)):
             joined[-1] += word
         else:
             joined.append(word)

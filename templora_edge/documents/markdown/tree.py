@@ -27,18 +27,18 @@ class Element:
 
     opening: Markup
     closing: Markup | None = None
-    children: tuple["Node", ...] = ()
+    children: tuple["MarkdownNode", ...] = ()
     is_word: bool = False
     """Whether it stands for a word, and so has a place in the sentence."""
 
 
-Node = str | Element
+MarkdownNode = str | Element
 
 
-def tree(tokens: Iterable[Token]) -> tuple[Node, ...]:
+def tree(tokens: Iterable[Token]) -> tuple[MarkdownNode, ...]:
     """``tokens`` as they are nested, and HTML where an end tag fits a start tag."""
     opened: list[Token] = []
-    levels: list[list[Node]] = [[]]  # the tree, and what is in each of those that are open
+    levels: list[list[MarkdownNode]] = [[]]  # the tree, and what is in each of those that are open
     left = iter(tokens)
     for token in left:
         if token.type == "text":
@@ -60,7 +60,7 @@ def tree(tokens: Iterable[Token]) -> tuple[Node, ...]:
     return _merged(levels[0])
 
 
-def pieces(nodes: Iterable[Node]) -> Iterator[str | Markup]:
+def pieces(nodes: Iterable[MarkdownNode]) -> Iterator[str | Markup]:
     """``nodes`` without their nesting."""
     for node in nodes:
         if isinstance(node, str):
@@ -90,14 +90,14 @@ def _opener(opened: Sequence[Token], token: Token) -> int | None:
     return None
 
 
-def _unwind(opened: list[Token], levels: list[list[Node]], depth: int) -> None:
+def _unwind(opened: list[Token], levels: list[list[MarkdownNode]], depth: int) -> None:
     """Take tags beyond ``depth``, which nothing closed, as being by themselves."""
     while len(opened) > depth:
         nodes = levels.pop()
         levels[-1] += [Element(Markup.of(opened.pop())), *nodes]
 
 
-def _element(opening: Token, closing: Token, nodes: Iterable[Node]) -> Element:
+def _element(opening: Token, closing: Token, nodes: Iterable[MarkdownNode]) -> Element:
     """What is between two tokens, in one piece if there is no text in it."""
     element = Element(Markup.of(opening), Markup.of(closing), _merged(nodes))
     whole = tuple(pieces([element]))
@@ -109,9 +109,9 @@ def _element(opening: Token, closing: Token, nodes: Iterable[Node]) -> Element:
     )
 
 
-def _merged(nodes: Iterable[Node]) -> tuple[Node, ...]:
+def _merged(nodes: Iterable[MarkdownNode]) -> tuple[MarkdownNode, ...]:
     """``nodes`` with text in one piece and on one line."""
-    merged: list[Node] = []
+    merged: list[MarkdownNode] = []
     for is_text, run in groupby(nodes, key=lambda node: isinstance(node, str)):
         if is_text:
             text = "".join(node for node in run if isinstance(node, str))

@@ -1,19 +1,25 @@
 """SubRip subtitles: the lines of each event are replaced, all others stay as they are.
 
-What a subtitle file and a timing is, pysubs2 says. It does not write the file: that would renumber
-the events and change what it does not know (positions after timings, blank lines, a last line that
-is a number).
+The file is read line by line, for what no library of subtitles writes back: numbers of events,
+positions after timings, blank lines, a last line that is a number.
 """
 
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-
-from pysubs2.formats.subrip import SubripFormat
+from typing import Final
 
 from templora_edge.documents.plain_file import PlainFile
 from templora_edge.documents.srt.event import SrtEvent
 from templora_edge.errors import DocumentError
+
+_TIME: Final = re.compile(r"\d{1,2}:\d{1,2}:\d{1,2}[.,]\d{1,3}")
+"""A moment, however it is padded; a line with two of them begins an event."""
+_OTHER_FORMATS: Final = re.compile(
+    r"\A\s*WEBVTT|\[Script Info\]|\[V4\+ Styles\]|http://www\.w3\.org/ns/ttml"
+)
+"""WebVTT, SubStation Alpha and TTML, which have such timings, too."""
 
 
 class SrtDocument:
@@ -26,12 +32,15 @@ class SrtDocument:
     def __init__(self, path: Path) -> None:
         self._file = PlainFile.read(path)
         lines = self._file.lines
-        if SubripFormat.guess_format("\n".join(lines)) is None:
+        timings = [i for i, line in enumerate(lines) if len(_TIME.findall(line)) == 2]
+        if not timings or _OTHER_FORMATS.search("\n".join(lines)):
             raise DocumentError(
                 f"{path}: not SubRip; expected timings such as 00:00:01,000 --> 00:00:02,500, and "
                 "no other format's"
             )
-        self._events = [(*place, SrtEvent(lines[slice(*place)])) for place in _events(lines)]
+        self._events = [
+            (*place, SrtEvent(lines[slice(*place)])) for place in _events(lines, timings)
+        ]
         if not self.paragraphs:
             raise DocumentError(f"{path}: no words in it; expected some text to translate")
 
@@ -55,9 +64,8 @@ class SrtDocument:
         self._file.write(path, [*lines, *self._file.lines[written:]])
 
 
-def _events(lines: Sequence[str]) -> list[tuple[int, int]]:
-    """Where the text of each event begins and ends, without blank lines around it."""
-    timings = [i for i, line in enumerate(lines) if len(SubripFormat.TIMESTAMP.findall(line)) == 2]
+def _events(lines: Sequence[str], timings: Sequence[int]) -> list[tuple[int, int]]:
+    """Where the text after each timing begins and ends, without blank lines around it."""
     events = []
     for timing, after in pairwise([*timings, len(lines)]):
         begin, end = timing + 1, after

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Final
 
 from templora_edge.documents import markup
-from templora_edge.documents.document import has_words
+from templora_edge.documents.document import has_letters
 from templora_edge.documents.wrapping import chunks, columns, joined
 
 MOST_COLUMNS: Final = 42
@@ -52,18 +52,18 @@ class SrtEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class _Single:
+class _LoneTag:
     tag: str
 
 
 @dataclass(frozen=True, slots=True)
-class _Span:
+class _TagPair:
     opening: str
     closing: str
-    children: "list[_Node]"
+    children: "list[_Marked]"
 
 
-_Node = str | _Single | _Span
+_Marked = str | _LoneTag | _TagPair
 
 
 class _Speech:
@@ -77,7 +77,7 @@ class _Speech:
         self._tags: dict[int, tuple[str, str]] = {}
         text = markup.Paragraph()
         self._add(nodes, text)
-        self.text: Final = text.text if has_words(text.text) else ""
+        self.text: Final = text.text if has_letters(text.text) else ""
 
     def translated(self, translation: str) -> list[str]:
         """Its lines in another language; the old ones if nothing is new."""
@@ -92,11 +92,11 @@ class _Speech:
             lines = _closed(lines)
         return [line for line in lines if line.strip()]
 
-    def _add(self, nodes: Sequence[_Node], text: markup.Paragraph) -> None:
+    def _add(self, nodes: Sequence[_Marked], text: markup.Paragraph) -> None:
         for node in nodes:
             if isinstance(node, str):
                 self._tags |= {number: (each, "") for number, each in text.add_text(node)}
-            elif isinstance(node, _Single):
+            elif isinstance(node, _LoneTag):
                 self._tags[text.add_single()] = node.tag, ""
             else:
                 number = text.open_span()
@@ -126,9 +126,9 @@ def _speakers(lines: Sequence[str]) -> list[list[str]]:
     return speakers
 
 
-def _parsed(text: str) -> list[_Node]:
+def _parsed(text: str) -> list[_Marked]:
     """``text`` as a tree; a tag without its counterpart is a single one."""
-    stack: list[tuple[str, list[_Node]]] = [("", [])]
+    stack: list[tuple[str, list[_Marked]]] = [("", [])]
     for token in _TAGS.split(text):
         opening, children = stack[-1]
         if not _TAGS.fullmatch(token):
@@ -136,14 +136,14 @@ def _parsed(text: str) -> list[_Node]:
                 children.append(token)
         elif token.startswith("</") and opening and _name(opening) == _name(token):
             stack.pop()
-            stack[-1][1].append(_Span(opening, token, _merged(children)))
+            stack[-1][1].append(_TagPair(opening, token, _merged(children)))
         elif _opens(token):
             stack.append((token, []))
         else:
-            children.append(_Single(token))
+            children.append(_LoneTag(token))
     while len(stack) > 1:
         opening, children = stack.pop()
-        stack[-1][1].extend([_Single(opening), *children])
+        stack[-1][1].extend([_LoneTag(opening), *children])
     return _merged(stack[0][1])
 
 
@@ -155,34 +155,34 @@ def _name(tag: str) -> str:
     return tag.strip("</>").split()[0].lower()
 
 
-def _merged(nodes: Sequence[_Node]) -> list[_Node]:
+def _merged(nodes: Sequence[_Marked]) -> list[_Marked]:
     """``nodes`` with neighbouring spans of the same tag as one, where only space is between."""
-    merged: list[_Node] = []
+    merged: list[_Marked] = []
     for node in nodes:
         space = merged[-1:] if merged and isinstance(merged[-1], str) else []
         before = merged[-1 - len(space)] if len(merged) > len(space) else None
         if (
-            isinstance(node, _Span)
-            and isinstance(before, _Span)
+            isinstance(node, _TagPair)
+            and isinstance(before, _TagPair)
             and node.opening == before.opening
             and not any(str(each).strip() for each in space)
         ):
             children = _merged([*before.children, *space, *node.children])
-            merged[-1 - len(space) :] = [_Span(before.opening, node.closing, children)]
+            merged[-1 - len(space) :] = [_TagPair(before.opening, node.closing, children)]
         else:
             merged.append(node)
     return merged
 
 
-def _stripped(nodes: list[_Node]) -> tuple[list[_Node], str, str]:
+def _stripped(nodes: list[_Marked]) -> tuple[list[_Marked], str, str]:
     """What is within all tags, space and the dash around it; and these, before and after it."""
     prefix = suffix = ""
     while nodes:
         first, last = nodes[0], nodes[-1]
-        if isinstance(first, _Single):
+        if isinstance(first, _LoneTag):
             prefix += first.tag
             nodes = nodes[1:]
-        elif isinstance(last, _Single):
+        elif isinstance(last, _LoneTag):
             suffix = last.tag + suffix
             nodes = nodes[:-1]
         elif isinstance(first, str) and (match := _DASH.match(first) or re.match(r"\s+", first)):
@@ -195,7 +195,7 @@ def _stripped(nodes: list[_Node]) -> tuple[list[_Node], str, str]:
             nodes = nodes[1:]
         elif not last:
             nodes = nodes[:-1]
-        elif isinstance(first, _Span) and len(nodes) == 1:
+        elif isinstance(first, _TagPair) and len(nodes) == 1:
             prefix, suffix = prefix + first.opening, first.closing + suffix
             nodes = first.children
         else:
