@@ -4,9 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from warm import Forked
+
 from templora_edge.host.workspace import default_root
 
 TEMPLORA = [sys.executable, "-m", "templora_edge.cli"]
+"""For what starts and ends processes itself; `run` does not wait for a fresh interpreter."""
+FORKED = Forked("templora_edge.cli")
 SMALL = ["-n", "40", "-c", "128", "--block", "16", "-s", "1", "--ignore-eos"]
 """Options of a short `generate`."""
 LANGUAGES = ["-sl", "fr", "-tl", "en"]
@@ -19,7 +23,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run the command; ``prompt`` comes through a pipe."""
     return subprocess.run(
-        [*TEMPLORA, *map(str, arguments)],
+        [*FORKED, *map(str, arguments)],
         check=False,
         capture_output=True,
         text=True,

@@ -15,10 +15,14 @@ from parity import EXACT
 from paths import REAL_MODELS, ROOT
 from texts import FRENCH
 from transformers import LlamaConfig, LlamaForCausalLM
+from warm import Forked
 
 from templora_converters import hf_to_gguf
 from templora_edge.engine import LlamaEngine
 from templora_edge.host.workspace import default_root
+from templora_edge.training import client
+
+FRESH_TRAINER = client.COMMAND
 
 
 def real_model(name: str) -> Path:
@@ -49,6 +53,20 @@ def own_storage() -> Iterator[None]:
         m.setenv("TMPDIR", folder)
         m.setattr(tempfile, "tempdir", None)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_trainers() -> Iterator[None]:
+    """Training processes need not load torch again."""
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(client, "COMMAND", Forked("templora_edge.training"))
+        yield
+
+
+@pytest.fixture
+def fresh_trainers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training processes begin as a user's do."""
+    monkeypatch.setattr(client, "COMMAND", FRESH_TRAINER)
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,9 @@ from templora_edge.training.messages import (
     Train,
 )
 
+COMMAND = [sys.executable, "-P", "-m", "templora_edge.training"]
+"""-P: the working directory must not shadow modules."""
+
 CHILD_ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_VERBOSITY": "error",
@@ -66,10 +69,10 @@ class SidecarTrainer(Closing):
         self._numbers = itertools.count()
         self.peak_rss_bytes = 0
         self._closed = False
-        # -P: the working directory must not shadow modules. A session of its own: Ctrl-C reaches
-        # the parent alone, which then ends the child in its own time.
+        # a session of its own: Ctrl-C reaches the parent alone, which then ends the child in its
+        # own time
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "templora_edge.training"],
+            COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,

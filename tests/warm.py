@@ -1,0 +1,148 @@
+"""A server that has loaded the libraries, and forks for every run of `templora` or its trainer.
+
+A fresh interpreter takes half a second to come to a command, and five to load torch, peft and
+transformers. A fork is a process of its own as well. The server has no threads, and ends when
+whoever holds its stdin does.
+"""
+
+import atexit
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from templora_edge.training import client
+
+MODULES = (
+    "templora_edge.cli.app",
+    "templora_edge.engine",
+    "templora_edge.session",
+    "templora_edge.training.trainer",
+    "templora_edge.translation.run",
+)
+CALL = Path(__file__).with_name("warm_call.py")
+AVAILABLE = hasattr(os, "pidfd_open")
+"""Elsewhere than on Linux, every run is a fresh interpreter."""
+
+
+class Forked:
+    """The words of a command line that runs ``module`` in a fork; the server starts when needed."""
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def __iter__(self) -> Iterator[str]:
+        if AVAILABLE:
+            return iter(_through(_server(), self._module))
+        return iter([sys.executable, "-m", self._module])
+
+
+@cache
+def _server() -> str:
+    """Start it; its socket."""
+    path = str(Path(tempfile.mkdtemp(prefix="warm-"), "socket"))
+    process = subprocess.Popen(
+        [sys.executable, __file__, path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | client.CHILD_ENVIRONMENT,
+    )
+    _server.process = process  # type: ignore[attr-defined]
+    assert process.stdout is not None
+    assert process.stdout.readline(), "the server does not start"
+    return path
+
+
+def _through(path: str, module: str) -> list[str]:
+    return [sys.executable, "-IS", str(CALL), path, module]
+
+
+def _serve(path: str) -> list[str]:
+    """Load the modules and fork for every call; return, in the fork, what to run."""
+    for module in MODULES:
+        importlib.import_module(module)
+    client.COMMAND = _through(path, "templora_edge.training")
+    gc.freeze()  # the forks' collector must not touch, and so copy, what is loaded
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks that watch
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        while True:
+            ready, _, _ = select.select([listener, sys.stdin], [], [])
+            if sys.stdin in ready:
+                os._exit(0)
+            caller, _ = listener.accept()
+            with caller:
+                if os.fork() == 0:
+                    listener.close()
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    return _answer(caller)
+
+
+def _answer(caller: socket.socket) -> list[str]:
+    """Fork again: what is run, and who watches it and its caller."""
+    _, streams, _, _ = socket.recv_fds(caller, 1, 3)
+    request = json.loads(caller.makefile().read())
+    if child := os.fork():
+        for stream in (*streams, 0, 1, 2):
+            os.close(stream)
+        _watch(child, caller)
+    caller.close()
+    for stream, own in zip(streams, (0, 1, 2), strict=True):
+        os.dup2(stream, own)
+        os.close(stream)
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    return list(request["arguments"])
+
+
+def _watch(child: int, caller: socket.socket) -> None:
+    """Tell ``caller`` how ``child`` ends; if the caller dies before, end it."""
+    poll = select.poll()
+    poll.register(caller, select.POLLHUP)
+    poll.register(ended := os.pidfd_open(child), select.POLLIN)
+    if ended not in dict(poll.poll()):
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    caller.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+    os._exit(0)
+
+
+def _run(module: str, *arguments: str) -> int:
+    """Run ``module`` to its end; its exit status."""
+    sys.argv = [module, *arguments]
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if not isinstance(end.code, int | None):
+            sys.stderr.write(f"{end.code}\n")
+            return 1
+        return end.code or 0
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.path.remove(str(Path(__file__).parent))
+    status = _run(*_serve(sys.argv[1]))
+    # Python would take all the libraries apart
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
