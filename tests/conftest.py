@@ -1,11 +1,15 @@
 """Fixtures: models made on the spot, pretrained ones, llama.cpp's sources, temporary storage."""
 
+import fcntl
+import os
 import subprocess
 import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +27,47 @@ from templora_edge.host.workspace import default_root
 from templora_edge.training import client
 
 FRESH_TRAINER = client.COMMAND
+ALLOWED_SKIPS = ROOT / "tests" / "allowed_skips.txt"
+NEEDS = {"smollm2": "models", "gemma3": "models", "llama_cpp_source": "network"}
+"""Fixture -> the mark of what asks for it."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--strict-skips",
+        action="store_true",
+        help=f"Fail if a test is skipped for a reason that {ALLOWED_SKIPS.name} does not list.",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each of several workers cores of its own: ggml's and torch's threads spin."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker and hasattr(os, "sched_setaffinity"):
+        number, workers = int(worker[2:]), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        cores = sorted(os.sched_getaffinity(0))
+        own = cores[number::workers] or [cores[number % len(cores)]]
+        os.sched_setaffinity(0, own)
+        torch.set_num_threads(len(own))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for fixture in NEEDS.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(NEEDS[fixture])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if not session.config.getoption("strict_skips") or hasattr(session.config, "workerinput"):
+        return
+    allowed = [line.partition("  # ")[0] for line in ALLOWED_SKIPS.read_text().splitlines()]
+    reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
+    for report in reporter.stats.get("skipped", []):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        if not any(fnmatch(reason, pattern) for pattern in allowed):
+            reporter.write_line(f"\nskipped: {report.nodeid}: {reason}", red=True)
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def real_model(name: str) -> Path:
@@ -63,10 +108,12 @@ def forked_trainers() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def fresh_trainers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Training processes begin as a user's do."""
-    monkeypatch.setattr(client, "COMMAND", FRESH_TRAINER)
+@pytest.fixture(scope="module")
+def fresh_trainers() -> Iterator[None]:
+    """Training processes begin as a user's do, for tests that look at the process itself."""
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(client, "COMMAND", FRESH_TRAINER)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -131,15 +178,21 @@ def tokens() -> list[int]:
 def llama_cpp_source(request: pytest.FixtureRequest) -> Path:
     """llama.cpp's sources, as in the source distribution of llama-cpp-python."""
     folder = ROOT / ".cache" / "llama_cpp_python-0.3.36"
-    if not folder.exists():
-        folder.parent.mkdir(exist_ok=True)
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary=:all:"]
-        result = subprocess.run(
-            [*command, "-d", str(folder.parent), folder.name.replace("_python-", "_python==")],
-            check=False, capture_output=True, text=True,
-        )  # fmt: skip
-        if result.returncode != 0:
-            pytest.skip(f"the source distribution cannot be had: {result.stderr[-300:]}")
-        with tarfile.open(folder.parent / f"{folder.name}.tar.gz") as archive:
-            archive.extractall(folder.parent, filter="data")
+    folder.parent.mkdir(exist_ok=True)
+    with (folder.parent / "lock").open("w") as lock:  # one worker fetches it for all
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            _fetch_source(folder)
     return folder / "vendor" / "llama.cpp"
+
+
+def _fetch_source(folder: Path) -> None:
+    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary=:all:"]
+    result = subprocess.run(
+        [*command, "-d", str(folder.parent), folder.name.replace("_python-", "_python==")],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    if result.returncode != 0:
+        pytest.skip(f"the source distribution cannot be had: {result.stderr[-300:]}")
+    with tarfile.open(folder.parent / f"{folder.name}.tar.gz") as archive:
+        archive.extractall(folder.parent, filter="data")

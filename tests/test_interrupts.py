@@ -22,6 +22,7 @@ from templora_edge.protocols import Update
 from templora_edge.training import channel, client
 from templora_edge.training.client import SidecarTrainer
 
+pytestmark = pytest.mark.usefixtures("fresh_trainers")
 LORA = LoraOptions(rank=4, learning_rate=1e-3)
 OURS = {channel.__file__, client.__file__}
 LAST_LINES = ("return update", "return path")
@@ -29,6 +30,7 @@ LAST_LINES = ("return update", "return path")
 Result = TypeVar("Result")
 
 
+@pytest.mark.slow
 def test_interrupts_at_random_moments_change_nothing(
     tiny_gguf: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -149,6 +149,7 @@ def test_the_sample_book_is_the_sample_text(tmp_path: Path) -> None:
     assert set(text) == set(book)
 
 
+@pytest.mark.slow
 def test_examples_run() -> None:
     for example in sorted((ROOT / "examples").glob("*.py")):
         result = subprocess.run(

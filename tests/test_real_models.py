@@ -20,6 +20,8 @@ from templora_edge.models.gguf_file import GgufFile
 from templora_edge.options import EngineOptions, LoraOptions, TrainDtype, TrainerOptions
 from templora_edge.training.trainer import LoraTrainer
 
+pytestmark = [pytest.mark.slow, pytest.mark.models]
+
 WINDOW = 512
 """Gemma's sliding window, and the tokens of the bar."""
 N_TOKENS = 800
@@ -96,7 +98,7 @@ def test_scoring_holds_one_copy_of_the_logits(gemma3: Path) -> None:
     script = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from templora_edge import memory\n"
+        "from templora_edge.host import memory\n"
         "from templora_edge.options import EngineOptions\n"
         "from templora_edge.engine import LlamaEngine\n"
         "with LlamaEngine(Path(sys.argv[1]), EngineOptions(n_ctx=1024)) as engine:\n"

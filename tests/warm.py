@@ -12,6 +12,7 @@ import json
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -32,6 +33,8 @@ MODULES = (
     "templora_edge.translation.run",
 )
 CALL = Path(__file__).with_name("warm_call.py")
+FOLDER = tempfile.gettempdir()
+"""Before any test has changed it."""
 AVAILABLE = hasattr(os, "pidfd_open")
 """Elsewhere than on Linux, every run is a fresh interpreter."""
 
@@ -44,24 +47,30 @@ class Forked:
 
     def __iter__(self) -> Iterator[str]:
         if AVAILABLE:
-            return iter(_through(_server(), self._module))
+            return iter(_through(_server().path, self._module))
         return iter([sys.executable, "-m", self._module])
 
 
+class _Server:
+    """The process that forks, and where it listens."""
+
+    def __init__(self) -> None:
+        self.path = str(Path(tempfile.mkdtemp(prefix="warm-", dir=FOLDER), "socket"))
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, self.path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | client.CHILD_ENVIRONMENT,
+        )
+        assert self._process.stdout is not None
+        if not self._process.stdout.readline():
+            raise ChildProcessError("the server that forks did not start")
+
+
 @cache
-def _server() -> str:
-    """Start it; its socket."""
-    path = str(Path(tempfile.mkdtemp(prefix="warm-"), "socket"))
-    process = subprocess.Popen(
-        [sys.executable, __file__, path],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=os.environ | client.CHILD_ENVIRONMENT,
-    )
-    _server.process = process  # type: ignore[attr-defined]
-    assert process.stdout is not None
-    assert process.stdout.readline(), "the server does not start"
-    return path
+def _server() -> _Server:
+    """One for all runs of this process."""
+    return _Server()
 
 
 def _through(path: str, module: str) -> list[str]:
@@ -83,6 +92,7 @@ def _serve(path: str) -> list[str]:
         while True:
             ready, _, _ = select.select([listener, sys.stdin], [], [])
             if sys.stdin in ready:
+                shutil.rmtree(Path(path).parent)
                 os._exit(0)
             caller, _ = listener.accept()
             with caller:

@@ -634,6 +634,7 @@ def old_book() -> dict[str, str | bytes]:
     return files
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("epubcheck"), reason="needs epubcheck")
 @pytest.mark.parametrize(("version", "bilingual"), [(2, False), (3, False), (3, True)])
 def test_epubcheck(version: int, bilingual: bool, tmp_path: Path) -> None:

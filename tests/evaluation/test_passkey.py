@@ -57,6 +57,7 @@ def test_what_counts_as_found(answer: str, found: bool) -> None:
     assert is_found("12345", answer) is found
 
 
+@pytest.mark.slow
 def test_every_mode_reads_the_same_text(tiny_gguf: Callable[[str], Path]) -> None:
     """A random model finds nothing; what each mode was given is what matters here."""
     job = PasskeyJob(
@@ -103,6 +104,7 @@ def test_the_command(tiny_gguf: Callable[[str], Path], tmp_path: Path) -> None:
     assert run("passkey", "--mode", "other").returncode == 2
 
 
+@pytest.mark.slow
 def test_ctrl_c_prints_what_is_there(tiny_gguf: Callable[[str], Path]) -> None:
     command = [*TEMPLORA, "passkey", "-m", str(tiny_gguf("f32")), "--length", "20000"]
     command += ["--length", "400", "--mode", "base", "--depths", "40", "--json"]

@@ -230,6 +230,7 @@ def test_table_of_a_piped_text() -> None:
     assert "ppl_block_mean" in lines[-1]
 
 
+@pytest.mark.slow
 def test_ctrl_c_prints_what_is_there(tmp_path: Path) -> None:
     file = tmp_path / "long.txt"
     file.write_text(NOVEL * 2000)

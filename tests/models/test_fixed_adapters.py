@@ -163,6 +163,7 @@ def test_its_memory_is_counted(base: Path, lora: tuple[FixedAdapter, ...]) -> No
     assert with_them.fixed - alone.fixed == 4 * n_params
 
 
+@pytest.mark.slow
 def test_on_a_real_model(smollm2: Path, tmp_path: Path) -> None:
     with LlamaEngine(smollm2, EXACT) as engine:
         tokens = engine.model.vocab.tokenize(PROSE.read_text(encoding="utf-8"))[:320]
@@ -238,6 +239,7 @@ def test_what_does_not_fit_is_one_line_before_any_work(style: Path, tmp_path: Pa
         check_failure(run(*command, "-m", style), "an adapter, not a model")
 
 
+@pytest.mark.slow
 def test_the_commands_take_it(style: Path, tmp_path: Path) -> None:
     flags = ["-c", 128, "--block", 32]
     score = ["perplexity", "--json", PROSE, "--max-tokens", 96, *flags]
@@ -259,6 +261,7 @@ def test_the_commands_take_it(style: Path, tmp_path: Path) -> None:
     assert len(json.loads(grid.stdout)["cells"]) == 4
 
 
+@pytest.mark.slow
 def test_a_job_goes_on_with_the_adapter_that_it_was_begun_with(novel: Path, tmp_path: Path) -> None:
     style = tmp_path / "style.gguf"
     with LlamaEngine(BUNDLED_TRANSLATOR, EXACT) as engine:

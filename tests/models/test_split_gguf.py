@@ -37,6 +37,7 @@ def parts(tiny_gguf: Callable[[str], Path], tmp_path: Path) -> list[Path]:
     return paths
 
 
+@pytest.mark.slow
 def test_a_real_model_in_parts_is_the_model_in_one(smollm2: Path, tmp_path: Path) -> None:
     paths = split(smollm2, tmp_path, 150)
     assert len(paths) == 2

@@ -79,6 +79,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_from_texts_to_card(texts: Path, tmp_path: Path) -> None:
     arguments = [texts, tmp_path, "--name", "small", *flags(SMALL), "--evaluate", texts / "00.txt"]
     result = command(*arguments)
@@ -243,6 +244,7 @@ def test_segments_hold_every_sentence_once(tmp_path: Path) -> None:
     assert any("\n" in pair.source for pair in made)
 
 
+@pytest.mark.slow
 def test_from_pairs_to_a_translator(tmp_path: Path) -> None:
     path = write_pairs(tmp_path / "pairs.jsonl")
     result = command(

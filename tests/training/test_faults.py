@@ -20,6 +20,8 @@ from templora_edge.host.workspace import PREFIX, Workspace, default_root
 from templora_edge.options import LoraOptions
 from templora_edge.training.client import SidecarTrainer
 
+pytestmark = pytest.mark.usefixtures("fresh_trainers")
+
 
 def leftovers() -> list[Path]:
     return list(default_root().glob(f"{PREFIX}*"))

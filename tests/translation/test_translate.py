@@ -118,6 +118,7 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_killed_at_ten_random_moments(tmp_path: Path, novel: Path) -> None:
     """The same bytes, no segment lost, none done twice."""
     outputs = [tmp_path / name for name in ("novel.txt", "both.txt", "adapter.gguf")]
@@ -170,6 +171,7 @@ def test_ctrl_c_keeps_what_is_done(tmp_path: Path, novel: Path) -> None:
     assert "not finished" in state
 
 
+@pytest.mark.slow
 def test_what_a_job_was_begun_with(tmp_path: Path, novel: Path) -> None:
     result = run(*translate(novel, "--test", 1))
     assert result.returncode == 0, result.stderr
@@ -340,6 +342,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(unmount, check=True)
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up(tmp_path: Path, novel: Path, small_disk: Path) -> None:
     """Wherever the space ends, the work goes on from there once there is some."""
     expected = run(*translate(novel))
