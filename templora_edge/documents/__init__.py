@@ -1,6 +1,6 @@
-"""Documents in and out: paragraphs to translate, structure to keep.
+"""Documents: paragraphs to translate are taken out, translations put in their place.
 
-`read_document` chooses the format by the name's end; each format is a module of its own.
+`read_document` chooses the format by the suffix. A format's libraries are loaded when it is read.
 """
 
 from collections.abc import Callable
@@ -49,11 +49,11 @@ FORMATS: Final[dict[str, Callable[[Path], Document]]] = {
     ".docx": _docx,
     ".srt": _srt,
 }
-"""Name's end -> reader; a format's libraries are loaded when it is used."""
+"""Suffix -> reader, which imports the format's module and its libraries."""
 
 
 def read_document(path: Path) -> Document:
-    """Read ``path``.
+    """Read the document at ``path``.
 
     Raises:
         DocumentError: an unknown format, or a document that cannot be translated.

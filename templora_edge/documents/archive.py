@@ -1,4 +1,4 @@
-"""Zip archives of unknown origin: nothing of one is used before all of it was found safe."""
+"""Zip archives of unknown origin: an archive is checked as a whole before any of it is used."""
 
 import re
 import zipfile
@@ -9,21 +9,21 @@ from typing import Final
 from templora_edge.errors import DocumentError
 
 MAX_SIZE: Final = 2 << 30
-"""Bytes of a whole document, unpacked: art books with sound and film stay below."""
+"""Largest unpacked size of a document, in bytes; art books with sound and film stay below it."""
 MAX_RATIO: Final = 100
 """Largest ratio of unpacked to packed bytes. Prose shrinks to a third, dull markup to a twentieth,
 and a bomb to a thousandth, which is all that deflate can do."""
 SMALL: Final = 64 << 20
-"""Bytes that may be unpacked at any ratio, because they do no harm."""
+"""Unpacked size, in bytes, that is harmless at any ratio."""
 
 _ERRORS: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
 
 
 def open_archive(path: Path, expected: str) -> zipfile.ZipFile:
-    """A zip archive, left open.
+    """Check the zip archive at ``path`` and return it open.
 
     Args:
-        expected: what it should be, for messages, such as ``an EPUB``.
+        expected: What it should be, for messages, such as ``an EPUB``.
 
     Raises:
         DocumentError: no zip archive, damaged, encrypted, or not safe to unpack.
@@ -33,7 +33,7 @@ def open_archive(path: Path, expected: str) -> zipfile.ZipFile:
     except OSError as error:
         raise DocumentError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise DocumentError(f"{path}: names of its files are not UTF-8; zip it again") from error
+        raise DocumentError(f"{path}: the file names in it are not UTF-8; zip it again") from error
     except _ERRORS as error:
         found = f"not a zip archive ({error})" if path.stat().st_size else "an empty file"
         raise DocumentError(f"{path}: {found}; expected {expected}") from error
@@ -55,17 +55,19 @@ def _check_names(archive: zipfile.ZipFile, path: Path) -> None:
                 f"{path}: {name!r} leads out of the archive; expected names inside it"
             )
     if len(set(names)) < len(names):
-        raise DocumentError(f"{path}: two files of one name; zip it again")
+        raise DocumentError(f"{path}: contains two files of one name; zip it again")
 
 
 def _unpack(archive: zipfile.ZipFile, path: Path, expected: str) -> None:
-    """Read all of it once: a damaged member is found now, not after a night's work."""
+    """Unpack everything once, so that damage is found now and not after a night's work."""
     packed = path.stat().st_size
     limit = min(MAX_SIZE, max(SMALL, MAX_RATIO * packed))
     unpacked = 0
     for member in archive.infolist():
         if member.flag_bits & 1:
-            raise DocumentError(f"{path}: encrypted with a password; expected {expected} without")
+            raise DocumentError(
+                f"{path}: encrypted with a password; expected {expected} without one"
+            )
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise DocumentError(f"{path}: not compressed with deflate; zip it again")
         try:
@@ -74,8 +76,8 @@ def _unpack(archive: zipfile.ZipFile, path: Path, expected: str) -> None:
                     unpacked += len(piece)
                     if unpacked > limit:
                         raise DocumentError(
-                            f"{path}: a zip bomb: its {packed} bytes become more than {limit}; "
+                            f"{path}: a zip bomb, {packed} bytes that unpack to more than {limit}; "
                             f"expected {expected}"
                         )
         except _ERRORS as error:
-            raise DocumentError(f"{path}: damaged ({error}); get it anew") from error
+            raise DocumentError(f"{path}: damaged ({error}); get another copy") from error

@@ -1,4 +1,4 @@
-"""What the translation of a document needs of a format."""
+"""The interface of all document formats."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,30 +6,33 @@ from typing import Protocol
 
 
 class Document(Protocol):
-    """A document that was read, and can be written in another language."""
+    """A document that has been read and can be written in another language."""
 
     @property
     def paragraphs(self) -> Sequence[str]:
-        """What is to be translated, in reading order, its inline markup as placeholders.
+        """Texts to translate, in reading order, with placeholders for inline markup (`markup`).
 
-        Each holds some words and has no space at its ends. See `markup`.
+        Each has some letters and no white space at its ends.
         """
         ...
 
     def write(
         self, path: Path, translations: Sequence[str], *, language: str, bilingual: bool = False
     ) -> None:
-        """Write the document anew, each paragraph replaced by its translation.
+        """Write the document to ``path``, each paragraph replaced by its translation.
 
         Args:
-            translations: one a paragraph. Each has the placeholders of its paragraph, or all of its
-                single ones and no span.
-            language: of the translations, a BCP 47 tag, for formats that say it.
-            bilingual: keep each paragraph, a line break and its translation after it.
+            translations: One for each paragraph. Each has the placeholders of its paragraph, or all
+                of its single ones and no span.
+            language: BCP 47 tag of the translations, for formats that record it.
+            bilingual: Keep each paragraph, followed by a line break and its translation.
+
+        Raises:
+            OSError: ``path`` cannot be written.
         """
         ...
 
 
 def has_letters(text: str) -> bool:
-    """Whether there is something to translate in ``text``."""
+    """Whether ``text`` has a letter; numbers and ornaments alone are not translated."""
     return any(character.isalpha() for character in text)

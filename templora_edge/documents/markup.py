@@ -1,8 +1,8 @@
-"""Inline markup as placeholders that a translation has to bring back.
+"""Inline markup as placeholders, which a translation must keep.
 
-`<1>…</1>` stands for a span (emphasis, a link), `<2/>` for something without text (an image, a
-note's mark, a line break). Numbers count from 1 in each paragraph, in reading order. A document
-knows what each of its numbers stands for.
+`<1>…</1>` stands for a span (emphasis, a link), `<2/>` for something without text (an image, the
+mark of a note, a line break). Numbers count from 1 in each paragraph, in reading order. A document
+knows what each number stands for.
 """
 
 import re
@@ -15,7 +15,7 @@ PLACEHOLDER: Final = re.compile(r"<(/?)([1-9][0-9]{0,5})(/?)>")
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """`<number>children</number>`."""
+    """Markup around text: `<number>children</number>`."""
 
     number: int
     children: tuple["Node", ...]
@@ -23,7 +23,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Single:
-    """`<number/>`."""
+    """Markup without text of its own: `<number/>`."""
 
     number: int
 
@@ -39,10 +39,10 @@ class Paragraph:
         self._n = 0
 
     def add_text(self, text: str) -> list[tuple[int, str]]:
-        """Append ``text``; what looks like a placeholder in it becomes a single one.
+        """Append ``text``, in which anything that looks like a placeholder becomes a single one.
 
         Returns:
-            The numbers given to such literal texts.
+            The number and the text of each such literal.
         """
         if self._pieces and not PLACEHOLDER.fullmatch(self._pieces[-1]):
             text = self._pieces.pop() + text  # which may end what that one began
@@ -56,29 +56,29 @@ class Paragraph:
         return literals
 
     def add_single(self) -> int:
-        """Append a placeholder without text; its number."""
+        """Append a placeholder without text and return its number."""
         self._n += 1
         self._pieces.append(f"<{self._n}/>")
         return self._n
 
     def open_span(self) -> int:
-        """Begin a span; its number, for `close_span`."""
+        """Begin a span and return its number, for `close_span`."""
         self._n += 1
         self._pieces.append(f"<{self._n}>")
         return self._n
 
     def close_span(self, number: int) -> None:
-        """End the span ``number``."""
+        """End span ``number``."""
         self._pieces.append(f"</{number}>")
 
     @property
     def text(self) -> str:
-        """All of it."""
+        """The paragraph built so far."""
         return "".join(self._pieces)
 
 
 def parse(text: str) -> tuple[Node, ...] | None:
-    """``text`` as a tree; None if its spans are not properly nested."""
+    """Parse ``text`` into a tree; None if its spans are not properly nested."""
     stack: list[tuple[int, list[Node]]] = [(0, [])]
     end = 0
     for match in PLACEHOLDER.finditer(text):
@@ -110,7 +110,7 @@ def is_balanced(text: str) -> bool:
 
 
 def plain(text: str) -> str:
-    """``text`` without its placeholders, and without what would become one by that."""
+    """``text`` without placeholders, also without those that appear when others are removed."""
     removed = 1
     while removed:
         text, removed = PLACEHOLDER.subn("", text)
@@ -131,5 +131,5 @@ def is_kept(source: str, translation: str) -> bool:
 
 
 def without_spans(source: str, translation: str) -> str:
-    """``translation`` as plain text; what has no text of its own is kept, at the end."""
+    """``translation`` as plain text, followed by the single placeholders of ``source``."""
     return plain(translation) + "".join(f"<{number}/>" for number in singles(source))

@@ -1,4 +1,4 @@
-"""Files of lines in UTF-8, whose byte order mark and line ends are kept."""
+"""UTF-8 text files, whose byte order mark and line ends are kept."""
 
 import codecs
 from collections.abc import Sequence
@@ -11,20 +11,20 @@ from templora_edge.errors import DocumentError
 
 @dataclass(frozen=True, slots=True)
 class PlainFile:
-    """The lines of a file, without their ends, and its form."""
+    """The lines of a text file and the form they are stored in."""
 
     lines: tuple[str, ...]
-    """Where line ends are mixed, some end in a carriage return."""
+    """Without their ends, except that some keep a carriage return where line ends are mixed."""
     has_bom: bool
     newline: str
     ends_with_newline: bool
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read ``path``.
+        """Read the file at ``path``.
 
         Raises:
-            DocumentError: it cannot be read, is not UTF-8, or has nothing but space in it.
+            DocumentError: It cannot be read, is not UTF-8, or is blank.
         """
         try:
             data = path.read_bytes()
@@ -52,13 +52,13 @@ class PlainFile:
         return cls(tuple(lines), has_bom, newline, ended)
 
     def write(self, path: Path, lines: Sequence[str]) -> None:
-        """Write other ``lines`` in the same form to ``path``."""
+        """Write ``lines`` to ``path`` in the form of this file."""
         text = self.newline.join(lines) + (self.newline if self.ends_with_newline else "")
         path.write_bytes((codecs.BOM_UTF8 if self.has_bom else b"") + text.encode())
 
 
 def _newline(text: str) -> str:
-    """What ends every line of ``text``, or else most likely was meant to."""
+    """The line end of ``text``; where several are mixed, the likeliest."""
     if "\n" not in text:
         return "\r" if "\r" in text else "\n"
     return "\r\n" if text.count("\r\n") == text.count("\n") else "\n"

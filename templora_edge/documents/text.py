@@ -16,22 +16,22 @@ from templora_edge.documents.wrapping import chunks, columns, filled, joined
 _WIDTHS: Final = range(45, 131)
 """Columns at which text is broken by hand or by an editor."""
 _FULL: Final = 0.9
-"""Share of the width that a line with the next word would exceed; editors that balance lines leave
-the rest."""
+"""Share of the width that a full line would exceed with the next word; editors that balance lines
+leave the rest free."""
 _ITEM: Final = re.compile(r"\s*(?:[-*+•·–]|\(?(?:\d{1,3}|[a-zA-Z])[.)])\s")
-"""How an item of a list begins."""
+"""Beginning of a list item."""
 _SPACE: Final = re.compile(r"[ \t\n\r\f\v]+")
 """White space at which a line may end."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Stretch:
-    """Lines of the file that are one paragraph, or none."""
+    """Lines of the file that make up one paragraph, or have nothing to translate."""
 
     lines: tuple[str, ...]
     """Without their ends."""
     text: str
-    """As a paragraph; empty if there is nothing to translate."""
+    """The paragraph; empty if there is nothing to translate."""
     literals: dict[int, str]
 
 
@@ -39,7 +39,7 @@ class TextDocument:
     """A .txt file. Hard-wrapped paragraphs are joined, and wrapped again at the file's width.
 
     Raises:
-        DocumentError: not UTF-8, or empty.
+        DocumentError: The file is not UTF-8, or empty.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,14 +55,14 @@ class TextDocument:
 
     @property
     def paragraphs(self) -> Sequence[str]:
-        """See `Document`."""
+        """The texts to translate; see `Document.paragraphs`."""
         return [stretch.text for stretch in self._stretches if stretch.text]
 
     def write(
         self, path: Path, translations: Sequence[str], *, language: str, bilingual: bool = False
     ) -> None:
-        """See `Document`."""
-        del language  # plain text does not say it
+        """Write the file, wrapped like the source; see `Document.write`."""
+        del language  # plain text does not record it
         left = iter(translations)
         lines: list[str] = []
         for stretch in self._stretches:
@@ -73,7 +73,7 @@ class TextDocument:
         self._file.write(path, lines)
 
     def _translated(self, stretch: _Stretch, translation: str) -> list[str]:
-        """Lines of ``translation``, in the form of its stretch."""
+        """Lines of ``translation``, indented and wrapped like those of ``stretch``."""
         if translation == stretch.text:
             return list(stretch.lines)
         text = PLACEHOLDER.sub(lambda match: stretch.literals[int(match[2])], translation)
@@ -86,7 +86,7 @@ class TextDocument:
 
 
 def _width(blocks: Sequence[Sequence[str]]) -> int | None:
-    """Columns at which the lines of ``blocks`` were broken; None if they end where sense does."""
+    """Columns at which the lines of ``blocks`` were wrapped; None if they were not."""
     pairs = [pair for block in blocks if block[0].strip() for pair in pairwise(block)]
     widths = sorted(columns(line.rstrip()) for line, _ in pairs)
     if not widths:
@@ -103,7 +103,7 @@ def _is_full(line: str, following: str, width: int) -> bool:
 
 
 def _cut(block: Sequence[str], width: int | None) -> Iterator[tuple[str, ...]]:
-    """Lines of ``block`` that belong together."""
+    """Cut ``block`` into the lines of each paragraph."""
     margin = min(len(_indent(line)) for line in block)
     stretch = [block[0]]
     for line in block[1:]:
@@ -116,7 +116,7 @@ def _cut(block: Sequence[str], width: int | None) -> Iterator[tuple[str, ...]]:
 
 
 def _is_verse(block: Sequence[str]) -> bool:
-    """Whether each of some lines begins with a capital, and goes on in small letters."""
+    """Whether there are several lines, each with a capital first and then small letters."""
     words = [re.sub(r"[\W\d_]+", "", line) for line in block]
     return len(words) > 2 and all(word[:1].isupper() and not word.isupper() for word in words)
 

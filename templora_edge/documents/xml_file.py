@@ -1,7 +1,7 @@
-"""XML of unknown origin: read safely, mended where it is broken, written back in its own form.
+"""XML of unknown origin: read safely, repaired where it is broken, written back in its own form.
 
-A parser is given the root element alone. So no entity is declared and no DTD loaded, whatever the
-file says, and what stands before the root (declaration, doctype, comments) comes back as it was.
+The parser sees the root element alone. So no entity is declared and no DTD loaded, whatever the
+file says, and what precedes the root (declaration, doctype, comments) is written back unchanged.
 """
 
 import codecs
@@ -16,7 +16,7 @@ from lxml.etree import _Element
 from templora_edge.errors import DocumentError
 
 ILLEGAL: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML does not have in any form (XML 1.0, section 2.2)."""
+"""Characters that XML cannot express in any form (XML 1.0, section 2.2)."""
 
 # HTML's elements without an end tag
 _VOID: Final = frozenset((
@@ -40,7 +40,7 @@ _DOUBTFUL: Final = re.compile(
     |<(?![!?]|/?[^\W\d][\w.-]*(?::[\w.-]+)?[\s/>])""",
     re.DOTALL | re.IGNORECASE | re.VERBOSE,
 )
-"""What may hold anything, then every `&` and `<` that XML may not know."""
+"""Sections with arbitrary content, then each `&` and `<` that XML may not accept."""
 _SVG: Final = re.compile(r"<svg\b.*?(?:</svg>|\Z)", re.DOTALL)
 _CAMEL_CASE: Final = re.compile(r"\b[a-z]+[A-Z]\w*")
 _CDATA: Final = re.compile(
@@ -56,18 +56,18 @@ _ATTRIBUTE: Final = re.compile(r"[A-Za-z_:][\w:.-]*")
 
 
 class _BrokenError(DocumentError):
-    """Not XML."""
+    """The text is not well-formed XML."""
 
 
 class XmlFile:
-    """The tree of an XML file, and what it takes to write it back.
+    """The tree of an XML file, with what is needed to write it back.
 
     Args:
-        name: of the file, for messages.
-        is_html: it is XHTML, to be read as HTML if it is not XML.
+        name: Name of the file, for messages.
+        is_html: Whether it is XHTML, which is read as HTML if it is not well-formed XML.
 
     Raises:
-        DocumentError: it declares entities, is not in the encoding it names, or is broken so that
+        DocumentError: It declares entities, is not in the encoding it names, or is so broken that
             text would be lost.
     """
 
@@ -84,7 +84,7 @@ class XmlFile:
         self.root: _Element = _parsed_html(body, name) if is_html else _parsed(body, name)
 
     def to_bytes(self) -> bytes:
-        """The file, with the tree as it is now."""
+        """The file with the current tree."""
         if self._is_html:
             _spell_end_tags(self.root)
         body = etree.tostring(self.root.getroottree(), encoding="unicode") + self._end
@@ -94,7 +94,7 @@ class XmlFile:
 
 
 def _decoded(data: bytes, name: str) -> tuple[bytes, str, str]:
-    """Byte order mark, encoding, text."""
+    """Byte order mark, encoding and text of ``data``."""
     bom = next((bom for bom in _BOMS if data.startswith(bom)), b"")
     declared = _DECLARED.match(data)
     encoding = _BOMS.get(bom) or (declared.group(1).decode().lower() if declared else "utf-8")
@@ -107,17 +107,17 @@ def _decoded(data: bytes, name: str) -> tuple[bytes, str, str]:
         return bom, encoding, data[len(bom) :].decode(encoding)
     except (LookupError, UnicodeDecodeError) as error:
         raise DocumentError(
-            f"{name}: not {encoding}, the encoding that it names; convert it with iconv"
+            f"{name}: not in the encoding that it names, {encoding}; convert it with iconv"
         ) from error
 
 
 def _typed_on_windows(match: re.Match[str]) -> str:
-    """A byte that is not UTF-8."""
+    """A byte that is not UTF-8, read as Windows-1252."""
     return bytes([ord(match.group()) - 0xDC00]).decode("cp1252", "replace")
 
 
 def _mended(match: re.Match[str]) -> str:
-    """Characters for their HTML names; as text what is no markup."""
+    """Replace HTML's entities by their characters, and escape what is not markup."""
     found, entity = match.group(), match["entity"]
     if found == "<":
         return "&lt;"
@@ -127,7 +127,7 @@ def _mended(match: re.Match[str]) -> str:
 
 
 def _parsed(text: str, name: str) -> _Element:
-    """The root. A prefix that is not declared is the only fault that is passed over."""
+    """The root of ``text``. The only fault that is tolerated is an undeclared prefix."""
     if not text:
         raise DocumentError(f"{name}: empty; expected XML")
     parser = etree.XMLParser(
@@ -143,7 +143,7 @@ def _parsed(text: str, name: str) -> _Element:
 
 
 def _parsed_html(text: str, name: str) -> _Element:
-    """The root of XHTML, however broken: for HTML's parser any text is a document."""
+    """The root of XHTML, however broken: HTML's parser takes any text."""
     try:
         return _parsed(text, name)
     except _BrokenError as error:
@@ -181,7 +181,7 @@ def _without_cdata(match: re.Match[str]) -> str:
 
 
 def _spell_end_tags(root: _Element) -> None:
-    """`<a></a>`, not `<a/>`: readers that take XHTML for HTML see no end in the latter."""
+    """Write `<a></a>`, not `<a/>`, which readers that take XHTML for HTML do not see the end of."""
     namespace = root.tag.rpartition("}")[0]
     for element in root.iter("*"):
         space, _, tag = element.tag.rpartition("}")

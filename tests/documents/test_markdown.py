@@ -56,6 +56,11 @@ CONSTRUCTS = {
         ["Un chat", "Deux chats", "Trois", "Quatre"],
     ),
     "one word footnote": ("[^1]: Chat\n", ["Chat"]),
+    "footnotes in quotes and lists": (
+        "> [^1]: Un\n> chat\n\n- [^b]: Deux\n\n      Trois\n", ["Un chat", "Deux", "Trois"]
+    ),
+    "inline footnote": ("Le chat^[Une *note*.] dort\n", ["Le chat^[Une <1>note</1>.] dort"]),
+    "link like a footnote": ("Le [^un](x) chat\n", ["Le <1>^un</1> chat"]),
     "footnote without text": ("[^1]:\n\nQuatre\n", ["Quatre"]),
     "list": ("* Un\n* Deux\n\n  Deux bis\n  1) Trois\n", ["Un", "Deux", "Deux bis", "Trois"]),
     "task list": ("- [ ] Un\n- [X] *Deux*\n- [x]Trois\n", ["Un", "Deux", "[x]Trois"]),

@@ -1,6 +1,8 @@
 """Plain text, and what every format builds on: placeholders, files of lines, wrapping."""
 
 import re
+import subprocess
+import sys
 import textwrap
 from collections.abc import Sequence
 from itertools import pairwise
@@ -397,6 +399,27 @@ def test_what_is_no_document_is_refused_in_one_line(tmp_path: Path) -> None:
     check_refusal(tmp_path / "book", "unknown format (no suffix)")
     (tmp_path / "BOOK.TXT").write_text("Un")
     assert list(read_document(tmp_path / "BOOK.TXT").paragraphs) == ["Un"]
+
+
+def test_libraries_are_loaded_when_a_document_of_their_format_is_opened(tmp_path: Path) -> None:
+    script = """
+import sys
+from pathlib import Path
+from templora_edge.documents import read_document
+for name in sys.argv[1:]:
+    read_document(Path(name))
+    print(*{module.partition(".")[0] for module in sys.modules})
+"""
+    names = []
+    for name in ("a.txt", "a.srt", "a.md"):
+        (tmp_path / name).write_text("00:00:01,000 --> 00:00:02,000\nUn chat\n")
+        names.append(str(tmp_path / name))
+    command = [sys.executable, "-c", script, *names]
+    output = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    text, srt, markdown = (set(line.split()) for line in output.splitlines())
+    libraries = {"lxml", "docx", "markdown_it", "mdit_py_plugins", "pysubs2", "zipfile"}
+    assert not libraries & (text | srt)
+    assert libraries & markdown == {"markdown_it", "mdit_py_plugins"}
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Word documents: the parts of the package that hold text, all else as it was."""
+"""Word documents: which parts of the package hold text; everything else is kept as it is."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ TEXT_PARTS: Final = (
     CT.WML_HEADER,
     CT.WML_FOOTER,
 )
-"""Content types of parts with text, as they are read."""
+"""Content types of the parts with text, in reading order."""
 _RELATIONS: Final = "_rels/.rels"
 _OLE: Final = bytes.fromhex("d0cf11e0a1b11ae1")
 _ENCRYPTED: Final = "EncryptedPackage".encode("utf-16-le")
@@ -39,7 +39,7 @@ class DocxDocument:
     """A .docx file: its body, notes, headers and footers, with tables and text boxes in them.
 
     Raises:
-        DocumentError: not a Word document, encrypted, damaged, dangerous to unpack, or empty.
+        DocumentError: It is not a Word document, encrypted, damaged, unsafe to unpack, or empty.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,13 +56,13 @@ class DocxDocument:
 
     @property
     def paragraphs(self) -> Sequence[str]:
-        """See `Document`."""
+        """The texts of body, notes, headers and footers; see `Document.paragraphs`."""
         return self._texts
 
     def write(
         self, path: Path, translations: Sequence[str], *, language: str, bilingual: bool = False
     ) -> None:
-        """See `Document`. Written twice, each language is marked where it stands."""
+        """Write the document; see `Document.write`. In a bilingual one, translations are tagged."""
         package = self._open()
         for index, paragraph in list(_paragraphs(package)):
             paragraph.write(translations[index], language=language, bilingual=bilingual)
@@ -88,7 +88,7 @@ class DocxDocument:
 
 
 def _check_package(path: Path, data: bytes) -> None:
-    """Refuse what is no package, or none that python-docx should unpack."""
+    """Refuse anything that is not a package that python-docx can safely unpack."""
     if data.startswith(_OLE):
         if _ENCRYPTED in data:
             raise DocumentError(f"{path}: encrypted; remove its password in a word processor first")
@@ -106,7 +106,7 @@ def _xml_parts(package: Package) -> list[XmlPart]:
 
 
 def _paragraphs(package: Package) -> Iterator[tuple[int, DocxParagraph]]:
-    """Paragraphs with words, each with the number of its text.
+    """Paragraphs with letters, each with the index of its text.
 
     A text box can be there twice, for word processors old and new (ECMA-376, part 3, 7.6); the
     text of its paragraphs counts once.
@@ -126,7 +126,7 @@ def _paragraphs(package: Package) -> Iterator[tuple[int, DocxParagraph]]:
 
 
 def _set_language(package: Package, language: str) -> None:
-    """Make the whole package say that it is in ``language``."""
+    """Set the language of the whole package."""
     for part in _xml_parts(package):
         if part.content_type == CT.WML_STYLES:
             defaults = part.element

@@ -1,4 +1,4 @@
-"""What a paragraph of WordprocessingML is made of: text, things without text, and what holds both.
+"""Content of a WordprocessingML paragraph: text, things without text, and containers of both.
 
 Names are those of ECMA-376, part 1, 17.3 (paragraphs and runs) and 17.16 (fields).
 """
@@ -40,11 +40,11 @@ _HOLES: Final = {
         ("ruby", "rubyBase"),
     )
 }
-"""Elements around text -> where in them it is."""
+"""Elements around text -> the element inside them that holds it."""
 _NO_FRAGMENTS: Final = PROPERTIES | {qn("w:proofErr"), qn("w:lastRenderedPageBreak")}
-"""And what a word processor found out about the old text."""
+"""Properties, and a word processor's notes on the old text."""
 _TEXT_FIELDS: Final = ("HYPERLINK", "TOC", "INDEX")
-"""Fields whose result is text to read; others are computed."""
+"""Fields whose result is text to translate; the results of others are computed."""
 _MARKS: Final = {
     _FIELD_CHARACTER,
     _INSTRUCTION,
@@ -54,7 +54,7 @@ _MARKS: Final = {
         for end in ("Start", "End")
     ),
 }
-"""Ends of ranges: one out of order damages the document."""
+"""Ends of ranges, which must stay in order."""
 _ONCE: Final = _MARKS | {
     qn(f"w:{name}")
     for name in (
@@ -63,12 +63,12 @@ _ONCE: Final = _MARKS | {
         *("drawing", "pict", "object", "del", "moveFrom", "ins", "moveTo", "sdt"),
     )
 }
-"""What has an identity, or would be seen twice."""
+"""Elements that may occur only once: they have an identity, or would be seen twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunText:
-    """Running text, formatted as a run."""
+    """Text with the formatting of a run."""
 
     text: str
     run: etree._Element
@@ -76,11 +76,11 @@ class RunText:
 
     @property
     def is_blank(self) -> bool:
-        """Whether there is nothing but space."""
+        """Whether it is nothing but white space."""
         return not self.text.strip()
 
     def nodes(self) -> list[RunNode]:
-        """It as XML."""
+        """The XML it consists of."""
         return text_nodes(self.text, self.run)
 
 
@@ -96,11 +96,11 @@ class Thing:
         return len(self.content) == 1 and self.content[0][1].tag in _MARKS
 
     def nodes(self) -> list[RunNode]:
-        """It as XML."""
+        """The XML it consists of."""
         return list(self.content)
 
     def again(self) -> list[RunNode]:
-        """It a second time in the document, as XML; nothing if it can be there only once."""
+        """A copy for a second place in the document; empty if it may occur only once."""
         # a whole field has no identity, though its ends are marks
         once = _ONCE - {_FIELD_CHARACTER, _INSTRUCTION} if len(self.content) > 1 else _ONCE
         if any(inner.tag in once for _, node in self.content for inner in node.iter()):
@@ -117,15 +117,15 @@ class Container:
     fragments: "list[Fragment]"
 
     def nodes(self) -> list[RunNode]:
-        """It as XML."""
+        """The XML it consists of."""
         return [(self.run, self.element)]
 
     def around(self, inner: list[RunNode]) -> list[RunNode]:
-        """It with other content."""
+        """The same element around ``inner``."""
         return [(self.run, _filled(self.element, inner))]
 
     def again(self, inner: list[RunNode]) -> list[RunNode]:
-        """A second one with other content; the content alone if there can be only one."""
+        """A copy of the element around ``inner``; ``inner`` alone if it may occur only once."""
         if self.element.tag in _ONCE:
             return inner
         return [(self.run, _filled(deepcopy(self.element), inner))]
@@ -133,22 +133,22 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of several runs whose result is text to read."""
+    """A field of several runs whose result is text to translate."""
 
     head: tuple[RunNode, ...]
     fragments: "list[Fragment]"
     tail: tuple[RunNode, ...]
 
     def nodes(self) -> list[RunNode]:
-        """It as XML."""
+        """The XML it consists of."""
         return self.around(nodes_of(self.fragments))
 
     def around(self, inner: list[RunNode]) -> list[RunNode]:
-        """It with other content."""
+        """The same element around ``inner``."""
         return [*self.head, *inner, *self.tail]
 
     def again(self, inner: list[RunNode]) -> list[RunNode]:
-        """A second one with other content."""
+        """A copy of the field around ``inner``."""
         head, tail = (
             [(run, deepcopy(node)) for run, node in end] for end in (self.head, self.tail)
         )
@@ -159,7 +159,7 @@ Fragment = RunText | Thing | Container | Field
 
 
 def fragments_of(parent: etree._Element) -> list[Fragment]:
-    """Everything in a paragraph, or in an element inside it, in order."""
+    """Content of a paragraph or of an element inside it, in order."""
     fragments: list[Fragment] = []
     for child in parent:
         if child.tag == _RUN:
@@ -170,7 +170,7 @@ def fragments_of(parent: etree._Element) -> list[Fragment]:
 
 
 def nodes_of(fragments: Iterable[Fragment]) -> list[RunNode]:
-    """Pieces as XML."""
+    """The XML that ``fragments`` consist of."""
     return [node for fragment in fragments for node in fragment.nodes()]
 
 
@@ -185,7 +185,7 @@ def _fragments_of_run(run: etree._Element) -> Iterator[Fragment]:
 
 
 def _fragment(run: etree._Element | None, element: etree._Element) -> Fragment:
-    """A container, or a thing if there is nothing to read in it."""
+    """A container, or a thing if there is nothing to translate in it."""
     hole = _HOLES.get(element.tag)
     content = None if hole is None else next(element.iter(hole), None)
     computed = element.tag == qn("w:fldSimple") and not _is_text(element.get(qn("w:instr"), ""))
@@ -228,7 +228,7 @@ def _with_fields(fragments: Iterable[Fragment]) -> list[Fragment]:
 
 
 def _field(fragments: Sequence[Fragment]) -> Fragment:
-    """A field from its begin to its end."""
+    """The field that ``fragments`` make up, its two ends included."""
     characters = [_field_character(fragment) for fragment in fragments]
     if "separate" in characters:
         cut = characters.index("separate") + 1
@@ -250,5 +250,5 @@ def _field_character(fragment: Fragment) -> str | None:
 
 
 def _is_text(instruction: str) -> bool:
-    """Whether the result of a field is text to read."""
+    """Whether the result of a field is text to translate."""
     return instruction.strip().upper().startswith(_TEXT_FIELDS)

@@ -1,4 +1,4 @@
-"""A w:p as text with placeholders, and back."""
+"""WordprocessingML paragraphs (w:p) as text with placeholders, and back."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -37,7 +37,7 @@ _COMPLEX: Final = tuple(
 
 @dataclass(frozen=True, slots=True)
 class _Level:
-    """The fragments of a paragraph, or of a container around all of its text."""
+    """Content of a paragraph, or of a container around all of its text."""
 
     before: list[Fragment]
     core: list[Fragment]
@@ -47,7 +47,7 @@ class _Level:
 
 
 class DocxParagraph:
-    """A paragraph that was read, and can be written once.
+    """A paragraph that has been read and can be written once.
 
     The most frequent look of its text has no placeholder; nor has that of a link's text inside it.
     """
@@ -67,10 +67,10 @@ class DocxParagraph:
             self._add(self._core, base, text)
         self._base = base
         self.text: Final = text.text
-        """As in `Document.paragraphs`, but perhaps without words."""
+        """As in `Document.paragraphs`, but perhaps without letters."""
 
     def write(self, translation: str, *, language: str, bilingual: bool) -> None:
-        """Put ``translation`` in the place of the text, or after it and marked as ``language``."""
+        """Replace the text by ``translation``, or append it, tagged with its ``language``."""
         tree = markup.parse(translation)
         if tree is None or self._base is None:
             raise ValueError(f"not a translation of {self.text!r}: {translation!r}")
@@ -88,7 +88,7 @@ class DocxParagraph:
         put(nodes, self._element)
 
     def _add(self, fragments: Sequence[Fragment], base: RunText, text: markup.Paragraph) -> None:
-        """Append ``fragments``, what looks like ``base`` as it is and the rest as spans."""
+        """Append ``fragments`` to ``text``; what does not look like ``base`` is in spans."""
         number, look = 0, base.look  # of the span that is open
         things: list[Thing] = []
         for fragment in _joined(_with_spaces_settled(_joined(fragments), base)):
@@ -131,7 +131,7 @@ class DocxParagraph:
         """A translation as XML, its text formatted as ``run``.
 
         Args:
-            language: to mark it as, where the source stays before it; None if it does not.
+            language: Language to tag it with if the source stays before it; None otherwise.
         """
         nodes: list[RunNode] = []
         for node in tree:
@@ -152,7 +152,7 @@ class DocxParagraph:
         return nodes
 
     def _marked(self, run: etree._Element, language: str | None) -> etree._Element:
-        """A run like ``run``, of text in ``language``."""
+        """A run like ``run``, tagged with ``language``."""
         if language is None:
             return run
         if run not in self._marked_runs:
@@ -172,7 +172,7 @@ class DocxParagraph:
 
 
 def set_language(element: etree._Element, language: str) -> None:
-    """Make a w:lang say ``language``, in the attribute of its script too (17.3.2.20)."""
+    """Set a w:lang to ``language``, also in the attribute for its script (17.3.2.20)."""
     element.set(qn("w:val"), language)
     primary = language.partition("-")[0].lower()
     if primary in _EAST_ASIAN:
@@ -182,7 +182,7 @@ def set_language(element: etree._Element, language: str) -> None:
 
 
 def _levels(fragments: Sequence[Fragment]) -> list[_Level]:
-    """From the whole paragraph to its text, without what stands around all of it."""
+    """The levels from the whole paragraph down to the one without containers around its text."""
     begin, end = 0, len(fragments)
     while begin < end and _is_outside(fragments[begin]):
         begin += 1
@@ -207,7 +207,7 @@ def _is_outside(fragment: Fragment) -> bool:
 
 
 def _base(fragments: Sequence[Fragment]) -> RunText | None:
-    """The first text of the most frequent look; if there is none, the one inside others."""
+    """The first text of the most frequent look; without text at this level, one further in."""
     frequencies: Counter[Look] = Counter()
     for fragment in fragments:
         if isinstance(fragment, RunText) and not fragment.is_blank:
@@ -225,7 +225,7 @@ def _base(fragments: Sequence[Fragment]) -> RunText | None:
 
 
 def _joined(fragments: Sequence[Fragment]) -> list[Fragment]:
-    """``fragments`` with neighbouring texts that look the same as one."""
+    """``fragments``, in which neighbouring texts of the same look are one."""
     joined: list[Fragment] = []
     for fragment in fragments:
         last = joined[-1] if joined else None

@@ -12,9 +12,9 @@ from lxml import etree
 from templora_edge.documents.xml_file import ILLEGAL
 
 RunNode = tuple[etree._Element | None, etree._Element]
-"""A run and something in it, or None and something beside runs."""
+"""A run and an element in it, or None and an element outside runs."""
 Look = frozenset[bytes]
-"""Properties of a run, as canonical XML."""
+"""Visible properties of a run, as canonical XML."""
 
 _PRESERVE: Final = (qn("xml:space"), "preserve")
 _XML_SPACE: Final = " \t\r\n"
@@ -22,20 +22,20 @@ _XML_SPACE: Final = " \t\r\n"
 _HYPHENS: Final = {"\u2011": "w:noBreakHyphen", "\u00ad": "w:softHyphen"}
 _CHARACTERS: Final = {qn(name): character for character, name in _HYPHENS.items()}
 PROPERTIES: Final = {qn(f"w:{name}") for name in ("pPr", "rPr", "smartTagPr", "customXmlPr")}
-"""Children of paragraphs, runs and what is around runs that are no content."""
+"""Children of paragraphs, runs and containers that are not content."""
 _UNSEEN: Final = {qn("w:lang"), qn("w:noProof")}
 _UNSEEN_ON_SPACE: Final = _UNSEEN | {qn(f"w:{name}") for name in ("b", "bCs", "i", "iCs", "color")}
 
 
 def text_of(element: etree._Element) -> str | None:
-    """The text that a child of a run stands for; None if it is no text."""
+    """The text that a child of a run stands for; None if it is not text."""
     if element.tag == qn("w:t"):
         return _text(element)
     return _CHARACTERS.get(element.tag)
 
 
 def text_nodes(text: str, run: etree._Element) -> list[RunNode]:
-    """``text`` formatted as ``run``; what XML cannot hold is dropped."""
+    """``text`` as XML, formatted as ``run``; characters that XML cannot express are dropped."""
     nodes: list[RunNode] = []
     for part in re.split(f"([{''.join(_HYPHENS)}])", ILLEGAL.sub("", text)):
         if part:
@@ -49,7 +49,7 @@ def text_nodes(text: str, run: etree._Element) -> list[RunNode]:
 
 
 def put(nodes: Iterable[RunNode], parent: etree._Element) -> None:
-    """Append ``nodes`` to ``parent``, those that follow each other with one run in one run."""
+    """Append ``nodes`` to ``parent``; neighbours of the same run share one."""
     last: etree._Element | None = None
     for run, node in nodes:
         if run is None:
@@ -64,7 +64,7 @@ def put(nodes: Iterable[RunNode], parent: etree._Element) -> None:
 
 
 def shell_of(run: etree._Element) -> etree._Element:
-    """A run like ``run``, with nothing in it."""
+    """An empty run with the properties of ``run``."""
     shell = OxmlElement("w:r")
     for name, value in run.items():
         shell.set(name, value)
@@ -75,14 +75,14 @@ def shell_of(run: etree._Element) -> etree._Element:
 
 
 def empty(element: etree._Element) -> None:
-    """Remove all but properties."""
+    """Remove everything but the properties of ``element``."""
     for child in list(element):
         if child.tag not in PROPERTIES:
             element.remove(child)
 
 
 def look_of(run: etree._Element, *, on_space: bool = False) -> Look:
-    """What makes the text of ``run`` look as it does; ``on_space``, if that text is space."""
+    """The look of text in ``run``; with ``on_space``, of white space in it."""
     properties = run.find(qn("w:rPr"))
     unseen = _UNSEEN_ON_SPACE if on_space else _UNSEEN
     return frozenset(
@@ -93,7 +93,7 @@ def look_of(run: etree._Element, *, on_space: bool = False) -> Look:
 
 
 def _text(element: etree._Element) -> str:
-    """Text of a w:t: without the space at its ends, where that is not to be preserved."""
+    """Text of a w:t, stripped unless its space is to be preserved."""
     text = element.text or ""
     if text == text.strip(_XML_SPACE):
         return text

@@ -1,4 +1,4 @@
-"""EPUB 2 and 3: the archive, and which of its files have text."""
+"""EPUB 2 and 3: the archive, and which of its files contain text."""
 
 import posixpath
 import shutil
@@ -15,7 +15,7 @@ from templora_edge.documents.xml_file import XmlFile
 from templora_edge.errors import DocumentError
 
 MAX_TEXT: Final = 32 << 20
-"""Bytes of one XML file, as its tree takes ten times as many. The Bible has 5 MB."""
+"""Largest XML file, in bytes; its tree takes ten times as many. The Bible has 5 MB."""
 
 _TYPE: Final = b"application/epub+zip"
 _CONTAINER: Final = "META-INF/container.xml"
@@ -30,7 +30,7 @@ _KINDS: Final = {
 _OBFUSCATIONS: Final = frozenset(
     ["http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC"]
 )
-"""Encryption of fonts alone (EPUB 3.3, font obfuscation, and Adobe's forerunner of it)."""
+"""Algorithms that encrypt fonts alone (EPUB 3.3, font obfuscation, and Adobe's forerunner)."""
 _DRM: Final = {
     "META-INF/rights.xml": "as Adobe's",
     "META-INF/sinf.xml": "as Apple's",
@@ -42,7 +42,7 @@ class EpubDocument:
     """An .epub file, which stays open.
 
     Raises:
-        DocumentError: it is no EPUB, damaged, encrypted, unsafe, or without text.
+        DocumentError: It is not an EPUB, damaged, encrypted, unsafe, or without text.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,13 +64,13 @@ class EpubDocument:
 
     @property
     def paragraphs(self) -> Sequence[str]:
-        """See `Document`. What comes first in the spine comes first, tables of contents after."""
+        """The texts of the spine, then tables of contents; see `Document.paragraphs`."""
         return self._paragraphs
 
     def write(
         self, path: Path, translations: Sequence[str], *, language: str, bilingual: bool = False
     ) -> None:
-        """See `Document`. Raises `OSError` where it cannot be written."""
+        """Write the book, files without text as they are; see `Document.write`."""
         left = iter(translations)
         changed = {
             name: self._text_file(name).translated(
@@ -115,10 +115,10 @@ class EpubDocument:
             if algorithms:
                 what = f"{_ENCRYPTION}, {min(algorithms)}"
         if what is not None:
-            raise self._error(f"protected by DRM ({what}); expected an EPUB without")
+            raise self._error(f"protected by DRM ({what}); expected an EPUB without it")
 
     def _find_packages(self) -> list[str]:
-        """The OPF files, one a rendition."""
+        """The names of the OPF files, one for each rendition."""
         names = [
             unquote(root.get("full-path") or "")
             for root in self._xml(_CONTAINER).root.iter("{*}rootfile")
@@ -126,11 +126,13 @@ class EpubDocument:
         ]
         found = [name for name in names if name in self._names]
         if not found:
-            raise self._error(f"no package file (OPF) where {_CONTAINER} says; get it anew")
+            raise self._error(
+                f"no package file (OPF) at the path that {_CONTAINER} names; get another copy"
+            )
         return found
 
     def _find_texts(self) -> Iterator[tuple[str, Kind]]:
-        """Files with text, those of the spine first, then pop-ups and tables of contents."""
+        """Names and kinds of files with text: the spine, then pop-ups and tables of contents."""
         for package in self._packages:
             root = self._xml(package).root
             items = {item.get("id"): item for item in root.iterfind("{*}manifest/{*}item")}
@@ -148,13 +150,13 @@ class EpubDocument:
                     yield name, kind
 
     def _find(self, package: str, href: str) -> str | None:
-        """The name of the file at a URL, which some books do not quote."""
+        """The name of the file at ``href``, which some books do not percent-encode."""
         folder = posixpath.dirname(package)
         paths = (posixpath.join(folder, path) for path in (unquote(href), href))
         return next((name for name in map(posixpath.normpath, paths) if name in self._names), None)
 
     def _package_in(self, name: str, language: str) -> bytes:
-        """The OPF with another language; further ones, of words in the book, stay."""
+        """The OPF file with ``language`` for the book's main one; its further languages stay."""
         package = self._xml(name)
         found = next(package.root.iter("{http://purl.org/dc/elements/1.1/}language"), None)
         if found is None or (found.text or "").strip() == language:

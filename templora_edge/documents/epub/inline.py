@@ -1,4 +1,4 @@
-"""The content of XML elements as a list of pieces, and what each piece is to a sentence."""
+"""Content of XML elements as a list of items, and the role of each item in a sentence."""
 
 from collections.abc import Iterable
 from copy import deepcopy
@@ -9,7 +9,7 @@ from lxml.etree import _Element
 from templora_edge.documents.document import has_letters
 
 XmlItem = str | _Element
-"""A piece of content; the tail of a child is a piece of its own."""
+"""An item of content: an element, or a text between elements."""
 
 # HTML's elements that are shown as something else than running text
 _EMBEDDED: Final = frozenset((
@@ -25,12 +25,12 @@ _ANNOTATIONS: Final = frozenset(["rp", "rt", "rtc"])
 
 
 def local_name(element: _Element) -> str:
-    """A tag without its namespace; of a comment or an instruction, nothing."""
+    """The tag without its namespace; empty for comments and instructions."""
     return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
 
 
 def tag_beside(element: _Element, name: str) -> str:
-    """The tag of ``name`` in the namespace of ``element``."""
+    """The tag ``name`` in the namespace of ``element``."""
     namespace, brace, _ = element.tag.rpartition("}")
     return namespace + brace + name
 
@@ -44,7 +44,7 @@ def contents(element: _Element) -> list[XmlItem]:
 
 
 def joined_contents(items: Iterable[XmlItem]) -> list[XmlItem]:
-    """Contents of the elements in ``items``, as if they were one."""
+    """Contents of all elements in ``items``, in order."""
     return [inner for item in items if not isinstance(item, str) for inner in contents(item)]
 
 
@@ -65,12 +65,12 @@ def fill(element: _Element, items: Iterable[XmlItem]) -> None:
 
 
 def is_ruby(item: XmlItem) -> bool:
-    """Whether it is text with its reading."""
+    """Whether ``item`` is text with ruby."""
     return not isinstance(item, str) and local_name(item) == "ruby" and not is_single(item)
 
 
 def is_single(element: _Element) -> bool:
-    """Whether nothing in it is to be translated: in a paragraph, it is one placeholder."""
+    """Whether nothing in ``element`` is to be translated, so that it is a single placeholder."""
     name = local_name(element)
     if not name or name in _EMBEDDED or name in _LEFT_ALONE or element.get("translate") == "no":
         return True
@@ -87,7 +87,7 @@ def is_single(element: _Element) -> bool:
 
 
 def is_margin(item: XmlItem) -> bool:
-    """Whether it says nothing in a sentence that it begins or ends."""
+    """Whether ``item`` is no part of a sentence that it begins or ends."""
     if isinstance(item, str):
         return not item.strip()
     stands_for_words = any(
@@ -98,7 +98,7 @@ def is_margin(item: XmlItem) -> bool:
 
 
 def base_text(rubies: Iterable[XmlItem]) -> str:
-    """Their text without the readings."""
+    """The text of ``rubies`` without its annotations."""
     return "".join(
         item if isinstance(item, str) else base_text([item])
         for item in joined_contents(rubies)
@@ -107,7 +107,7 @@ def base_text(rubies: Iterable[XmlItem]) -> str:
 
 
 def anchors(items: Iterable[XmlItem]) -> list[str]:
-    """Names that links may lead to."""
+    """Names in ``items`` that links may lead to."""
     return [
         name
         for item in items
@@ -118,7 +118,7 @@ def anchors(items: Iterable[XmlItem]) -> list[str]:
 
 
 def second_copy(items: Iterable[XmlItem]) -> list[XmlItem]:
-    """Copies to stand beside the originals: no anchors, page breaks, or comments."""
+    """Copies to stand beside ``items``, without anchors, page breaks and comments."""
     copies: list[XmlItem] = []
     for item in items:
         if isinstance(item, str):
@@ -134,7 +134,7 @@ def second_copy(items: Iterable[XmlItem]) -> list[XmlItem]:
 
 
 def _roles(element: _Element) -> set[str]:
-    """Its meanings, also where the prefix of `epub:type` is not declared."""
+    """Roles of ``element``, also where the prefix of `epub:type` is not declared."""
     names = ("{http://www.idpf.org/2007/ops}type", "epub:type", "role")
     return set(" ".join(element.get(name) or "" for name in names).split())
 
@@ -144,7 +144,7 @@ def _string(element: _Element) -> str:
 
 
 def _is_seen(element: _Element) -> bool:
-    """Whether there is something else than text in it."""
+    """Whether ``element`` shows something other than text."""
     return any(local_name(inner) in _EMBEDDED for inner in element.iter("*"))
 
 

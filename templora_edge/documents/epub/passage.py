@@ -1,4 +1,4 @@
-"""What is between two boundaries of blocks: a paragraph, and a translation put in its place."""
+"""Passages between the boundaries of blocks: their paragraphs, and translations in their place."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,19 +31,19 @@ _RUBY: Final = ("ruby",)
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """What stands around a paragraph in an element that holds all of it."""
+    """The items around a paragraph in an element that holds all of it."""
 
     element: _Element | None
-    """None: the block."""
+    """None for the block."""
     before: Sequence[XmlItem]
     after: Sequence[XmlItem]
 
 
 class Passage:
-    """Pieces of a block's content, none of them a block.
+    """Items of a block's content, none of them a block.
 
     Args:
-        start: how many pieces there are before them.
+        start: Index of the first item in the content.
     """
 
     def __init__(self, block: _Element, start: int, items: Sequence[XmlItem]) -> None:
@@ -69,13 +69,13 @@ class Passage:
 
     @property
     def text(self) -> str:
-        """The paragraph; empty if it has no words."""
+        """The paragraph; empty if it has no letters."""
         return self._paragraph.text if has_letters(self._paragraph.text) else ""
 
     def translated(self, translation: str, line_break: XmlItem | None) -> list[XmlItem]:
-        """Pieces to put in their place; with a ``line_break``, the source is still in them.
+        """The translated items, after the source and ``line_break`` if there is one.
 
-        It is made of the same elements, so it can be had once.
+        They are made of the elements of the source, so this can be called once.
         """
         targets = anchors(self._items)
         nodes = parse(translation) or (plain(translation),)
@@ -116,7 +116,7 @@ class Passage:
 
 
 def _trimmed(items: Sequence[XmlItem]) -> tuple[list[XmlItem], list[XmlItem], list[XmlItem]]:
-    """Margin, paragraph, margin."""
+    """``items`` as margin, paragraph and margin."""
     rest = list(items)
     before: list[XmlItem] = []
     after: list[XmlItem] = []
@@ -134,7 +134,7 @@ def _trimmed(items: Sequence[XmlItem]) -> tuple[list[XmlItem], list[XmlItem], li
 
 
 def _look(item: XmlItem) -> tuple[str, ...]:
-    """Neighbours of the same look share a placeholder."""
+    """A key for ``item``; neighbours with the same key share a placeholder."""
     if isinstance(item, str):
         return _TEXT
     if is_single(item):
@@ -146,12 +146,12 @@ def _look(item: XmlItem) -> tuple[str, ...]:
 
 
 def _flowing(text: str) -> str:
-    """As it is set: spaces and line ends are one space, hyphens for line ends are not there."""
+    """``text`` as it is displayed: white space collapsed, without soft hyphens."""
     return re.sub(r"[ \t\r\n\f]+", " ", text.replace("\u00ad", ""))
 
 
 def _built(nodes: Iterable[Node], pieces: Mapping[int, Sequence[XmlItem]]) -> list[XmlItem]:
-    """Content for the nodes of a translation, of the elements in ``pieces``."""
+    """The nodes of a translation as items, made of the elements in ``pieces``."""
     items: list[XmlItem] = []
     for node in nodes:
         if isinstance(node, str):

@@ -30,23 +30,23 @@ _LANGUAGES: Final = ("lang", "{http://www.w3.org/XML/1998/namespace}lang")
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What is to be known of a format to translate its files."""
+    """How the files of a format are translated."""
 
     passages: Callable[[_Element], Iterator[Passage]]
-    """Passages of an element, in reading order."""
+    """Returns the passages of an element, in reading order."""
     line_break: Callable[[_Element], XmlItem]
-    """Between source and translation, below this root."""
+    """Returns what separates source and translation in the tree of this root."""
     is_html: bool
 
 
 class BookFile:
-    """One file.
+    """A file of a book that contains text.
 
     Args:
-        name: for messages.
+        name: Name of the file, for messages.
 
     Raises:
-        DocumentError: as `XmlFile`.
+        DocumentError: `XmlFile` cannot read it.
     """
 
     def __init__(self, data: bytes, name: str, kind: Kind) -> None:
@@ -56,13 +56,13 @@ class BookFile:
 
     @property
     def paragraphs(self) -> list[str]:
-        """See `Document`."""
+        """The texts to translate, in reading order."""
         return [passage.text for passage in self._passages]
 
     def translated(self, translations: Sequence[str], *, language: str, bilingual: bool) -> bytes:
-        """The file with translations, for which its tree is used up.
+        """The file with ``translations``. This uses up its tree, so it can be called once.
 
-        If nothing is to be changed, it is the very bytes that were read.
+        If nothing changes, these are the very bytes that were read.
         """
         root = self._file.root
         tags = [
@@ -91,7 +91,7 @@ class BookFile:
 
 
 def _xhtml_passages(block: _Element) -> Iterator[Passage]:
-    """What is between blocks or two line breaks, and in blocks."""
+    """The passages between blocks or pairs of line breaks, and inside blocks."""
     start = 0
     previous = ""
     items = contents(block)
@@ -109,7 +109,7 @@ def _xhtml_passages(block: _Element) -> Iterator[Passage]:
 
 
 def _is_block(element: _Element) -> bool:
-    """Also inline elements around blocks."""
+    """Whether ``element`` is a block, or an inline element around blocks."""
     if local_name(element) in _BLOCKS:
         return True
     return not is_single(element) and any(
@@ -118,7 +118,7 @@ def _is_block(element: _Element) -> bool:
 
 
 def _ncx_passages(root: _Element) -> Iterator[Passage]:
-    """The labels, but of numbers of pages (NCX, ANSI/NISO Z39.86-2005, section 8)."""
+    """All labels but page numbers (NCX, ANSI/NISO Z39.86-2005, section 8)."""
     for label in root.iter("{*}docTitle", "{*}navLabel"):
         parent = label.getparent()
         if parent is not None and local_name(parent) != "pageTarget":
@@ -132,4 +132,4 @@ def _html_break(root: _Element) -> XmlItem:
 
 XHTML: Final = Kind(_xhtml_passages, _html_break, is_html=True)
 NCX: Final = Kind(_ncx_passages, lambda _: " / ", is_html=False)
-"""Labels are one line each."""
+"""Tables of contents of EPUB 2, whose labels are one line each."""

@@ -1,4 +1,4 @@
-"""Inline Markdown: what is written, and what a reader finds in it."""
+"""Inline Markdown: what is written, and what it is read as."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,30 +8,30 @@ from typing import Final
 from markdown_it.token import Token
 
 Atom = str | tuple[str, ...]
-"""Text, or anything else that a reader finds: its kind and what belongs to it."""
+"""Text as it is read, or the kind and the values of anything else."""
 WHITE: Final = re.compile(r"[ \t\n\r\v\f]+")
-"""White space that is not seen as more than one space."""
+"""White space that is displayed as one space."""
 BREAK: Final = "hardbreak"
 _EMPHASIS: Final = {
     f"<{slash}{tag}>": f"{tag}_{end}"
     for tag in ("em", "strong", "s")
     for slash, end in (("", "open"), ("/", "close"))
 }
-"""What emphasis is written as where its delimiters would not be seen -> its kind."""
+"""Tags for emphasis whose delimiters would not be read as such -> its kind."""
 _NEWLINE: Final = re.compile(r"[ \t]*\n[ \t]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Markup:
-    """What is not text."""
+    """Inline markup: what is written for it, and what that is read as."""
 
     sources: tuple[str, str, str]
-    """By caution, see `source`."""
+    """Its source at each degree of caution; see `source.markdown`."""
     atoms: tuple[Atom, ...]
 
     @classmethod
     def of(cls, *tokens: Token) -> "Markup":
-        """One token, or those that `parser` wrote a source to the last of."""
+        """Markup of one token, or of several whose source `parser` noted in the last."""
         token = tokens[-1]
         found = tuple(atoms(tokens))
         if token.type == BREAK:
@@ -46,24 +46,24 @@ class Markup:
 
     @classmethod
     def space(cls, text: str) -> "Markup":
-        """White space, of which what is seen is not taken for the end of a line or paragraph."""
+        """White space; as character references where it would be stripped from a line."""
         source = "".join(c if c == " " else f"&#{ord(c)};" for c in text)
         return cls((source, source, source), (text,))
 
     @property
     def kind(self) -> str:
-        """Kind of the first thing in it."""
+        """Kind of its first atom."""
         first = self.atoms[0]
         return "text" if isinstance(first, str) else first[0]
 
     @property
     def is_blank(self) -> bool:
-        """Whether nobody sees it at the end of a paragraph; a hard break is none there."""
+        """Whether it is invisible at the end of a paragraph, as a hard break is, too."""
         return self.kind == BREAK or self.sources[0] == " "
 
     @property
     def is_emphasis(self) -> bool:
-        """Whether it is part of a pair of delimiters."""
+        """Whether it begins or ends emphasis."""
         return self.kind in _EMPHASIS.values()
 
     def __add__(self, other: "Markup") -> "Markup":
@@ -72,11 +72,11 @@ class Markup:
 
 
 Content = Sequence[str | Markup]
-"""Text, not escaped, and what is between."""
+"""Unescaped text, and the markup between."""
 
 
 def atoms(tokens: Iterable[Token]) -> Iterator[Atom]:
-    """What is found in ``tokens``; `tidy` makes it comparable."""
+    """What ``tokens`` are read as; `tidy` makes it comparable."""
     for token in tokens:
         if token.type == "text":
             yield token.content
@@ -90,12 +90,12 @@ def atoms(tokens: Iterable[Token]) -> Iterator[Atom]:
 
 
 def _content(token: Token) -> str:
-    """Content of ``token``; the mark of a footnote has no more than a label."""
+    """Content of ``token``; a footnote mark has only a label."""
     return f"[^{token.meta['label']}]" if token.type == "footnote_ref" else token.content
 
 
 def tidy(found: Iterable[Atom]) -> list[Atom]:
-    """``found`` with its text in one piece and with the white space that is seen."""
+    """``found`` with neighbouring texts joined and only the white space that is displayed."""
     tidied: list[Atom] = []
     for atom in found:
         last = tidied[-1] if tidied else ()
@@ -116,4 +116,4 @@ def tidy(found: Iterable[Atom]) -> list[Atom]:
 
 HARD_BREAK: Final = Markup.of(Token(BREAK, "br", 0, meta={"source": "\\\n"}))
 BREAK_TAG: Final = Markup.of(Token("html_inline", "", 0, content="<br>"))
-"""Where a paragraph has no second line."""
+"""A line break where a paragraph can have only one line."""

@@ -1,4 +1,4 @@
-"""Markdown: the text of paragraphs is written anew, all else stays byte for byte."""
+"""Markdown: the text of paragraphs is replaced, everything else stays byte for byte."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,23 +23,23 @@ from templora_edge.documents.plain_file import PlainFile
 
 _NO_SPANS: Final = 3
 _UNCHANGED: Final = 4
-"""Degrees of caution beyond those of `source`."""
+"""Degrees of caution beyond those of `source.markdown`."""
 
 _Structure = list[list[Atom] | tuple[str, ...]]
-"""What is found in texts, and the blocks around them, in order."""
+"""The blocks of a file, and between them what their texts are read as."""
 
 
 @dataclass(frozen=True, slots=True)
 class _PlacedParagraph:
-    """A paragraph where it is."""
+    """A paragraph and its place in the file."""
 
     index: int
-    """Place of its text in the structure."""
+    """Index of its text in the structure."""
     place: Place
     paragraph: MarkdownParagraph
 
     def content(self, translation: str, caution: int, *, bilingual: bool) -> Content | None:
-        """What to write; None if nothing is to change."""
+        """What to write; None if nothing changes."""
         source = self.paragraph.text
         if caution == _UNCHANGED or (translation == source and not bilingual):
             return None
@@ -53,7 +53,7 @@ class MarkdownDocument:
     """A .md file: CommonMark with tables, strikethrough, task lists, alerts and footnotes.
 
     Raises:
-        DocumentError: not UTF-8, or empty.
+        DocumentError: The file is not UTF-8, or empty.
     """
 
     def __init__(self, path: Path) -> None:
@@ -65,18 +65,18 @@ class MarkdownDocument:
 
     @property
     def paragraphs(self) -> Sequence[str]:
-        """See `Document`."""
+        """The texts to translate, of footnotes, too; see `Document.paragraphs`."""
         return [passage.paragraph.text for passage in self._passages]
 
     def write(
         self, path: Path, translations: Sequence[str], *, language: str, bilingual: bool = False
     ) -> None:
-        """See `Document`.
+        """Write the file; see `Document.write`.
 
-        What is written is read again, and a paragraph that is not what was meant is written with
-        more caution: escaped, with emphasis as HTML, without its spans, and at last not at all.
+        The result is parsed again, and a paragraph that is not read as intended is written with
+        more caution: escaped, with emphasis as HTML, without its spans, and finally not at all.
         """
-        del language  # Markdown does not say it
+        del language  # Markdown does not record it
         caution = [0] * len(self._passages)
         mistaken: Sequence[int] = range(len(self._passages))
         contents: list[Content | None] = [None] * len(self._passages)
@@ -93,7 +93,7 @@ class MarkdownDocument:
         self._file.write(path, lines)
 
     def _lines(self, contents: Iterable[Content | None], caution: Iterable[int]) -> Sequence[str]:
-        """The file with those of ``contents`` that are to be written."""
+        """Lines of the file with ``contents`` in their places; a None leaves the source."""
         begins = [0]  # of its lines in its text
         for line in self._file.lines:
             begins.append(begins[-1] + len(line) + 1)
@@ -108,7 +108,7 @@ class MarkdownDocument:
         return ("".join(parts) + text[end:]).split("\n")
 
     def _mistaken(self, contents: Sequence[Content | None], tokens: Iterable[Token]) -> list[int]:
-        """Which of ``contents`` are to blame for ``tokens`` other than those meant."""
+        """Indices of the ``contents`` because of which ``tokens`` are not as intended."""
         meant = list(self._structure)
         written = {}
         for k, (passage, content) in enumerate(zip(self._passages, contents, strict=True)):
@@ -133,7 +133,7 @@ class MarkdownDocument:
 
 
 def _structure(tokens: Iterable[Token]) -> _Structure:
-    """What makes up ``tokens``, comparable."""
+    """The comparable structure of ``tokens``."""
     structure: _Structure = []
     for token in tokens:
         if token.type == "inline":
@@ -146,7 +146,7 @@ def _structure(tokens: Iterable[Token]) -> _Structure:
 
 
 def _passages(tokens: Sequence[Token], lines: Sequence[str]) -> Iterator[_PlacedParagraph]:
-    """The paragraphs of ``tokens`` with something to translate."""
+    """The paragraphs in ``tokens`` that have something to translate."""
     cells: Iterator[Place] = iter(())
     for index, (block, token) in enumerate(pairwise(tokens), 1):
         if block.type == "tr_open" and block.map:

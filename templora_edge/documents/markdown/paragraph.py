@@ -11,7 +11,7 @@ from templora_edge.documents.markdown.tree import Element, MarkdownNode, pieces,
 
 
 class MarkdownParagraph:
-    """A paragraph that was read, and that translations can be put into."""
+    """A paragraph that has been read and can be written with translations."""
 
     def __init__(self, tokens: Iterable[Token]) -> None:
         self._marks: dict[int, str | Element] = {}
@@ -20,10 +20,10 @@ class MarkdownParagraph:
         paragraph = markup.Paragraph()
         self._add(self._core(tree(tokens)), paragraph)
         self.text: Final = paragraph.text
-        """As in `Document.paragraphs`, but perhaps without words."""
+        """As in `Document.paragraphs`, but perhaps without letters."""
 
     def content(self, translations: Sequence[str], line_break: Markup) -> Content:
-        """All of the paragraph, with ``translations`` and breaks between them as its text."""
+        """The whole paragraph, its text replaced by ``translations`` with breaks between them."""
         content = list(self._before)
         for index, translation in enumerate(translations):
             content += [line_break] if index else []
@@ -36,7 +36,7 @@ class MarkdownParagraph:
         return content
 
     def _core(self, nodes: Sequence[MarkdownNode]) -> Sequence[MarkdownNode]:
-        """``nodes`` without what is around their text."""
+        """``nodes`` without the markup around all of their text."""
         while nodes:
             first, last = nodes[0], nodes[-1]
             if isinstance(first, str) and first != (text := first.lstrip()):
@@ -88,7 +88,7 @@ class MarkdownParagraph:
         return content
 
     def _span(self, span: markup.Span, mark: Element, *, in_link: bool) -> Content:
-        """A link in a link is none, nor is emphasis of nothing; spaces at its ends go outside."""
+        """``span`` as content: no link in a link, no emphasis that is empty or ends in spaces."""
         is_link = mark.opening.kind == "link_open"
         inner = list(self._pieces(span.children, in_link=in_link or is_link))
         if mark.closing is None or (is_link and in_link):
@@ -107,7 +107,7 @@ class MarkdownParagraph:
 
 
 def _is_around(node: MarkdownNode) -> bool:
-    """Whether it is no part of the sentence at whose end it is."""
+    """Whether ``node`` is no part of a sentence that it begins or ends."""
     return isinstance(node, Element) and not (node.closing or node.is_word)
 
 
@@ -116,7 +116,7 @@ def _is_blank(piece: str | Markup) -> bool:
 
 
 def _apart(content: Content, code: Markup) -> Content:
-    """``code``, after a space if it would be one with the code before it."""
+    """``code``, with a space before it if it would merge with the code there."""
     last = content[-1] if content else ""
     if isinstance(last, Markup) and last.sources[0][-1] == "`" == code.sources[0][0]:
         return [" ", code]

@@ -21,15 +21,15 @@ from markdown_it.token import Token
 from mdit_py_plugins.footnote import footnote_plugin
 
 DEEPEST: Final = 100
-"""Nesting beyond which nobody wrote it."""
+"""Levels of nesting that nobody writes by hand."""
 _FRONT_MATTER: Final = {"---": ("---", "..."), "+++": ("+++",)}
-"""How YAML and TOML begin and end."""
+"""First lines of YAML and TOML -> their last lines."""
 _NOT_BREAKS: Final = str.maketrans("\r\v\f", "   ")
-"""What ends no line here."""
+"""Characters that do not end a line here."""
 
 
 class MarkdownParser:
-    """Makes tokens of lines."""
+    """Parses lines into tokens."""
 
     def __init__(self) -> None:
         self._markdown = MarkdownIt(
@@ -51,7 +51,7 @@ class MarkdownParser:
             inline.at(name, _recorded(rule))
 
     def tokens(self, lines: Sequence[str]) -> list[Token]:
-        """Tokens of ``lines``, which are counted from 0; those of front matter have none."""
+        """Tokens of ``lines``; front matter has none, but its lines are counted."""
         n_front = _front_matter(lines)
         source = [line.removesuffix("\r").translate(_NOT_BREAKS) for line in lines[n_front:]]
         return self._markdown.parse("\n" * n_front + "\n".join(source))
@@ -71,7 +71,7 @@ def _front_matter(lines: Sequence[str]) -> int:
 
 
 def _recorded(rule: RuleFuncInlineType) -> RuleFuncInlineType:
-    """``rule``, which also writes down the source of what it found."""
+    """``rule``, which also notes the source of what it finds."""
 
     def recorded(state: StateInline, silent: bool) -> bool:
         begin, n_tokens = state.pos, len(state.tokens)
@@ -101,9 +101,9 @@ def _image(state: StateInline, silent: bool) -> bool:
 
 
 def _target(state: StateInline, begin: int, *, is_image: bool) -> str:
-    """What follows the text of the link that begins at ``begin`` and ends where ``state`` is.
+    """The source after the text of a link from ``begin`` to the position of ``state``.
 
-    A reference by the text alone names it, for the text will be another one.
+    A reference by the text alone becomes one by label, as the text will change.
     """
     end = state.md.helpers.parseLinkLabel(state, begin, not is_image)
     target = state.src[end : state.pos]

@@ -1,4 +1,4 @@
-"""Where in a Markdown file the text of a paragraph is, and how it is laid out there."""
+"""The place of a paragraph's text in a Markdown file, and its layout there."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -16,29 +16,29 @@ _PIPE: Final = re.compile(r"(?<!\\)\|")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A stretch of the file, and what has to be around and in it."""
+    """A range of the file, and what text there must look like."""
 
     begin: tuple[int, int]
-    """Line, and column in it."""
+    """Line and column, from 0."""
     end: tuple[int, int]
     first: str = ""
-    """What its first line begins with."""
+    """Prefix of the first line."""
     rest: str | None = None
-    """What the other lines begin with; None if there can be no other."""
+    """Prefix of the other lines; None if there can be only one line."""
     width: int | None = None
-    """Columns of its lines, if it was hard-wrapped."""
+    """Columns to wrap at; None if the source was not wrapped."""
     begins_line: bool = True
-    """Whether the text could be taken for the begin of a block."""
+    """Whether the text could be read as the beginning of a block."""
     is_cell: bool = False
-    """Whether a pipe ends it."""
+    """Whether it is a table cell, which a pipe would end."""
 
     @property
     def line_break(self) -> Markup:
-        """How a line ends here before its paragraph does."""
+        """The markup of a line break here."""
         return BREAK_TAG if self.rest is None else HARD_BREAK
 
     def laid_out(self, content: Content, caution: int) -> str:
-        """``content`` as the text of the place; for ``caution``, see `source`."""
+        """``content`` as source for this place; for ``caution``, see `source.markdown`."""
         lines: list[str] = []
         for line in markdown(content, caution, begins_line=self.begins_line).split("\n"):
             first = (self.rest or "") if lines else self.first
@@ -54,7 +54,7 @@ class Place:
 
 
 def place_of_lines(lines: Sequence[str], number: int, inline: Token) -> Place:
-    """Place of the text of a paragraph, or of an underlined heading, from line ``number`` on."""
+    """Place of the text of a paragraph or an underlined heading, from line ``number`` on."""
     texts = [text.strip() for text in inline.content.strip().split("\n")]
     while not lines[number].rstrip().endswith(texts[0]):  # a line of white space of another kind
         number += 1
@@ -82,7 +82,7 @@ def place_of_heading(lines: Sequence[str], number: int, inline: Token, marks: st
 
 
 def places_of_row(line: str, number: int, cells: Iterable[str]) -> Sequence[Place]:
-    """Places of the ``cells`` of a table that there are in ``line``."""
+    """Places of those ``cells`` of a table row that are in ``line``."""
     sources = [cell.strip().replace("|", r"\|") for cell in cells]
     pipes = [match.start() for match in _PIPE.finditer(line)]
     spans = list(zip([0, *(pipe + 1 for pipe in pipes)], [*pipes, len(line)], strict=True))
@@ -100,7 +100,7 @@ def places_of_row(line: str, number: int, cells: Iterable[str]) -> Sequence[Plac
 
 
 def _ends(line: str, spans: Iterable[tuple[int, int]], sources: Iterable[str]) -> bool:
-    """Whether ``spans`` of ``line`` have the ``sources`` of cells at their ends."""
+    """Whether each of ``spans`` of ``line`` ends with the source of its cell."""
     return all(
         line[begin:end].rstrip().endswith(source)
         for (begin, end), source in zip(spans, sources, strict=False)

@@ -1,4 +1,4 @@
-"""Source of inline Markdown: what has to be escaped, and where its lines may end."""
+"""Source of inline Markdown: what must be escaped, and where lines may end."""
 
 import re
 from collections.abc import Sequence
@@ -7,19 +7,19 @@ from typing import Final
 from templora_edge.documents.markdown.content import BREAK, Content, Markup
 
 SPACE: Final = "\0"
-"""A space in markup, where no line may end."""
+"""Stands for a space in markup, where no line may end."""
 _SPECIAL: Final = (
     re.compile(r"(?!)"),
     re.compile(r"[\\`*\[\]~]|(?<![^\W_])_|_(?![^\W_])|<(?=[A-Za-z/!?]|$)|&(?=[#A-Za-z]|$)|!$|#+$"),
 )
-"""What can be markup wherever it is in a text, by caution."""
+"""Characters that can be markup anywhere in a text, for each degree of caution."""
 _INTERRUPTS: Final = (
     r"#{1,6}(?![^ ])|>|[-+*](?![^ ])|[0-9]{1,9}[.)](?![^ ])|`{3}|~{3}|<[A-Za-z/!?]|"
     r"\[\^[^ \]]+\]:"
 )
-"""What begins a block, also where a paragraph would go on."""
+"""Beginnings of blocks that can interrupt a paragraph."""
 _RULE: Final = re.compile(r"\\?[-_*=:|]+ *")
-"""A word that could be all of a line that rules or underlines."""
+"""A word that, alone on its line, would be a rule or underline a heading."""
 _NO_LINE_START: Final = re.compile(rf"{_INTERRUPTS}|{_RULE.pattern}(?![^ ])")
 """A word that must not begin a line."""
 _LINE: Final = re.compile(
@@ -27,16 +27,16 @@ _LINE: Final = re.compile(
     r"(?P<rule>[-_*]) *(?:(?P=rule) *){2,}$|=+ *$|[-:|][-:| ]*$|"  # a break, heading or table
     r"\[[^\]]*\]:|\[![A-Za-z]+\]|\[[ xX]\] "  # a definition, an alert, a task
 )
-"""Text that would begin a block."""
+"""Text that would be read as the beginning of a block."""
 
 
 def markdown(content: Content, caution: int, *, begins_line: bool) -> str:
-    """Source of ``content``, a line for each hard break.
+    """Source of ``content``, with a line end at each hard break.
 
     Args:
-        caution: 0 hopes that text is text, 1 escapes it, 2 writes emphasis as HTML, too, and has
-            no pipe that could make a table.
-        begins_line: whether its begin could be taken for that of a block.
+        caution: 0 leaves text as it is, 1 escapes it, 2 also writes emphasis as HTML and escapes
+            pipes, which could make a table.
+        begins_line: Whether it could be read as the beginning of a block.
     """
     source = ""
     for piece in content:
@@ -55,9 +55,9 @@ def markdown(content: Content, caution: int, *, begins_line: bool) -> str:
 
 
 def words(line: str) -> Sequence[str]:
-    """Words of ``line``, joined to what is before them where they must not begin a line.
+    """Words of ``line``; one that must not begin a line is joined to the word before it.
 
-    What could underline or rule is not alone on one either.
+    Nor is one that would be a rule alone on its line.
     """
     joined: list[str] = []
     before = ""
@@ -71,7 +71,7 @@ def words(line: str) -> Sequence[str]:
 
 
 def _as_text(text: str) -> str:
-    """``text``, escaped if it begins like a block."""
+    """``text``, escaped if it would be read as the beginning of a block."""
     block = _LINE.match(text)
     if not block:
         return text

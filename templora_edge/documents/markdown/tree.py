@@ -14,29 +14,29 @@ from templora_edge.documents.markdown.content import WHITE, Markup
 from templora_edge.documents.markdown.parser import DEEPEST
 
 _TAG: Final = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9-]*)(?:.*[^/])?>", re.DOTALL)
-"""Begins or ends an element of HTML."""
+"""A start or end tag of HTML."""
 _VOID: Final = frozenset(
     "area base br col embed hr img input link meta source track wbr".split()  # noqa: SIM905
 )
-"""Elements that nothing ends."""
+"""HTML's elements without an end tag."""
 
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """Markup around nodes, or, if nothing closes it, by itself."""
+    """Markup around nodes, or by itself if it has no closing part."""
 
     opening: Markup
     closing: Markup | None = None
     children: tuple["MarkdownNode", ...] = ()
     is_word: bool = False
-    """Whether it stands for a word, and so has a place in the sentence."""
+    """Whether it stands for a word and is thus part of the sentence."""
 
 
 MarkdownNode = str | Element
 
 
 def tree(tokens: Iterable[Token]) -> tuple[MarkdownNode, ...]:
-    """``tokens`` as they are nested, and HTML where an end tag fits a start tag."""
+    """``tokens`` as a tree, in which matching HTML tags are elements, too."""
     opened: list[Token] = []
     levels: list[list[MarkdownNode]] = [[]]  # the tree, and what is in each of those that are open
     left = iter(tokens)
@@ -61,7 +61,7 @@ def tree(tokens: Iterable[Token]) -> tuple[MarkdownNode, ...]:
 
 
 def pieces(nodes: Iterable[MarkdownNode]) -> Iterator[str | Markup]:
-    """``nodes`` without their nesting."""
+    """The texts and markup of ``nodes``, without their nesting."""
     for node in nodes:
         if isinstance(node, str):
             yield node
@@ -73,14 +73,14 @@ def pieces(nodes: Iterable[MarkdownNode]) -> Iterator[str | Markup]:
 
 
 def _name(token: Token, slash: str) -> str | None:
-    """Name of the HTML element that ``token`` begins, or ends with a ``slash``."""
+    """Name of the HTML element that ``token`` begins, or, with a ``slash``, ends."""
     tag = _TAG.fullmatch(token.content) if token.type == "html_inline" else None
     name = tag[2].lower() if tag and tag[1] == slash else None
     return None if name in _VOID else name
 
 
 def _opener(opened: Sequence[Token], token: Token) -> int | None:
-    """Index of what ``token`` closes."""
+    """Index of the token that ``token`` closes; None if there is none."""
     name = _name(token, "/")
     for index, opening in reversed(list(enumerate(opened))):
         if opening.nesting == 1:  # tags do not reach across it
@@ -91,14 +91,14 @@ def _opener(opened: Sequence[Token], token: Token) -> int | None:
 
 
 def _unwind(opened: list[Token], levels: list[list[MarkdownNode]], depth: int) -> None:
-    """Take tags beyond ``depth``, which nothing closed, as being by themselves."""
+    """Turn the unclosed tags beyond ``depth`` into elements by themselves."""
     while len(opened) > depth:
         nodes = levels.pop()
         levels[-1] += [Element(Markup.of(opened.pop())), *nodes]
 
 
 def _element(opening: Token, closing: Token, nodes: Iterable[MarkdownNode]) -> Element:
-    """What is between two tokens, in one piece if there is no text in it."""
+    """The element between two tokens; a single piece of markup if it has no text."""
     element = Element(Markup.of(opening), Markup.of(closing), _merged(nodes))
     whole = tuple(pieces([element]))
     if any(isinstance(piece, str) and piece.strip() for piece in whole):
@@ -110,7 +110,7 @@ def _element(opening: Token, closing: Token, nodes: Iterable[MarkdownNode]) -> E
 
 
 def _merged(nodes: Iterable[MarkdownNode]) -> tuple[MarkdownNode, ...]:
-    """``nodes`` with text in one piece and on one line."""
+    """``nodes`` with neighbouring texts joined and white space collapsed."""
     merged: list[MarkdownNode] = []
     for is_text, run in groupby(nodes, key=lambda node: isinstance(node, str)):
         if is_text:

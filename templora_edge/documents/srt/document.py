@@ -1,7 +1,7 @@
-"""SubRip subtitles: the lines of each event are replaced, all others stay as they are.
+"""SubRip subtitles: the text of each event is replaced, all other lines stay as they are.
 
-The file is read line by line, for what no library of subtitles writes back: numbers of events,
-positions after timings, blank lines, a last line that is a number.
+Libraries for subtitles read events and write new files: they renumber events and lose positions
+after timings, blank lines and odd timings.
 """
 
 import re
@@ -15,18 +15,18 @@ from templora_edge.documents.srt.event import SrtEvent
 from templora_edge.errors import DocumentError
 
 _TIME: Final = re.compile(r"\d{1,2}:\d{1,2}:\d{1,2}[.,]\d{1,3}")
-"""A moment, however it is padded; a line with two of them begins an event."""
+"""A timestamp, however it is padded; a line with two of them begins an event."""
 _OTHER_FORMATS: Final = re.compile(
     r"\A\s*WEBVTT|\[Script Info\]|\[V4\+ Styles\]|http://www\.w3\.org/ns/ttml"
 )
-"""WebVTT, SubStation Alpha and TTML, which have such timings, too."""
+"""Signs of WebVTT, SubStation Alpha and TTML, whose timestamps can look the same."""
 
 
 class SrtDocument:
-    """A .srt file. Each speaker's words in an event are a paragraph.
+    """A .srt file. The words of each speaker in an event are a paragraph.
 
     Raises:
-        DocumentError: not UTF-8, not SubRip, or without words.
+        DocumentError: The file is not UTF-8, not SubRip, or without words.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,14 +46,14 @@ class SrtDocument:
 
     @property
     def paragraphs(self) -> Sequence[str]:
-        """See `Document`."""
+        """What each speaker says, event by event; see `Document.paragraphs`."""
         return [text for _, _, event in self._events for text in event.paragraphs]
 
     def write(
         self, path: Path, translations: Sequence[str], *, language: str, bilingual: bool = False
     ) -> None:
-        """See `Document`."""
-        del language  # subtitles do not say it
+        """Write the file; see `Document.write`. A bilingual event has both languages."""
+        del language  # SubRip does not record it
         left = iter(translations)
         lines: list[str] = []
         written = 0

@@ -1,4 +1,4 @@
-"""The text of one subtitle: who speaks, what is markup, where its lines break."""
+"""The text of one subtitle: its speakers, markup and line breaks."""
 
 import re
 from bisect import bisect_left
@@ -12,10 +12,10 @@ from templora_edge.documents.document import has_letters
 from templora_edge.documents.wrapping import chunks, columns, joined
 
 MOST_COLUMNS: Final = 42
-"""Width of a line, as is usual for subtitles; a Chinese or Japanese character takes two."""
+"""Usual width of a subtitle's line; a Chinese or Japanese character takes two columns."""
 
 _TAG: Final = r"</?[A-Za-z][^<>]*>|\{\\[^{}]*\}"
-"""Tags of HTML, as SubRip's own; of SubStation Alpha, as players also know it."""
+"""Tags of HTML, which are SubRip's own, and of SubStation Alpha, which players know, too."""
 _TAGS: Final = re.compile(f"({_TAG})")
 _STAND_IN: Final = re.compile("\0")
 _SPACE: Final = re.compile("[ \\t\\r\\n]+")
@@ -26,7 +26,7 @@ _PLACE: Final = re.compile(r"\{\\(?:an?\d+|pos\([^()]*\))\}")
 
 
 class SrtEvent:
-    """The lines of an event, without blank ones around them. A speaker's words are a paragraph."""
+    """The lines of an event, without blank lines around them; a paragraph for each speaker."""
 
     def __init__(self, lines: Sequence[str]) -> None:
         self._lines = tuple(lines)
@@ -34,11 +34,11 @@ class SrtEvent:
 
     @property
     def paragraphs(self) -> Sequence[str]:
-        """As in `Document`; none if there are no words."""
+        """As in `Document.paragraphs`; empty if there are no letters."""
         return [speech.text for speech in self._speeches if speech.text]
 
     def lines(self, translations: Sequence[str], *, bilingual: bool) -> list[str]:
-        """Its lines, with a translation a paragraph in the place of the source or after it."""
+        """Lines of the event with a translation for each paragraph, in its place or after it."""
         left = iter(translations)
         lines: list[str] = []
         for speech in self._speeches:
@@ -67,7 +67,7 @@ _Marked = str | _LoneTag | _TagPair
 
 
 class _Speech:
-    """Lines of one speaker."""
+    """The lines of one speaker."""
 
     def __init__(self, lines: Sequence[str]) -> None:
         self.lines: Final = tuple(lines)
@@ -80,7 +80,7 @@ class _Speech:
         self.text: Final = text.text if has_letters(text.text) else ""
 
     def translated(self, translation: str) -> list[str]:
-        """Its lines in another language; the old ones if nothing is new."""
+        """Lines of ``translation``; the old ones if it is the source."""
         if translation == self.text:
             return list(self.lines)
         tree = markup.parse(translation.replace("\0", "")) or ()
@@ -117,7 +117,7 @@ class _Speech:
 
 
 def _speakers(lines: Sequence[str]) -> list[list[str]]:
-    """``lines``, cut before each that begins with a dash, and around blank ones."""
+    """Cut ``lines`` before each that begins with a dash, and around blank ones."""
     speakers: list[list[str]] = []
     for line in lines:
         if not speakers or not line.strip() or not speakers[-1][-1].strip() or _SPEAKER.match(line):
@@ -127,7 +127,7 @@ def _speakers(lines: Sequence[str]) -> list[list[str]]:
 
 
 def _parsed(text: str) -> list[_Marked]:
-    """``text`` as a tree; a tag without its counterpart is a single one."""
+    """Parse ``text`` into a tree; a tag without its counterpart is a lone one."""
     stack: list[tuple[str, list[_Marked]]] = [("", [])]
     for token in _TAGS.split(text):
         opening, children = stack[-1]
@@ -156,7 +156,7 @@ def _name(tag: str) -> str:
 
 
 def _merged(nodes: Sequence[_Marked]) -> list[_Marked]:
-    """``nodes`` with neighbouring spans of the same tag as one, where only space is between."""
+    """``nodes``, in which pairs of the same tag with only space between them are one."""
     merged: list[_Marked] = []
     for node in nodes:
         space = merged[-1:] if merged and isinstance(merged[-1], str) else []
@@ -175,7 +175,7 @@ def _merged(nodes: Sequence[_Marked]) -> list[_Marked]:
 
 
 def _stripped(nodes: list[_Marked]) -> tuple[list[_Marked], str, str]:
-    """What is within all tags, space and the dash around it; and these, before and after it."""
+    """The nodes within all tags, space and dash around them; then what was before and after."""
     prefix = suffix = ""
     while nodes:
         first, last = nodes[0], nodes[-1]
@@ -204,7 +204,7 @@ def _stripped(nodes: list[_Marked]) -> tuple[list[_Marked], str, str]:
 
 
 def _pieces(text: str) -> list[str]:
-    """``text`` cut where a line may end: never in a tag, nor between it and what it belongs to."""
+    """``text`` cut where a line may end: never in a tag or between it and its text."""
     tags = iter(_TAGS.findall(text))
     pieces: list[str] = []
     opening = ""
@@ -225,7 +225,7 @@ def _wrapped(pieces: Sequence[str], n_lines: int) -> list[str]:
     widths = [columns(_TAGS.sub("", piece)) for piece in pieces]
 
     def begins(most: int) -> list[int]:
-        """Pieces that begin a line, if lines are filled up to ``most`` columns."""
+        """Indices of the pieces that begin a line if lines have up to ``most`` columns."""
         found: list[int] = []
         filled = 0
         for i, width in enumerate(widths):
@@ -243,7 +243,7 @@ def _wrapped(pieces: Sequence[str], n_lines: int) -> list[str]:
 
 
 def _closed(lines: Sequence[str]) -> list[str]:
-    """``lines``, each closing its tags, which the next one opens again."""
+    """``lines``, each of which closes its open tags, which the next one opens again."""
     closed: list[str] = []
     opened: list[str] = []
     for line in lines:
