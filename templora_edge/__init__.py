@@ -6,8 +6,15 @@ Names are loaded when first used, so that importing the package loads neither to
 from typing import TYPE_CHECKING, Any
 
 from templora_edge.errors import TemploraError
-from templora_edge.options import FixedAdapter, KvPolicy, SamplingOptions
-from templora_edge.positions import RopeOptions, SelfExtendOptions
+from templora_edge.options import (
+    FixedAdapter,
+    KvPolicy,
+    Options,
+    RopeOptions,
+    SamplingOptions,
+    SelfExtendOptions,
+    TextKind,
+)
 
 if TYPE_CHECKING:
     from templora_edge.events import Absorbed, BlockReport, Piece
@@ -19,6 +26,7 @@ __all__ = [
     "BlockReport",
     "FixedAdapter",
     "KvPolicy",
+    "Options",
     "Piece",
     "RopeOptions",
     "SamplingOptions",
@@ -26,6 +34,7 @@ __all__ = [
     "SelfExtendOptions",
     "TempLora",
     "TemploraError",
+    "TextKind",
 ]
 
 __version__ = "0.1.0"

@@ -73,7 +73,7 @@ def _report(
     text: TempLora, job: GenerateJob, n_tokens: int, seconds: float, finished: bool
 ) -> dict[str, Any]:
     return {
-        "settings": text.settings()
+        "settings": text.options.settings()
         | {"n_predict": job.n_predict, "chat": job.chat, "special": job.special}
         | {"sampling": asdict(job.sampling)},
         "versions": {name: version(name) for name in _PACKAGES}

@@ -1,92 +1,12 @@
-"""Positions of tokens: RoPE scaling, SelfExtend, and where cached tokens stand."""
+"""Positions of cached tokens, and how SelfExtend moves them."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
-from templora_edge.errors import OptionError
+from templora_edge.options import SelfExtendOptions
 
 TILE: Final = 64
 """Tokens that llama.cpp's attention on CPUs takes at a time; what is left over is slow."""
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise OptionError(message)
-
-
-class RopeScaling(StrEnum):
-    """How rotary positions are scaled, by llama.cpp's names."""
-
-    NONE = "none"
-    LINEAR = "linear"
-    YARN = "yarn"
-
-
-@dataclass(frozen=True, slots=True)
-class RopeOptions:
-    """What differs from the model's own rotary embedding; None is as the model says.
-
-    Names are llama.cpp's. They hold for the layers with full attention; sliding-window layers keep
-    their own base and scale, as in llama.cpp.
-    """
-
-    scaling: RopeScaling | None = None
-    freq_base: float | None = None
-    freq_scale: float | None = None
-    """Factor of positions: 1 / 4 fits four times the trained context."""
-    yarn_orig_ctx: int | None = None
-    """Context the model was trained on before any scaling, in tokens."""
-    yarn_ext_factor: float | None = None
-    """Share of extrapolation; 0 is interpolation alone, as linear scaling."""
-    yarn_attn_factor: float | None = None
-    """Scale of cosines and sines; llama.cpp reads it only if yarn_ext_factor is 0."""
-    yarn_beta_slow: float | None = None
-    yarn_beta_fast: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("freq_base", "freq_scale", "yarn_orig_ctx"):
-            value = getattr(self, name)
-            _require(value is None or value > 0, f"{name} is {value}; expected above 0")
-        for name in ("ext_factor", "attn_factor", "beta_slow", "beta_fast"):
-            value = getattr(self, f"yarn_{name}")
-            _require(value is None or value >= 0, f"yarn_{name} is {value}; expected 0 or more")
-
-
-@dataclass(frozen=True, slots=True)
-class SelfExtendOptions:
-    """SelfExtend (Jin et al., arXiv 2401.01325)."""
-
-    group: int
-    """G: tokens that share a position, once they are far."""
-    window: int
-    """w: the last tokens, which keep positions of their own."""
-
-    def __post_init__(self) -> None:
-        _require(self.group >= 2, f"-gan is {self.group}; expected 2 or more tokens a group")
-        _require(self.window >= 1, f"-gaw is {self.window}; expected at least 1 token")
-
-    def n_positions(self, n_tokens: int) -> int:
-        """Positions that a text takes at least."""
-        far = max(0, n_tokens - self.window)
-        return n_tokens - far + -(-far // self.group)
-
-    @classmethod
-    def for_length(cls, n_tokens: int, n_trained: int) -> "SelfExtendOptions | None":
-        """The authors' rule: w + (N - w) / G within two thirds of the trained context.
-
-        w is a third of them (L / 4 of L), G as small as the rule allows; None if the text fits the
-        trained context as it is.
-
-        Args:
-            n_tokens: N, of the text.
-            n_trained: L, positions the model was trained on.
-        """
-        if n_tokens <= n_trained:
-            return None
-        window = max(1, n_trained // 4)
-        room = max(1, 2 * n_trained // 3 - window)
-        return cls(max(2, -(-(n_tokens - window) // room)), window)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,23 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from templora_edge.options import LoraOptions, TrainDtype, TrainerOptions
+from templora_edge.options import (
+    PAPER,
+    BlockOptions,
+    EngineOptions,
+    Options,
+    TrainDtype,
+    TrainingOptions,
+)
 from templora_edge.training.client import SidecarTrainer
 
-LORA = LoraOptions(rank=4, learning_rate=1e-3)
-TRAIN = TrainerOptions(n_threads=1, n_ctx=512, n_tokens=512, dtype=TrainDtype.FP32)
+LORA = replace(PAPER, rank=4, learning_rate=1e-3)
+TRAIN = Options(
+    engine=EngineOptions(n_ctx=512, n_threads=1),
+    blocks=BlockOptions(512, 256, 256, 256, n_keep=4),
+    lora=LORA,
+    training=TrainingOptions(n_threads_train=1, train_dtype=TrainDtype.FP32),
+)
 SHORTEST_S, LONGEST_S = 1e-5, 0.03
 """A call takes about as long as the latter."""
 Result = TypeVar("Result")
@@ -67,8 +79,8 @@ def differences(model: Path, folder: Path, rounds: int) -> tuple[list[str], int]
     (folder / "a").mkdir()
     (folder / "b").mkdir()
     with (
-        SidecarTrainer(model, LORA, TRAIN, folder / "a") as trainer,
-        SidecarTrainer(model, LORA, TRAIN, folder / "b") as reference,
+        SidecarTrainer(model, TRAIN, folder / "a") as trainer,
+        SidecarTrainer(model, TRAIN, folder / "b") as reference,
     ):
         interrupts.until_done(trainer.wait_ready)
         interrupts.count = 0

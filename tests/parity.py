@@ -1,6 +1,7 @@
 """Logits of both sides, llama.cpp and the sidecar, and how far apart they are."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,15 @@ from texts import TEXT
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.engine import LlamaEngine
 from templora_edge.models.gguf_file import GgufFile
-from templora_edge.options import EngineOptions, KvType, LoraOptions, TrainDtype, TrainerOptions
+from templora_edge.options import (
+    PAPER,
+    BlockOptions,
+    EngineOptions,
+    KvType,
+    Options,
+    TrainDtype,
+    TrainingOptions,
+)
 from templora_edge.training.trainer import LoraTrainer
 
 EXACT = EngineOptions(
@@ -19,7 +28,13 @@ EXACT = EngineOptions(
 )
 """llama.cpp at its most exact, for parity."""
 
-TRAIN = TrainerOptions(n_threads=2, n_ctx=512, n_tokens=512, dtype=TrainDtype.FP32)
+TRAIN = Options(
+    engine=EngineOptions(n_ctx=512, n_threads=2),
+    blocks=BlockOptions(512, 256, 256, 256, n_keep=4),
+    lora=PAPER,
+    training=TrainingOptions(n_threads_train=2, train_dtype=TrainDtype.FP32),
+)
+"""Training by the paper's rule, resolved, for updates of up to 512 tokens."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -43,11 +58,11 @@ def trained(
     tokens: Sequence[int],
     blocks: int = 2,
     seed: int = 0,
-    options: TrainerOptions = TRAIN,
+    options: Options = TRAIN,
 ) -> LoraTrainer:
     """A trainer on ``path`` whose adapter has moved visibly."""
-    lora = LoraOptions(rank=8, alpha=16, learning_rate=5e-3, seed=seed)
-    trainer = LoraTrainer(GgufFile(path), lora, options)
+    lora = replace(PAPER, rank=8, alpha=16, learning_rate=5e-3, seed=seed)
+    trainer = LoraTrainer(GgufFile(path), replace(options, lora=lora))
     for index in range(blocks):
         begin = 64 * index
         trainer.train(tokens[max(0, begin - 32) : begin], tokens[begin : begin + 64])
@@ -64,7 +79,7 @@ def assert_close_to_hf(model: torch.nn.Module, path: Path, tokens: Sequence[int]
     """transformers' own model, the sidecar and llama.cpp agree on the F32 GGUF ``path``."""
     with torch.inference_mode():
         reference = model(input_ids=torch.tensor([list(tokens)])).logits[0].float().numpy()
-    sidecar = sidecar_logits(LoraTrainer(GgufFile(path), LoraOptions(rank=4), TRAIN), tokens)
+    sidecar = sidecar_logits(LoraTrainer(GgufFile(path), TRAIN.changed(rank=4, alpha=64)), tokens)
     with LlamaEngine(path, EXACT) as engine:
         served = engine_logits(engine, tokens)
     np.testing.assert_allclose(sidecar, reference, atol=1e-3)

@@ -17,13 +17,13 @@ import pytest
 from parity import TRAIN
 from paths import ROOT
 
-from templora_edge.options import LoraOptions
+from templora_edge.options import PAPER
 from templora_edge.protocols import Update
 from templora_edge.training import channel, client
 from templora_edge.training.client import SidecarTrainer
 
 pytestmark = pytest.mark.usefixtures("fresh_trainers")
-LORA = LoraOptions(rank=4, learning_rate=1e-3)
+LORA = replace(PAPER, rank=4, learning_rate=1e-3)
 OURS = {channel.__file__, client.__file__}
 LAST_LINES = ("return update", "return path")
 """No call follows, and only in calls Python looks for signals."""
@@ -78,7 +78,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trainer(tiny_gguf: Callable[[str], Path], folder: Path) -> Iterator[SidecarTrainer]:
-    with SidecarTrainer(tiny_gguf("f32"), LORA, TRAIN, folder) as made:
+    with SidecarTrainer(tiny_gguf("f32"), replace(TRAIN, lora=LORA), folder) as made:
         made.wait_ready()
         yield made
 
@@ -89,7 +89,7 @@ def reference(
 ) -> Iterator[SidecarTrainer]:
     """One that is never interrupted; every test teaches both the same."""
     folder = tmp_path_factory.mktemp("reference")
-    with SidecarTrainer(tiny_gguf("f32"), LORA, TRAIN, folder) as made:
+    with SidecarTrainer(tiny_gguf("f32"), replace(TRAIN, lora=LORA), folder) as made:
         yield made
 
 
@@ -178,13 +178,13 @@ def test_a_program_that_ends_after_an_interrupt_waits_for_nothing(
     script = f"""
 import signal, sys
 from pathlib import Path
-from templora_edge.options import LoraOptions, TrainerOptions
+from templora_edge.models.gguf_file import GgufFile
+from templora_edge.options import Options
 from templora_edge.training.client import SidecarTrainer
 
-trainer = SidecarTrainer(
-    Path({str(tiny_gguf("f32"))!r}), LoraOptions(epochs=10**9), TrainerOptions(1, 512, 512),
-    Path({str(tmp_path)!r}),
-)
+base = Path({str(tiny_gguf("f32"))!r})
+options = Options().changed(n_ctx=512, n_threads=1, epochs=10**9).resolve(GgufFile(base))
+trainer = SidecarTrainer(base, options, Path({str(tmp_path)!r}))
 trainer.wait_ready()
 print(trainer.pid, flush=True)
 signal.signal(signal.SIGINT, signal.default_int_handler)

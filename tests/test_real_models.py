@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from conftest import real_model
 from llama_cpp import Llama
-from parity import EXACT, Floats, engine_logits, kl, mean_kl, sidecar_logits
+from parity import EXACT, TRAIN, Floats, engine_logits, kl, mean_kl, sidecar_logits
 from paths import PROSE
 
 from templora_edge import KvPolicy, TempLora
 from templora_edge.engine import LlamaEngine
 from templora_edge.models.gguf_file import GgufFile
-from templora_edge.options import EngineOptions, LoraOptions, TrainDtype, TrainerOptions
+from templora_edge.options import EngineOptions
 from templora_edge.training.trainer import LoraTrainer
 
 pytestmark = [pytest.mark.slow, pytest.mark.models]
@@ -50,13 +50,12 @@ def perplexity(logits: Floats, tokens: Sequence[int]) -> float:
 def test_the_sidecar_reads_as_llama_cpp_does(model: Path) -> None:
     """Over 512 tokens, and past the sliding window: not farther from llama.cpp than it is from
     itself, for it rounds activations, and the least change turns roundings over."""
-    with LlamaEngine(model, EngineOptions(n_ctx=1024)) as engine:
+    with LlamaEngine(model, EngineOptions(n_ctx=1024, n_threads=2)) as engine:
         tokens = prose(engine, N_TOKENS)
         served = engine_logits(engine, tokens)
-    with LlamaEngine(model, EngineOptions(n_ctx=1024, flash_attn=False)) as engine:
+    with LlamaEngine(model, EngineOptions(n_ctx=1024, n_threads=2, flash_attn=False)) as engine:
         served_otherwise = engine_logits(engine, tokens)
-    options = TrainerOptions(n_threads=2, n_ctx=1024, n_tokens=N_TOKENS, dtype=TrainDtype.FP32)
-    trainer = LoraTrainer(GgufFile(model), LoraOptions(rank=4), options)
+    trainer = LoraTrainer(GgufFile(model), TRAIN.changed(n_ctx=1024, rank=4, alpha=64))
     trained_on = sidecar_logits(trainer, tokens)
     by_token = [kl(p, q) for p, q in zip(served, trained_on, strict=True)]
     assert np.mean(by_token[:WINDOW]) <= 5e-3
@@ -101,7 +100,7 @@ def test_scoring_holds_one_copy_of_the_logits(gemma3: Path) -> None:
         "from templora_edge.host import memory\n"
         "from templora_edge.options import EngineOptions\n"
         "from templora_edge.engine import LlamaEngine\n"
-        "with LlamaEngine(Path(sys.argv[1]), EngineOptions(n_ctx=1024)) as engine:\n"
+        "with LlamaEngine(Path(sys.argv[1]), EngineOptions(n_ctx=1024, n_threads=2)) as engine:\n"
         "    tokens = list(range(1000, 1513))\n"
         "    for _ in engine.context.decode_all(tokens[:-1]):\n"
         "        before = memory.peak_resident()\n"

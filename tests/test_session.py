@@ -7,6 +7,7 @@ import gguf
 import numpy as np
 import pytest
 from gguf_files import write_out
+from parity import EXACT
 
 import templora_edge
 from templora_edge import Absorbed, BlockReport, Piece, SamplingOptions, TempLora
@@ -43,8 +44,8 @@ def test_a_seed_fixes_the_text() -> None:
 
 
 def test_a_preset_and_what_differs_from_it() -> None:
-    with TempLora(n_ctx=256, preset="fast", given=True, rank=8) as text:
-        settings = text.settings()
+    with TempLora(n_ctx=256, preset="fast", text="given", rank=8) as text:
+        settings = text.options.settings()
     assert (settings["rank"], settings["alpha"], settings["epochs"]) == (8, 32, 1)
     assert (settings["targets"], settings["dropout"]) == ("mlp", 0)
     assert (settings["block_len"], settings["train_prefix_len"]) == (64, 0)
@@ -114,7 +115,7 @@ def test_saved_adapter(tmp_path: Path) -> None:
     assert not list(default_root().glob("templora-*"))
     reader = gguf.GGUFReader(tmp_path / "kept.gguf")
     assert len(reader.tensors) == 5 * 7 * 2
-    with LlamaEngine(BUNDLED_MODEL) as engine:
+    with LlamaEngine(BUNDLED_MODEL, EXACT) as engine:
         engine.swap(tmp_path / "kept.gguf")
     with TempLora(templora=False) as text, pytest.raises(OptionError):
         text.save_adapter(tmp_path / "none.gguf")

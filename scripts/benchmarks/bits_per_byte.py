@@ -16,7 +16,7 @@ from pathlib import Path
 from scripts.benchmarks.tables import table
 from templora_edge.engine import LlamaEngine
 from templora_edge.models.gguf_file import GgufFile
-from templora_edge.options import EngineOptions
+from templora_edge.options import Options
 
 N_BYTES = 100_000
 
@@ -37,8 +37,9 @@ def bits_per_byte(engine: LlamaEngine, text: str) -> float:
 
 def measure(model: Path, texts: dict[str, str]) -> dict[str, float]:
     """Bits per byte of each of ``texts``, and their mean weighted by bytes as ``total``."""
-    n_ctx = int(GgufFile(model).require("{arch}.context_length"))
-    with LlamaEngine(model, EngineOptions(n_ctx=n_ctx)) as engine:
+    base = GgufFile(model)
+    options = Options().changed(n_ctx=base.n_ctx_train).resolve(base)
+    with LlamaEngine(model, options.engine) as engine:
         result = {}
         for name, text in texts.items():
             result[name] = bits_per_byte(engine, text)

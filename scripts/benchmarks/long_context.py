@@ -14,7 +14,7 @@ import argparse
 from typing import Final
 
 from scripts.benchmarks.runs import Settings, score_books
-from templora_edge.positions import RopeOptions, RopeScaling
+from templora_edge.options import RopeOptions, RopeScaling
 
 TRAINED: Final = 2048
 FACTORS: Final = (1, 2, 4, 8)

@@ -15,7 +15,7 @@ from scripts.profiling.flops import count
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.evaluation.perplexity import PerplexityJob, PerplexityRun, Text
 from templora_edge.models.gguf_file import GgufFile
-from templora_edge.options import BlockOptions, LoraOptions
+from templora_edge.options import BlockOptions, LoraOptions, Options
 
 Settings = dict[str, Any]
 """Arguments of `TempLora`."""
@@ -80,7 +80,7 @@ class Trial:
         job = PerplexityJob(
             (text,),
             self.model,
-            settings | {"seed": self.seed},
+            Options().changed(**settings, seed=self.seed),
             max_tokens=self.tokens,
         )
         run = PerplexityRun(job)

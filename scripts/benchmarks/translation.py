@@ -22,20 +22,20 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
 
-from scripts.benchmarks.runs import Results, Settings
+from scripts.benchmarks.runs import Results
 from templora_edge.assets import BUNDLED_TRANSLATOR
 from templora_edge.evaluation.translations import read_side
 from templora_edge.models.gguf_file import GgufFile
-from templora_edge.presets import Preset
+from templora_edge.options import GREEDY, Options, Preset, TextKind
+from templora_edge.session import TempLora
 from templora_edge.translation.checks import check
-from templora_edge.translation.job import GREEDY
-from templora_edge.translation.opening import open_session, own_prompt, pair_loop
-from templora_edge.translation.pair_loop import PairLoop
-from templora_edge.translation.prompt import Pair
+from templora_edge.translation.pair_loop import PairLoop, pair_loop
+from templora_edge.translation.prompt import Pair, own_prompt
 
 SYSTEMS: Final = {
     "base": (False, False),
@@ -89,17 +89,18 @@ def read(paths: list[Path], patterns: list[str], limit: int | None) -> dict[str,
 
 
 def measure(
-    base: GgufFile, pairs: list[Pair], settings: Settings, *, learns: bool, references: bool
+    base: GgufFile, pairs: list[Pair], options: Options, *, references: bool
 ) -> dict[str, Any]:
     """Translate a document by one system."""
-    prompt = own_prompt(base, None, *LANGUAGES)
+    if references:  # translations that are given are learned as given text is
+        options = replace(options, lora=options.resolve(base, text=TextKind.GIVEN).lora)
     begun, segments = time.perf_counter(), []
-    with open_session(base, settings, templora=learns) as session:
-        loop = pair_loop(session, prompt, *LANGUAGES)
+    with TempLora(base.path, options, text=TextKind.TRANSLATION) as session:
+        loop = pair_loop(session, own_prompt(base, None, *LANGUAGES), *LANGUAGES)
         for segment in translate(loop, pairs, references=references):
             segments.append(segment)
             print(f"\r{len(segments)} of {len(pairs)} ", end="", file=sys.stderr)
-        used = session.settings()
+        used = session.options.settings()
     return {
         "settings": used,
         "seconds": time.perf_counter() - begun,
@@ -145,14 +146,12 @@ def main() -> None:
             if run in results:
                 continue
             print(run, file=sys.stderr, flush=True)
-            settings: Settings = {
-                "n_threads": given.threads,
-                "measure_after": False,
-                "given": references,
-            }
+            options = Options().changed(
+                n_threads=given.threads, measure_after=False, templora=learns
+            )
             if learns:
-                settings |= rule
-            results.add(run, measure(base, pairs, settings, learns=learns, references=references))
+                options = options.changed(**rule)
+            results.add(run, measure(base, pairs, options, references=references))
 
 
 if __name__ == "__main__":

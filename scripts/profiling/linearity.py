@@ -37,9 +37,9 @@ def main() -> None:
     parser.add_argument("-t", dest="threads", type=int, default=0, help="0: all physical cores")
     given = parser.parse_args()
     with TempLora(
-        given.model, n_ctx=given.n_ctx, n_threads=given.threads, given=True, measure_after=False
+        given.model, n_ctx=given.n_ctx, n_threads=given.threads, text="given", measure_after=False
     ) as session:
-        wanted = (LATE + AROUND + 2) * session.block_options.block_len
+        wanted = (LATE + AROUND + 2) * session.options.blocks.block_len
         tokens = session.tokenize(given.text.read_text(encoding="utf-8"))[:wanted]
         if len(tokens) < wanted:
             raise SystemExit(f"{given.text}: {len(tokens)} tokens; expected {wanted} or more")

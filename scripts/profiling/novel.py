@@ -18,6 +18,7 @@ from typing import Any, Final
 import psutil
 
 from scripts.profiling.epub import book, write_book
+from templora_edge.options import Options
 from templora_edge.translation.answers import Languages
 from templora_edge.translation.job import TranslateJob, Translator
 
@@ -53,7 +54,7 @@ def main() -> None:
         given.work_dir / "translated.epub",
         Languages(given.sl, given.tl),
         given.model,
-        {"n_threads": given.threads, "measure_after": False},
+        Options().changed(n_threads=given.threads, measure_after=False),
         prompt_template=given.prompt_template,
     )
     begun, noted = time.perf_counter(), -1

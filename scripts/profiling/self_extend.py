@@ -20,8 +20,7 @@ import numpy as np
 from templora_edge.engine import LlamaEngine
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.models.rope import Scaling
-from templora_edge.options import EngineOptions
-from templora_edge.positions import RopeOptions, SelfExtendOptions
+from templora_edge.options import Options, RopeOptions, SelfExtendOptions
 
 
 def batches(n_ctx: int, n_generate: int) -> Iterator[tuple[str, int, int]]:
@@ -53,7 +52,8 @@ def main() -> None:
         )
     tokens = [int(token) for token in np.random.default_rng(0).integers(10, 1000, n_ctx)]
     seconds = {phase: [0.0, 0.0] for phase in ("prefill", "generation")}
-    options = EngineOptions(n_ctx=n_ctx, n_threads=arguments.threads)
+    wanted = Options().changed(n_ctx=n_ctx, n_threads=arguments.threads)
+    options = wanted.resolve(GgufFile(arguments.model)).engine
     with (
         LlamaEngine(arguments.model, options) as plain,
         LlamaEngine(arguments.model, replace(options, self_extend=chosen)) as extended,

@@ -15,6 +15,7 @@ import os
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ import torch
 from templora_edge.engine import LlamaEngine
 from templora_edge.models.footprint import BYTES_PER_ADAPTER_PARAMETER, estimate, largest_layer
 from templora_edge.models.gguf_file import GgufFile
-from templora_edge.options import EngineOptions, LoraOptions, TrainDtype, TrainerOptions
+from templora_edge.options import Options, TrainDtype
 from templora_edge.training.client import SidecarTrainer
 from templora_edge.training.dequantize import Dequantizer
 from templora_edge.training.trainer import LoraTrainer, choose_dtype
@@ -58,14 +59,14 @@ class Sampler(threading.Thread):
 
 
 def measure_memory(
-    model: Path, lora: LoraOptions, options: TrainerOptions, tokens: list[int], *, engine: bool
+    model: Path, options: Options, tokens: list[int], *, engine: bool
 ) -> dict[str, float]:
     """Private peak of the sidecar over an update and an export, and of llama.cpp beside it."""
     half = len(tokens) // 2
     result: dict[str, float] = {}
     with (
         tempfile.TemporaryDirectory(dir="/dev/shm") as folder,
-        SidecarTrainer(model, lora, options, Path(folder)) as trainer,
+        SidecarTrainer(model, options, Path(folder)) as trainer,
     ):
         sampler = Sampler(trainer.pid)
         sampler.start()
@@ -76,7 +77,7 @@ def measure_memory(
         path = trainer.export()
         result["adapter_file_bytes"] = path.stat().st_size
         if engine:
-            with LlamaEngine(model, EngineOptions(n_ctx=2 * len(tokens))) as served:
+            with LlamaEngine(model, replace(options.engine, n_ctx=2 * len(tokens))) as served:
                 served.swap(path)
                 served.decode(tokens)
                 result["engine_private_bytes"] = private_bytes(os.getpid())
@@ -86,7 +87,7 @@ def measure_memory(
 
 
 def measure_dequantization(
-    base: GgufFile, lora: LoraOptions, options: TrainerOptions, tokens: list[int]
+    base: GgufFile, options: Options, tokens: list[int]
 ) -> dict[str, float | str | bool]:
     """Share of an update's time that goes into dequantization, in this process; the median."""
     seconds = 0.0
@@ -99,8 +100,8 @@ def measure_dequantization(
         seconds += time.perf_counter() - begun
         return out
 
-    torch.set_num_threads(options.n_threads)
-    trainer = LoraTrainer(base, lora, options)
+    torch.set_num_threads(options.training.n_threads_train)
+    trainer = LoraTrainer(base, options)
     half = len(tokens) // 2
     trainer.train(tokens[:half], tokens[half:])
     Dequantizer.rows = timed  # type: ignore[method-assign, assignment]
@@ -134,24 +135,29 @@ def main() -> None:
     parser.add_argument("--memory-only", action="store_true")
     arguments = parser.parse_args()
     base = GgufFile(arguments.model)
-    cap = arguments.train_memory
-    options = TrainerOptions(
-        arguments.threads,
-        n_ctx=1024,
-        n_tokens=2 * arguments.tokens,
-        dtype=TrainDtype(arguments.dtype),
-        memory_bytes=None if cap is None else int(cap * 2**30),
+    options = (
+        Options()
+        .changed(
+            n_ctx=4 * arguments.tokens,
+            n_threads=arguments.threads,
+            block_len=arguments.tokens,
+            rank=arguments.rank,
+            alpha=arguments.rank,
+            train_dtype=arguments.dtype,
+            train_memory_gib=arguments.train_memory,
+        )
+        .resolve(base)
     )
-    lora = LoraOptions(rank=arguments.rank, alpha=arguments.rank)
+    lora = options.lora
     n_vocab = int(base.tensor("token_embd.weight").shape[1])
     drawn = np.random.default_rng(0).integers(0, n_vocab, 2 * arguments.tokens)
     tokens = [int(token) for token in drawn]
     result: dict[str, float | str | bool] = {"model": arguments.model.name, "rank": lora.rank}
-    result |= measure_memory(arguments.model, lora, options, tokens, engine=arguments.with_engine)
+    result |= measure_memory(arguments.model, options, tokens, engine=arguments.with_engine)
     if not arguments.memory_only:
-        result |= measure_dequantization(base, lora, options, tokens)
-    value_bytes = choose_dtype(options.dtype).itemsize
-    footprint = estimate(base, lora, n_tokens=options.n_tokens, value_bytes=value_bytes)
+        result |= measure_dequantization(base, options, tokens)
+    value_bytes = choose_dtype(options.training.train_dtype).itemsize
+    footprint = estimate(base, lora, n_tokens=options.update_len, value_bytes=value_bytes)
     largest = largest_layer(base)
     result["adapter_parameters"] = footprint.adapter_parameters
     result["estimate_bytes"] = footprint.total(checkpointing=False)

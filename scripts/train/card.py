@@ -13,8 +13,7 @@ from templora_edge import SamplingOptions, TempLora
 from templora_edge.engine import LlamaEngine
 from templora_edge.host.files import replacing
 from templora_edge.models.gguf_file import TRANSLATION_TEMPLATE, GgufFile
-from templora_edge.options import BlockOptions
-from templora_edge.translation.job import GREEDY
+from templora_edge.options import GREEDY, Options
 from templora_edge.translation.pair_loop import PairLoop
 from templora_edge.translation.prompt import TemplatePrompt, language_name
 from templora_edge.updates import Updates
@@ -135,12 +134,14 @@ def translations(model: Path, languages: tuple[str, str], pairs: Sequence[Senten
     """Let ``model`` translate some of ``pairs``, each by itself."""
     names = [language_name(code) for code in languages]
     chosen = pairs[:: max(1, len(pairs) // SAMPLE_PAIRS)][:SAMPLE_PAIRS]
-    with LlamaEngine(model) as engine:
-        n_ctx = engine.model.n_ctx_train
-        template = GgufFile(model).require(TRANSLATION_TEMPLATE)
+    base = GgufFile(model)
+    n_ctx = base.n_ctx_train
+    options = Options().changed(n_ctx=n_ctx).resolve(base)
+    with LlamaEngine(model, options.engine) as engine:
+        template = base.require(TRANSLATION_TEMPLATE)
         prompt = TemplatePrompt(template, model.name, *languages)
-        options = BlockOptions(n_ctx, 1, 1, 0, n_keep=0)
-        loop = PairLoop(engine, engine.model.vocab, Updates(engine, None), prompt, options)
+        updates = Updates(engine, None)
+        loop = PairLoop(engine, engine.model.vocab, updates, prompt, options.blocks)
         loop.begin_block(())
         rows = []
         for pair in chosen:

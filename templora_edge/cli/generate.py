@@ -8,7 +8,13 @@ import typer
 
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.cli.examples import with_examples
-from templora_edge.cli.options import AdapterOut, Force, SessionFlags, takes_session_flags
+from templora_edge.cli.options import (
+    AdapterOut,
+    Force,
+    SessionFlags,
+    takes_sampling_flags,
+    takes_session_flags,
+)
 from templora_edge.cli.output import write
 from templora_edge.cli.prompt import path_of, read_prompt
 from templora_edge.cli.screen import SCREEN
@@ -25,7 +31,9 @@ EXAMPLES: Final = (
 
 @with_examples(*EXAMPLES)
 @takes_session_flags
+@takes_sampling_flags(defaults=SamplingOptions())
 def generate(
+    *,
     flags: SessionFlags,
     prompt: Annotated[
         str | None, typer.Option("-p", "--prompt", metavar="TEXT", help="Text to continue.")
@@ -43,40 +51,15 @@ def generate(
     seed: Annotated[
         int,
         typer.Option(
-            "-s", "--seed", min=-1, max=MAX_SEED, metavar="N", help="Seed; -1: a random one."
+            "-s",
+            "--seed",
+            min=-1,
+            max=MAX_SEED,
+            metavar="N",
+            help="Random seed; -1: a new one.",
         ),
     ] = -1,
-    temp: Annotated[
-        float, typer.Option("--temp", metavar="T", help="Temperature; 0: greedy.")
-    ] = 0.8,
-    top_k: Annotated[
-        int, typer.Option("--top-k", metavar="N", help="Sample among the N likeliest; 0: off.")
-    ] = 40,
-    top_p: Annotated[
-        float,
-        typer.Option(
-            "--top-p", min=0, max=1, metavar="P", help="Sample among the likeliest share P; 1: off."
-        ),
-    ] = 0.95,
-    min_p: Annotated[
-        float,
-        typer.Option(
-            "--min-p",
-            min=0,
-            max=1,
-            metavar="P",
-            help="Leave out what is less than P times as likely as the likeliest; 0: off.",
-        ),
-    ] = 0.05,
-    repeat_penalty: Annotated[
-        float,
-        typer.Option(
-            "--repeat-penalty", metavar="X", help="Penalty on the last 64 tokens; 1: off."
-        ),
-    ] = 1.0,
-    ignore_eos: Annotated[
-        bool, typer.Option("--ignore-eos", help="Never let the model end the text.")
-    ] = False,
+    sampling: SamplingOptions,
     adapter_out: AdapterOut = None,
     report: Annotated[
         Path | None,
@@ -98,12 +81,10 @@ def generate(
     """Write a long text; a temporary LoRA learns its blocks."""
     if prompt is not None and file is not None:
         raise typer.BadParameter("give -p or -f, not both")
-    if flags.no_templora and adapter_out is not None:
+    options = flags.options
+    if not options.templora and adapter_out is not None:
         raise OptionError("--adapter-out: --no-templora trains no adapter; drop one of the two")
     chosen_seed = secrets.randbelow(MAX_SEED + 1) if seed == -1 else seed
-    sampling = SamplingOptions(
-        temp, top_k, top_p, min_p, repeat_penalty, seed=chosen_seed, ignore_eos=ignore_eos
-    )
     text_in = read_prompt(prompt, file)
     check_outputs(
         [("--adapter-out", adapter_out), ("--report", report)],
@@ -118,16 +99,12 @@ def generate(
     from templora_edge.session import TempLora
 
     limit = None if n_predict == -1 else n_predict
+    sampling = sampling.changed(seed=chosen_seed)
+    options = options.changed(seed=chosen_seed, measure_after=report is not None)
     job = GenerateJob(text_in, limit, sampling, chat, special, adapter_out, report)
     with (
-        TempLora(
-            flags.model,
-            templora=not flags.no_templora,
-            measure_after=report is not None,
-            seed=chosen_seed,
-            **flags.settings(),
-        ) as text,
-        GenerateProgress(limit, text.block_options.block_len) as progress,
+        TempLora(flags.model, options) as text,
+        GenerateProgress(limit, text.options.blocks.block_len) as progress,
     ):
         for event in run(text, job):
             match event:

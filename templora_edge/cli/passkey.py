@@ -44,7 +44,8 @@ def passkey(
         typer.Option("--mode", help="What reads the text; may be repeated. Default: all."),
     ] = None,
     seed: Annotated[
-        int, typer.Option("-s", "--seed", min=0, metavar="N", help="Seed of keys and adapters.")
+        int,
+        typer.Option("-s", "--seed", min=0, metavar="N", help="Random seed of keys and adapters."),
     ] = 0,
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Draw the grids; .png or .svg.")
@@ -61,9 +62,10 @@ def passkey(
     from templora_edge.evaluation.passkey import PasskeyJob, PasskeyRun
 
     modes = tuple(mode or PasskeyMode)
-    if flags.no_templora:
+    options = flags.options.changed(seed=seed)
+    if not flags.options.templora:
         modes = tuple(one for one in modes if not one.learns)
-    job = PasskeyJob(flags.model, tuple(length or ()), depths, modes, flags.settings(), seed)
+    job = PasskeyJob(flags.model, tuple(length or ()), depths, modes, options)
     run = PasskeyRun(job)
     interrupted = False
     try:

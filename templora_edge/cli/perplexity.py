@@ -27,7 +27,7 @@ def perplexity(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Text files; - is stdin.")],
     flags: SessionFlags,
     seed: Annotated[
-        int, typer.Option("-s", "--seed", min=0, metavar="N", help="Seed of the adapter.")
+        int, typer.Option("-s", "--seed", min=0, metavar="N", help="Random seed of the adapter.")
     ] = 0,
     max_tokens: Annotated[
         int | None,
@@ -63,8 +63,7 @@ def perplexity(
     job = PerplexityJob(
         tuple(Text(name, text) for name, text in texts),
         flags.model,
-        flags.settings() | {"seed": seed},
-        templora=not flags.no_templora,
+        flags.options.changed(seed=seed),
         max_tokens=max_tokens,
         n_buckets=buckets,
         protocol=protocol,

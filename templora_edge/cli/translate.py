@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from templora_edge.cli.examples import with_examples
-from templora_edge.cli.options import AdapterOut, Force, SessionFlags, takes_session_flags
+from templora_edge.cli.options import (
+    AdapterOut,
+    Force,
+    SessionFlags,
+    takes_sampling_flags,
+    takes_session_flags,
+)
 from templora_edge.cli.output import write
 from templora_edge.cli.screen import SCREEN
 from templora_edge.errors import OptionError
 from templora_edge.host.json_text import to_json
-from templora_edge.options import MAX_SEED, SamplingOptions
+from templora_edge.options import GREEDY, MAX_SEED, SamplingOptions
 
 if TYPE_CHECKING:
     from templora_edge.translation.job import Translator
@@ -26,7 +32,9 @@ EXAMPLES: Final = (
 
 @with_examples(*EXAMPLES)
 @takes_session_flags
+@takes_sampling_flags("temperature", "repeat_penalty", defaults=GREEDY)
 def translate(
+    *,
     source: Annotated[
         Path, typer.Argument(metavar="IN", help="A .txt, .md, .epub, .docx or .srt file.")
     ],
@@ -91,19 +99,16 @@ def translate(
     restart: Annotated[
         bool, typer.Option("--restart", help="Throw away what an earlier run did.")
     ] = False,
-    temp: Annotated[
-        float, typer.Option("--temp", metavar="T", help="Temperature; 0: greedy.")
-    ] = 0.0,
-    repeat_penalty: Annotated[
-        float,
-        typer.Option(
-            "--repeat-penalty", metavar="X", help="Penalty on the last 64 tokens; 1: off."
-        ),
-    ] = 1.1,
+    sampling: SamplingOptions,
     seed: Annotated[
         int,
         typer.Option(
-            "-s", "--seed", min=0, max=MAX_SEED, metavar="N", help="Seed of adapter and sampling."
+            "-s",
+            "--seed",
+            min=0,
+            max=MAX_SEED,
+            metavar="N",
+            help="Random seed of adapter and sampling.",
         ),
     ] = 0,
     as_json: Annotated[
@@ -126,9 +131,8 @@ def translate(
         out,
         Languages(source_language, target_language),
         flags.model,
-        flags.settings() | {"seed": seed, "measure_after": False},
-        templora=not flags.no_templora,
-        sampling=SamplingOptions(temperature=temp, repeat_penalty=repeat_penalty, seed=seed),
+        flags.options.changed(seed=seed, measure_after=False),
+        sampling=sampling.changed(seed=seed),
         prompt_template=prompt_template,
         references=references,
         glossary=glossary,

@@ -19,8 +19,8 @@ from templora_edge.errors import EngineError, InsufficientMemoryError
 from templora_edge.host import memory
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.models.rope import Scaling
-from templora_edge.options import EngineOptions, KvType
-from templora_edge.positions import Move, Positions, RopeOptions
+from templora_edge.options import EngineOptions, KvType, RopeOptions
+from templora_edge.positions import Move, Positions
 
 _DECODE_ERRORS: Final = {
     1: "no room in the KV cache",
@@ -47,8 +47,9 @@ class Context(Closing):
     pointer = Pointer()
     _memory = Pointer()
 
-    def __init__(self, model: Model, options: EngineOptions, n_ctx: int, n_threads: int) -> None:
-        _check_memory(model, n_ctx, options)
+    def __init__(self, model: Model, options: EngineOptions) -> None:
+        n_ctx = options.n_ctx
+        _check_memory(model, options)
         self.model = model
         self.n_ctx = n_ctx
         self.n_batch = min(options.n_batch, n_ctx)
@@ -56,7 +57,7 @@ class Context(Closing):
         params.n_ctx = n_ctx
         params.n_batch = self.n_batch
         params.n_ubatch = min(params.n_ubatch, self.n_batch)
-        params.n_threads = params.n_threads_batch = n_threads
+        params.n_threads = params.n_threads_batch = options.n_threads
         params.type_k = GGMLQuantizationType[options.type_k.name]
         params.type_v = GGMLQuantizationType[options.type_v.name]
         params.swa_full = options.swa_full or options.k_shift  # caches of one size can be shifted
@@ -232,7 +233,8 @@ class Context(Closing):
             raise EngineError(f"llama_decode failed: {reason} ({backend.last_error()})")
 
 
-def _check_memory(model: Model, n_ctx: int, options: EngineOptions) -> None:
+def _check_memory(model: Model, options: EngineOptions) -> None:
+    n_ctx = options.n_ctx
     needed = model.kv_bytes(n_ctx, _value_bytes(options.type_k), _value_bytes(options.type_v))
     available = memory.available()
     if needed > available:

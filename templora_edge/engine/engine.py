@@ -7,7 +7,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 
 from templora_edge.closing import Closing
 from templora_edge.engine.adapter import Adapter
@@ -15,21 +14,9 @@ from templora_edge.engine.context import Context
 from templora_edge.engine.model import Model
 from templora_edge.engine.sampler import Sampler
 from templora_edge.errors import OptionError
-from templora_edge.host import cgroup
-from templora_edge.options import DEFAULT_MAX_CTX, EngineOptions, SamplingOptions
+from templora_edge.options import EngineOptions, SamplingOptions
 
 MAX_CTX: Final = 2**31 - 1
-
-
-def default_threads() -> int:
-    """Physical cores this process may use. More than that collapses ggml's spinning threads.
-
-    Its affinity counts, and the time a container may have.
-    """
-    process = psutil.Process()
-    allowed = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else 0
-    physical = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
-    return max(1, min(physical, allowed or physical, int(cgroup.cores() or physical)))
 
 
 class LlamaEngine(Closing):
@@ -40,8 +27,13 @@ class LlamaEngine(Closing):
         AdapterError: an adapter of `EngineOptions.lora` is not one for this model.
     """
 
-    def __init__(self, path: Path, options: EngineOptions | None = None) -> None:
-        options = options or EngineOptions()
+    def __init__(self, path: Path, options: EngineOptions) -> None:
+        """``options``: those of resolved `Options`."""
+        if not options.n_ctx or not options.n_threads or options.chooses_groups:
+            raise OptionError(
+                f"n_ctx is {options.n_ctx}, n_threads is {options.n_threads}, self_extend is "
+                f"{options.self_extend}; expected what Options.resolve fills in"
+            )
         if options.n_ctx > MAX_CTX:
             raise OptionError(f"-c {options.n_ctx}: llama.cpp's largest context is {MAX_CTX}")
         with ExitStack() as stack:  # closes in the order llama.cpp needs: the model last
@@ -50,9 +42,7 @@ class LlamaEngine(Closing):
                 (stack.enter_context(Adapter(self.model, fixed.path)), fixed.scale)
                 for fixed in options.lora
             ]
-            n_ctx = options.n_ctx or min(self.model.n_ctx_train, DEFAULT_MAX_CTX)
-            n_threads = options.n_threads or default_threads()
-            self.context = stack.enter_context(Context(self.model, options, n_ctx, n_threads))
+            self.context = stack.enter_context(Context(self.model, options))
             self.context.set_adapters(self._fixed)
             self._stack = stack.pop_all()
         self._adapter: Adapter | None = None

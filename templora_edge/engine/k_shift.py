@@ -9,8 +9,7 @@ from templora_edge.engine.model import Model
 from templora_edge.errors import OptionError
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.models.rope import Scaling, head_size, n_rotated
-from templora_edge.options import KvType
-from templora_edge.positions import SelfExtendOptions
+from templora_edge.options import KvType, SelfExtendOptions
 
 _ROPE_TYPE_NONE: Final = -1
 _ROPE_TYPES_MULTI: Final = (8, 24, 40)

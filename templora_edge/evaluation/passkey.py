@@ -8,7 +8,7 @@ both.
 import random
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -18,9 +18,13 @@ from templora_edge.engine import Model
 from templora_edge.engine.vocab import Vocab
 from templora_edge.errors import OptionError
 from templora_edge.models.gguf_file import GgufFile
-from templora_edge.models.rope import Scaling
-from templora_edge.options import PasskeyMode, SamplingOptions
-from templora_edge.positions import RopeOptions, SelfExtendOptions
+from templora_edge.options import (
+    Options,
+    PasskeyMode,
+    SamplingOptions,
+    SelfExtendOptions,
+    TextKind,
+)
 from templora_edge.session import TempLora
 
 INTRO: Final = (
@@ -38,7 +42,7 @@ N_ANSWER: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class PasskeyJob:
-    """A grid of tests. Args of `TempLora` are in ``settings``; its n_ctx is Temp-LoRA's W."""
+    """A grid of tests."""
 
     model: Path | None = None
     lengths: tuple[int, ...] = ()
@@ -46,8 +50,8 @@ class PasskeyJob:
     n_depths: int = 5
     """Equally spaced, from the beginning of the filler to its end."""
     modes: tuple[PasskeyMode, ...] = tuple(PasskeyMode)
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0
+    options: Options = field(default_factory=Options)
+    """Their n_ctx is Temp-LoRA's W, their seed that of the keys too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +80,7 @@ class PasskeyRun:
         self.job = job
         self.cells: list[Cell] = []
         path = job.model or BUNDLED_MODEL
-        rope = job.settings.get("rope") or RopeOptions()
-        self._n_trained = Scaling.of(GgufFile(path), rope).n_trained
+        self._n_trained = GgufFile(path).n_trained(job.options.engine.rope)
         trained = self._n_trained
         self.lengths = job.lengths or (trained // 2, trained, 2 * trained, 4 * trained)
         steps = max(1, job.n_depths - 1)
@@ -116,13 +119,16 @@ class PasskeyRun:
 
     def _key(self, length: int, depth: float) -> str:
         """The same for every mode."""
-        return str(random.Random(f"{self.job.seed} {length} {depth}").randrange(10_000, 100_000))  # noqa: S311
+        chance = random.Random(f"{self.job.options.lora.seed} {length} {depth}")  # noqa: S311
+        return str(chance.randrange(10_000, 100_000))
 
     def _test(self, mode: PasskeyMode, length: int, depth: float) -> Cell:
         begun = time.perf_counter()
         text, n_tokens = self._texts[length, depth]
         greedy = SamplingOptions(temperature=0, ignore_eos=True)
-        with TempLora(self.job.model, **self._settings(mode, n_tokens)) as session:
+        options = self._options(mode, n_tokens)
+        # past the trained context is what is tested
+        with TempLora(self.job.model, options, text=TextKind.GIVEN, past_training=True) as session:
             if mode.learns:
                 session.absorb(text.removesuffix(QUESTION))
                 text = QUESTION
@@ -132,29 +138,22 @@ class PasskeyRun:
         found = is_found(key, answer)
         return Cell(mode, length, depth, n_tokens, key, answer, found, seconds)
 
-    def _settings(self, mode: PasskeyMode, n_tokens: int) -> dict[str, Any]:
-        settings = dict(self.job.settings) | {
-            "templora": mode.learns,
-            "given": True,
-            "measure_after": False,
-            "past_training": True,  # that is what is tested
-            "seed": self.job.seed,
-            "self_extend": None,
-        }
+    def _options(self, mode: PasskeyMode, n_tokens: int) -> Options:
+        given = self.job.options
+        options = given.changed(templora=mode.learns, measure_after=False, self_extend=None)
         if not mode.learns and any(other.learns for other in self.job.modes):
-            settings["adapter"] = None  # the base alone goes on from nothing
+            options = options.changed(adapter=None)  # the base alone goes on from nothing
         if mode is PasskeyMode.TEMPLORA:
-            return settings
-        block = self._n_trained // 4 if mode.learns else N_ANSWER
-        settings["block_len"] = settings.get("block_len") or block
-        settings["n_ctx"] = n_tokens + settings["block_len"] + N_ANSWER
-        settings["prefix_len"] = None
-        if mode.extends:
-            chosen = self.job.settings.get("self_extend")
-            if not isinstance(chosen, SelfExtendOptions):
-                chosen = SelfExtendOptions.for_length(settings["n_ctx"], self._n_trained)
-            settings["self_extend"] = chosen
-        return settings
+            return options
+        block = given.blocks.block_len or (self._n_trained // 4 if mode.learns else N_ANSWER)
+        n_ctx = n_tokens + block + N_ANSWER
+        options = options.changed(block_len=block, n_ctx=n_ctx, prefix_len=None)
+        if not mode.extends:
+            return options
+        chosen = given.engine.self_extend
+        if not isinstance(chosen, SelfExtendOptions):
+            chosen = SelfExtendOptions.for_length(n_ctx, self._n_trained)
+        return options.changed(self_extend=chosen)
 
 
 def is_found(key: str, answer: str) -> bool:

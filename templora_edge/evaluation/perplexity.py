@@ -5,7 +5,7 @@ trained on. Each text starts from a fresh adapter.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,8 @@ from templora_edge.engine import Model
 from templora_edge.errors import PromptError
 from templora_edge.evaluation.metrics import Comparison, between
 from templora_edge.evaluation.protocols import scored_blocks
-from templora_edge.options import DEFAULT_MAX_CTX, ScoringProtocol
+from templora_edge.models.gguf_file import GgufFile
+from templora_edge.options import Options, ScoringProtocol, TextKind
 from templora_edge.score import Score
 from templora_edge.session import TempLora
 
@@ -38,16 +39,11 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class PerplexityJob:
-    """Texts to score.
-
-    Args of `TempLora` are in ``settings``, all but given and measure_after; ``templora`` False
-    scores with the base alone.
-    """
+    """Texts to score; without ``options.templora`` by the base alone."""
 
     texts: tuple[Text, ...]
     model: Path | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    templora: bool = True
+    options: Options = field(default_factory=Options)
     max_tokens: int | None = None
     """Tokens scored of each text, at most."""
     n_buckets: int = 4
@@ -83,10 +79,10 @@ class PerplexityRun:
 
     def __init__(self, job: PerplexityJob) -> None:
         self.job = job
-        self.settings: dict[str, Any] = {}
-        self._n_blocks_done = 0
-        with Model(job.model or BUNDLED_MODEL) as model:
-            n_ctx = job.settings.get("n_ctx") or min(model.n_ctx_train, DEFAULT_MAX_CTX)
+        path = job.model or BUNDLED_MODEL
+        self.options = job.options.resolve(GgufFile(path), text=TextKind.GIVEN)
+        with Model(path) as model:
+            n_ctx = self.options.engine.n_ctx
             self._texts = []
             for text in job.texts:
                 tokens = model.vocab.tokenize(text.text)[: job.max_tokens]
@@ -124,13 +120,13 @@ class PerplexityRun:
             | {"buckets": _buckets(begun, width, self.job.n_buckets)}
             | {"seconds": seconds}
             | {"peak_rss_bytes": max((text.peak_rss_bytes for text in begun), default=0)},
-            "settings": self.settings | {"protocol": self.job.protocol},
+            "settings": self.options.settings() | {"protocol": self.job.protocol},
         }
 
     def curve(self) -> list[dict[str, Any]]:
         """The total by position, finer than the buckets, but some blocks a point."""
         longest = max(len(text.tokens) for text in self._texts)
-        width = max(-(-longest // MAX_POINTS), BLOCKS_A_POINT * int(self.settings["block_len"]))
+        width = max(-(-longest // MAX_POINTS), BLOCKS_A_POINT * self.options.blocks.block_len)
         return _buckets(self._texts, width, -(-longest // width))
 
     @property
@@ -152,21 +148,14 @@ class PerplexityRun:
         begun = time.perf_counter()
         with ExitStack() as stack:
             sides: list[tuple[TempLora, Nll]] = []
-            for is_templora, scored in ((False, text.base), (True, text.templora)):
-                if is_templora and not self.job.templora:
-                    continue
-                settings = dict(self.job.settings)
-                if self.job.templora and not is_templora:  # the base alone goes on from nothing
-                    settings["adapter"] = None
-                session = TempLora(
-                    self.job.model,
-                    templora=is_templora,
-                    given=True,
-                    measure_after=False,
-                    **settings,
-                )
+            options = self.job.options.changed(measure_after=False)
+            wanted = [(options.changed(templora=False, adapter=None), text.base)]
+            if options.templora:
+                wanted.append((options, text.templora))
+            for chosen, scored in wanted:
+                session = TempLora(self.job.model, chosen, text=TextKind.GIVEN)
                 sides.append((stack.enter_context(session), scored))
-            self.settings = sides[-1][0].settings()
+            self.options = sides[-1][0].options
             text.seconds["load"] = time.perf_counter() - begun
             scores = [
                 scored_blocks(session, text.tokens, self.job.protocol) for session, _ in sides
@@ -182,10 +171,10 @@ class PerplexityRun:
 
 
 def _account(text: _TextRun, session: TempLora) -> None:
-    side = "templora" if session.lora_options else "base"
+    side = "templora" if session.options.templora else "base"
     blocks = session.blocks
     text.seconds[f"score_{side}"] = sum(block.generate_s for block in blocks)
-    if session.lora_options:
+    if session.options.templora:
         for step in ("train", "convert", "swap"):
             text.seconds[step] = sum(getattr(block, f"{step}_s") for block in blocks)
     text.peak_rss_bytes = max(text.peak_rss_bytes, session.peak_rss_bytes)

@@ -29,7 +29,7 @@ def _llama_perplexity(
     the model uses it; a rest that fills no window is left out. With Temp-LoRA a window is learned
     before the next one.
     """
-    head, n_ctx = session.engine.model.vocab.head, session.block_options.n_ctx
+    head, n_ctx = session.engine.model.vocab.head, session.options.blocks.n_ctx
     tokens = [*head, *tokens]
     for window in windows.cut(0, len(tokens) - len(tokens) % n_ctx, n_ctx):
         middle = window.start + n_ctx // 2 + 1

@@ -13,8 +13,7 @@ from templora_edge.models.families import family_of
 from templora_edge.models.footprint import adapter_parameters, estimate
 from templora_edge.models.gguf_file import ADAPTER, GgufFile
 from templora_edge.models.rope import Scaling
-from templora_edge.options import DEFAULT_MAX_CTX, BlockOptions, LoraOptions
-from templora_edge.positions import RopeOptions
+from templora_edge.options import Options, RopeOptions
 
 RANKS: Final = (8, 16, 32, 64, 128)
 RECURRENT_KEYS: Final = (
@@ -79,8 +78,7 @@ def info(path: Path) -> ModelInfo | AdapterInfo:
         reason = ""
     except UnsupportedModelError as error:
         reason = str(error).removeprefix(f"{base.path}: ")
-    trained = int(base.get("{arch}.context_length", 0))
-    context = min(trained or DEFAULT_MAX_CTX, DEFAULT_MAX_CTX)
+    context = Options().resolve(base).engine.n_ctx
     weights: Counter[str] = Counter()
     for tensor in base.tensors.values():
         weights[tensor.tensor_type.name] += int(tensor.n_elements)
@@ -93,14 +91,14 @@ def info(path: Path) -> ModelInfo | AdapterInfo:
         parameters=base.n_params,
         file_bytes=base.file_bytes,
         quantization={kind: n / base.n_params for kind, n in weights.most_common()},
-        trained_context=trained,
+        trained_context=int(base.get("{arch}.context_length", 0)),
         templora=not reason,
         templora_reason=reason,
         k_shift=movable,
         self_extend=movable,
         context=context,
         kv_cache_bytes=_kv_cache_bytes(base, context),
-        training=() if reason else tuple(_training(base, rank, context) for rank in RANKS),
+        training=() if reason else tuple(_training(base, rank) for rank in RANKS),
     )
 
 
@@ -116,12 +114,10 @@ def _keys_can_move(base: GgufFile) -> bool:
         return False
 
 
-def _training(base: GgufFile, rank: int, context: int) -> TrainingMemory:
-    blocks = BlockOptions.for_context(context)
-    n_tokens = blocks.train_prefix_len + blocks.block_len
-    lora = LoraOptions(rank=rank)
-    footprint = estimate(base, lora, n_tokens=n_tokens, value_bytes=2)
-    parameters = adapter_parameters(base, lora)
+def _training(base: GgufFile, rank: int) -> TrainingMemory:
+    options = Options().changed(rank=rank).resolve(base)
+    footprint = estimate(base, options.lora, n_tokens=options.update_len, value_bytes=2)
+    parameters = adapter_parameters(base, options.lora)
     return TrainingMemory(
         rank,
         parameters,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from templora_edge.errors import UnsupportedModelError
 from templora_edge.models.gguf_file import GgufFile
-from templora_edge.positions import RopeOptions, RopeScaling
+from templora_edge.options import RopeOptions, RopeScaling
 
 Frequencies = tuple[npt.NDArray[np.float64], float]
 """Radians a position for each pair of dimensions, and the factor that cos and sin are scaled by."""

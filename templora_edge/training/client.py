@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from templora_edge.closing import Closing
 from templora_edge.errors import SidecarError
-from templora_edge.options import LoraOptions, TrainerOptions
+from templora_edge.options import Options
 from templora_edge.protocols import Update
 from templora_edge.training.channel import Call, Channel
 from templora_edge.training.messages import (
@@ -62,9 +62,8 @@ class SidecarTrainer(Closing):
     waiting alone: the child finishes what it was asked for, and the next call waits for that.
     """
 
-    def __init__(
-        self, base: Path, lora: LoraOptions, options: TrainerOptions, workspace: Path
-    ) -> None:
+    def __init__(self, base: Path, options: Options, workspace: Path) -> None:
+        """``options``: resolved."""
         self._workspace = workspace
         self._numbers = itertools.count()
         self.peak_rss_bytes = 0
@@ -80,7 +79,7 @@ class SidecarTrainer(Closing):
         )
         self._channel = Channel(self._process)
         # not resolved: the parts of a split GGUF are found by the name that a link has
-        self._start = Call(Start(base.absolute(), lora, options))
+        self._start = Call(Start(base.absolute(), options))
         self._channel.post(self._start)
         self._training: Call | None = None  # until its answer was handed out
 

@@ -4,8 +4,6 @@ The skeleton is built on the meta device from the GGUF's metadata; linear layers
 become mapped ones, the few vectors are loaded, the rotary frequencies are llama.cpp's.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 import transformers
@@ -24,8 +22,7 @@ from templora_edge.models.families import (
 from templora_edge.models.footprint import largest_layer
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.models.rope import frequencies
-from templora_edge.options import FixedAdapter
-from templora_edge.positions import RopeOptions
+from templora_edge.options import Options
 from templora_edge.training.gguf_layers import (
     MappedEmbedding,
     MappedHead,
@@ -38,23 +35,13 @@ from templora_edge.training.rotary import Rope
 _NOT_WEIGHTS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 
 
-def load_base(
-    gguf: GgufFile,
-    *,
-    dtype: torch.dtype,
-    n_threads: int,
-    n_ctx: int,
-    rope: RopeOptions,
-    lora: Sequence[FixedAdapter] = (),
-) -> PreTrainedModel:
+def load_base(gguf: GgufFile, options: Options, dtype: torch.dtype) -> PreTrainedModel:
     """A frozen model whose matrices stay in ``gguf``.
 
     Args:
+        options: resolved; the context chooses phi3's rotary factors, adapters that the base has
+            are added in the compute dtype.
         dtype: of matrix products, float32 or bfloat16.
-        n_threads: for dequantization.
-        n_ctx: llama.cpp's context, which chooses phi3's rotary factors.
-        rope: as llama.cpp has it.
-        lora: adapters that it has, in the compute dtype.
 
     Raises:
         AdapterError: an adapter is not one for this base.
@@ -62,27 +49,19 @@ def load_base(
             architecture does not explain.
         ModelFileError: metadata or tensors are missing.
     """
-    return _Builder(gguf, dtype, n_threads, n_ctx, rope, lora).build()
+    return _Builder(gguf, options, dtype).build()
 
 
 class _Builder:
-    def __init__(
-        self,
-        gguf: GgufFile,
-        dtype: torch.dtype,
-        n_threads: int,
-        n_ctx: int,
-        rope: RopeOptions,
-        lora: Sequence[FixedAdapter],
-    ) -> None:
+    def __init__(self, gguf: GgufFile, options: Options, dtype: torch.dtype) -> None:
         self.gguf = gguf
         self.family: Family = family_of(gguf)
         self.settings = common_config(gguf) | self.family.config(gguf)
-        self.n_ctx, self.rope_options = n_ctx, rope
-        self.lora = [(AdapterFile.read(fixed.path), fixed.scale) for fixed in lora]
+        self.engine = options.engine
+        self.lora = [(AdapterFile.read(fixed.path), fixed.scale) for fixed in options.engine.lora]
         for adapter, _ in self.lora:
             adapter.check_fits(gguf)
-        self.scratch = Scratch(largest_layer(gguf), dtype, n_threads)
+        self.scratch = Scratch(largest_layer(gguf), dtype, options.training.n_threads_train)
         self.used: set[str] = set()
 
     def build(self) -> PreTrainedModel:
@@ -151,7 +130,7 @@ class _Builder:
         return MappedHead(source, bias, self.gguf.get("{arch}.final_logit_softcapping"))
 
     def rope(self) -> Rope:
-        given = self.gguf, self.n_ctx, self.rope_options
+        given = self.gguf, self.engine.n_ctx, self.engine.rope
         tables = {"full_attention": frequencies(*given)}
         if self.family.sliding_window_pattern > 1:
             tables["sliding_attention"] = frequencies(*given, sliding=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from templora_edge.options import LoraOptions, TrainerOptions
+from templora_edge.options import Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,8 +13,8 @@ class Start:
     """First message: load the base and make a fresh adapter. Answered by `Ready`."""
 
     base: Path
-    lora: LoraOptions
-    options: TrainerOptions
+    options: Options
+    """Resolved."""
 
 
 @dataclass(frozen=True, slots=True)

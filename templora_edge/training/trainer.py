@@ -29,7 +29,7 @@ from templora_edge.models.families import adapted_modules
 from templora_edge.models.footprint import Footprint, estimate
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.models.kept_adapter import KeptAdapter
-from templora_edge.options import LoraOptions, TrainDtype, TrainerOptions
+from templora_edge.options import Options, TrainDtype
 from templora_edge.protocols import Update
 from templora_edge.training.gguf_network import load_base
 from templora_edge.training.prefix_cache import allow_prefix, read_prefix
@@ -49,28 +49,24 @@ class LoraTrainer:
         InsufficientMemoryError: updates do not fit the memory they may use.
     """
 
-    def __init__(self, base: GgufFile, lora: LoraOptions, options: TrainerOptions) -> None:
+    def __init__(self, base: GgufFile, options: Options) -> None:
+        """``options``: resolved."""
+        lora, training = options.lora, options.training
         torch.manual_seed(lora.seed)
         self._lora = lora
-        self._measure_after = options.measure_after
+        self._measure_after = training.measure_after
         self._target = AdapterTarget.from_gguf(base)
-        self.dtype = choose_dtype(options.dtype)
+        self.dtype = choose_dtype(training.train_dtype)
+        fixed = (AdapterFile.read(one.path) for one in options.engine.lora)
         footprint = estimate(
             base,
             lora,
-            n_tokens=options.n_tokens,
+            n_tokens=options.update_len,
             value_bytes=self.dtype.itemsize,
-            fixed_parameters=sum(AdapterFile.read(one.path).n_params for one in options.lora),
+            fixed_parameters=sum(adapter.n_params for adapter in fixed),
         )
-        self.checkpointing = _must_checkpoint(footprint, options)
-        model = load_base(
-            base,
-            dtype=self.dtype,
-            n_threads=options.n_threads,
-            n_ctx=options.n_ctx,
-            rope=options.rope,
-            lora=options.lora,
-        )
+        self.checkpointing = _must_checkpoint(footprint, training.train_memory_gib)
+        model = load_base(base, options, self.dtype)
         self.model = get_peft_model(
             model,
             LoraConfig(
@@ -82,11 +78,11 @@ class LoraTrainer:
             ),
         )
         self._network: PreTrainedModel = model
-        if options.adapter is not None:
-            self._take(KeptAdapter.read(options.adapter, base))
+        if training.adapter is not None:
+            self._take(KeptAdapter.read(training.adapter, base))
             if not _all_finite(get_peft_model_state_dict(self.model).values()):
                 raise AdapterError(
-                    f"{options.adapter}: holds weights that are not finite numbers; "
+                    f"{training.adapter}: holds weights that are not finite numbers; "
                     "expected an adapter of --adapter-out"
                 )
         if self.checkpointing:
@@ -247,13 +243,13 @@ def _all_finite(tensors: Iterable[torch.Tensor]) -> bool:
     return bool(torch.nn.utils.get_total_norm(tensors, torch.inf).isfinite())
 
 
-def _must_checkpoint(footprint: Footprint, options: TrainerOptions) -> bool:
+def _must_checkpoint(footprint: Footprint, allowed_gib: float | None) -> bool:
     """Whether layers must be recomputed in backward to fit the memory.
 
     Raises:
         InsufficientMemoryError: it does not fit even so.
     """
-    budget = options.memory_bytes or memory.available()
+    budget = memory.available() if allowed_gib is None else int(allowed_gib * 2**30)
     if footprint.total(checkpointing=False) <= budget:
         return False
     least = footprint.total(checkpointing=True)
@@ -262,7 +258,7 @@ def _must_checkpoint(footprint: Footprint, options: TrainerOptions) -> bool:
     raise InsufficientMemoryError(
         f"training needs about {least / 2**30:.1f} GiB besides the model, {budget / 2**30:.1f} GiB "
         f"may be used; lower --rank, --block or --train-prefix"
-        + (", or raise --train-memory" if options.memory_bytes else "")
+        + (", or raise --train-memory" if allowed_gib else "")
     )
 
 

@@ -61,8 +61,8 @@ def _serve(requests: "queue.Queue[Any]", answers: IO[bytes]) -> None:
     from templora_edge.models.gguf_file import GgufFile
     from templora_edge.training.trainer import LoraTrainer
 
-    torch.set_num_threads(start.options.n_threads)
-    trainer = LoraTrainer(GgufFile(start.base), start.lora, start.options)
+    torch.set_num_threads(start.options.training.n_threads_train)
+    trainer = LoraTrainer(GgufFile(start.base), start.options)
     send(answers, Ready(memory.peak_resident()))
     while True:
         match requests.get():

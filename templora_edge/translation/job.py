@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,32 +17,31 @@ from templora_edge.errors import DocumentError, JobError, OptionError, listed
 from templora_edge.host.files import check_outputs
 from templora_edge.host.json_text import to_json
 from templora_edge.models.gguf_file import GgufFile
-from templora_edge.options import SamplingOptions
+from templora_edge.options import GREEDY, Options, SamplingOptions, TextKind
+from templora_edge.session import TempLora
 from templora_edge.translation.answers import Answers, Languages
 from templora_edge.translation.checks import other_language
 from templora_edge.translation.glossary import Glossary
-from templora_edge.translation.opening import open_session, own_prompt, pair_loop
+from templora_edge.translation.pair_loop import pair_loop
 from templora_edge.translation.parallel_text import read_bitext
+from templora_edge.translation.prompt import own_prompt
 from templora_edge.translation.run import Review, Step, TranslationRun, assemble, segments_of
 from templora_edge.translation.store import Store, discard, folder_of
 from templora_edge.translation.written import Written
 
-GREEDY: Final = SamplingOptions(temperature=0, repeat_penalty=1.1)
-"""As the paper's scripts: greedy, with a penalty on repetition."""
 NOT_COMPARED: Final = ("n_threads", "n_batch")
 """Settings of a job that may change between two runs of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class TranslateJob:
-    """One document to translate. Args of `TempLora` are in ``settings``."""
+    """One document to translate."""
 
     source: Path
     out: Path
     languages: Languages
     model: Path | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    templora: bool = True
+    options: Options = field(default_factory=Options)
     sampling: SamplingOptions = GREEDY
     prompt_template: Path | None = None
     references: Path | None = None
@@ -75,7 +74,7 @@ class TranslateJob:
         return [
             ("IN", self.source),
             ("-m", self.model or BUNDLED_TRANSLATOR),
-            ("--adapter-in", self.settings.get("adapter")),
+            ("--adapter-in", self.options.training.adapter),
             ("--prompt-template", self.prompt_template),
             ("--references", self.references),
             ("--glossary", self.glossary),
@@ -126,7 +125,9 @@ class Translator(Closing):
         self._glossary = Glossary.read(job.glossary, *languages) if job.glossary else Glossary(())
         self._references = read_bitext(job.references, *languages) if job.references else []
         with ExitStack() as stack:
-            session = stack.enter_context(open_session(base, job.settings, templora=job.templora))
+            session = stack.enter_context(
+                TempLora(base.path, job.options, text=TextKind.TRANSLATION)
+            )
             self._loop = pair_loop(session, prompt, *languages)
             self.session = session
             self._stack = stack.pop_all()
@@ -178,7 +179,7 @@ class Translator(Closing):
             with Store(folder, read_only=True) as store:
                 left = [row.source for row in store.segments() if row.translation is None]
         tokens = sum(self._loop.n_tokens(source) for source in left)
-        updates = tokens // self._loop.options.block_len if self.job.templora else 0
+        updates = tokens // self._loop.options.block_len if self.job.options.templora else 0
         seconds = self._seconds_a_token(left) * tokens + self._seconds_an_update() * updates
         return Plan(len(left), tokens, updates, seconds)
 
@@ -240,7 +241,7 @@ class Translator(Closing):
         Raises:
             JobError: names what differs.
         """
-        job = self.job
+        job, options = self.job, self.session.options
         settings = {
             "source": _digest(job.source),
             "model": self.session.base.sha256(),
@@ -249,11 +250,10 @@ class Translator(Closing):
             "prompt_template": _digest(job.prompt_template),
             "references": _digest(job.references),
             "glossary": _digest(job.glossary),
-            "adapter": _digest(job.settings.get("adapter")),
+            "adapter": _digest(options.training.adapter),
             "review": job.review is not None,
-            **{k: v for k, v in self.session.settings().items() if k not in NOT_COMPARED},
-            "lora": [[_digest(one.path), one.scale] for one in self.session.engine_options.lora]
-            or None,
+            **{k: v for k, v in options.settings().items() if k not in NOT_COMPARED},
+            "lora": [[_digest(one.path), one.scale] for one in options.engine.lora] or None,
         }
         settings = json.loads(json.dumps(settings))
         before = store.settings

@@ -18,7 +18,8 @@ from typing import Final
 
 from templora_edge.options import BlockOptions, SamplingOptions
 from templora_edge.protocols import PairEngine, Tokenizer
-from templora_edge.translation.prompt import Pair, Prompt, Request
+from templora_edge.session import TempLora
+from templora_edge.translation.prompt import ChatPrompt, Pair, Prompt, Request, TemplatePrompt
 from templora_edge.updates import UpdateReport, Updates
 
 TOKENS_A_TOKEN: Final = 3
@@ -210,6 +211,15 @@ class PairLoop:
                 break
             first -= 1
         return first
+
+
+def pair_loop(
+    session: TempLora, prompt: TemplatePrompt | None, source_language: str, target_language: str
+) -> PairLoop:
+    """The loop on what ``session`` has opened; without a prompt, in the model's chat template."""
+    model = session.engine.model
+    chosen = prompt or ChatPrompt(model.chat_prompt, source_language, target_language)
+    return PairLoop(session.engine, model.vocab, session.updates, chosen, session.options.blocks)
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:

@@ -13,6 +13,7 @@ from langcodes.tag_parser import LanguageTagError
 from templora_edge.documents.markup import PLACEHOLDER
 from templora_edge.errors import OptionError
 from templora_edge.host.text_file import read_text
+from templora_edge.models.gguf_file import TRANSLATION_TEMPLATE, GgufFile
 
 INSTRUCTION: Final = "Translate this text from {source_language} into {target_language}."
 TAGS: Final = " Keep tags like <1> and </1>."
@@ -159,6 +160,28 @@ def _refuse(message: str) -> NoReturn:
 
 
 Prompt = ChatPrompt | TemplatePrompt
+
+
+def own_prompt(
+    base: GgufFile, template: Path | None, source_language: str, target_language: str
+) -> TemplatePrompt | None:
+    """The user's template, or the one that came with the model; None if it has a chat template.
+
+    Raises:
+        OptionError: there is none, or it does not work.
+    """
+    languages = source_language, target_language
+    if template is not None:
+        return TemplatePrompt.read(template, *languages)
+    text = base.get(TRANSLATION_TEMPLATE)
+    if text is not None:
+        return TemplatePrompt(text, str(base.path), *languages)
+    if base.get("tokenizer.chat_template") is None:
+        raise OptionError(
+            f"--prompt-template: {base.path} has no chat template (tokenizer.chat_template); "
+            "expected a file with the prompt that the model was trained on"
+        )
+    return None
 
 
 def language_name(code: str) -> str:

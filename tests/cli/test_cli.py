@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from command import SMALL, TEMPLORA, check_failure, run
 from gguf_files import copy_gguf, write_out
-from parity import trained
+from parity import EXACT, trained
 from paths import ROOT
 
 from templora_edge import __version__
@@ -53,7 +53,7 @@ def test_generate_writes_text_lines_and_report(tmp_path: Path) -> None:
     assert report["total"]["finished"] is True
     for block in report["blocks"]:  # the last one too: the adapter is kept
         assert block["loss_after"] < block["loss_before"]
-    with LlamaEngine(BUNDLED_MODEL) as engine:
+    with LlamaEngine(BUNDLED_MODEL, EXACT) as engine:
         engine.swap(adapter)
 
 
@@ -340,7 +340,7 @@ def test_info(tmp_path: Path) -> None:
     assert sum(described["quantization"].values()) == pytest.approx(1)
     assert described["templora"] is described["k_shift"] is described["self_extend"] is True
     assert described["kv_cache_bytes"] == 2048 * 5 * 2 * (64 + 64) * 2
-    with LlamaEngine(BUNDLED_MODEL) as engine:
+    with LlamaEngine(BUNDLED_MODEL, EXACT) as engine:
         assert described["kv_cache_bytes"] == engine.model.kv_bytes(2048, 2.0, 2.0)
         assert described["trained_context"] == engine.model.n_ctx_train
     ranks = [row["rank"] for row in described["training"]]
@@ -396,7 +396,7 @@ def test_convert_lora_and_base(
     adapter = tmp_path / "adapter.gguf"
     check_failure(run("convert", "lora", tmp_path / "peft", adapter), "-m")
     assert run("convert", "lora", tmp_path / "peft", adapter, "-m", base).returncode == 0
-    with LlamaEngine(base, EngineOptions(n_ctx=64)) as engine:
+    with LlamaEngine(base, EngineOptions(n_ctx=64, n_threads=1)) as engine:
         engine.swap(adapter)
     again = [adapter, "--force"]
     check_failure(run("convert", "lora", tmp_path, *again, "-m", base), "adapter_config.json")

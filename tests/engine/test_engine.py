@@ -164,9 +164,9 @@ def test_overflow_is_an_error_and_not_a_crash(tiny_engine: LlamaEngine) -> None:
 
 def test_limits_are_checked_before_llama_cpp_tries() -> None:
     with pytest.raises(InsufficientMemoryError, match="choose a smaller context"):
-        LlamaEngine(BUNDLED_MODEL, EngineOptions(n_ctx=2**30))
+        LlamaEngine(BUNDLED_MODEL, EngineOptions(n_ctx=2**30, n_threads=1))
     with pytest.raises(OptionError, match="largest context"):
-        LlamaEngine(BUNDLED_MODEL, EngineOptions(n_ctx=2**31))
+        LlamaEngine(BUNDLED_MODEL, EngineOptions(n_ctx=2**31, n_threads=1))
 
 
 def test_kv_bytes_is_what_llama_cpp_allocates(tiny_gguf: Callable[[str], Path]) -> None:

@@ -17,8 +17,8 @@ from templora_edge.assets import BUNDLED_MODEL, BUNDLED_TRANSLATOR
 from templora_edge.engine import Model, Vocab
 from templora_edge.errors import EngineError
 from templora_edge.models.gguf_file import GgufFile
-from templora_edge.translation.opening import open_session, own_prompt, pair_loop
-from templora_edge.translation.prompt import Pair, Request
+from templora_edge.translation.pair_loop import pair_loop
+from templora_edge.translation.prompt import Pair, Request, own_prompt
 
 TURNS: Final = (
     "{% for m in messages %}{{ '[' + m.role + ']' }}\n{{ m.content | trim }}{{ eos_token }}\n"
@@ -134,7 +134,7 @@ def test_a_prompt_is_text_unless_it_is_special(smollm2: Path) -> None:
 def test_control_tokens_in_a_document_are_text() -> None:
     """In the source, in the pairs that are shown, and in what is learned of them."""
     base = GgufFile(BUNDLED_TRANSLATOR)
-    with open_session(base, {"n_ctx": 256, "n_threads": 1}, templora=False) as session:
+    with TempLora(base.path, text="translation", n_ctx=256, n_threads=1, templora=False) as session:
         loop = pair_loop(session, own_prompt(base, None, "fr", "en"), "fr", "en")
         vocab = session.engine.model.vocab
         source, pair = "Le jeton <|endoftext|> finit.", Pair("Un <|fr|> mot", "A <|en|> word")

@@ -23,8 +23,14 @@ from templora_edge import KvPolicy, TempLora
 from templora_edge.engine import Context, LlamaEngine
 from templora_edge.errors import OptionError
 from templora_edge.events import ScoredBlock
-from templora_edge.options import EngineOptions, KvType
-from templora_edge.positions import TILE, Positions, RopeOptions, RopeScaling, SelfExtendOptions
+from templora_edge.options import (
+    EngineOptions,
+    KvType,
+    RopeOptions,
+    RopeScaling,
+    SelfExtendOptions,
+)
+from templora_edge.positions import TILE, Positions
 
 TRAINED = 128
 """Positions the models here know."""
@@ -337,7 +343,7 @@ def test_it_goes_with_every_policy(policy: KvPolicy, short: MakeModel) -> None:
         losses = [event.nll for event in events if isinstance(event, ScoredBlock)]
         assert sum(map(len, losses)) == 699
         assert np.isfinite(np.concatenate(losses)).all()
-        assert text.settings()["self_extend"] == {"group": 4, "window": 32}
+        assert text.options.settings()["self_extend"] == {"group": 4, "window": 32}
 
 
 @pytest.mark.parametrize(
@@ -358,8 +364,8 @@ def test_the_authors_rule(n_tokens: int, n_trained: int) -> None:
 def test_auto_needs_a_length(short: MakeModel) -> None:
     path = short(1) / "f32.gguf"
     with TempLora(path, n_ctx=512, self_extend="auto", templora=False, n_threads=1) as text:
-        assert text.engine_options.self_extend == SelfExtendOptions.for_length(512, TRAINED)
-        assert text.block_options.block_len == TRAINED // 4
+        assert text.options.engine.self_extend == SelfExtendOptions.for_length(512, TRAINED)
+        assert text.options.blocks.block_len == TRAINED // 4
     with pytest.raises(OptionError, match="-c 128 is within the 128 tokens"):
         TempLora(path, n_ctx=128, self_extend="auto", templora=False)
 

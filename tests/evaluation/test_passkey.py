@@ -25,7 +25,7 @@ from templora_edge.evaluation.passkey import (
     is_found,
     passkey_text,
 )
-from templora_edge.options import PasskeyMode
+from templora_edge.options import Options, PasskeyMode
 
 
 @given(length=st.integers(120, 3000), depth=st.floats(0, 1), key=st.integers(10_000, 99_999))
@@ -60,9 +60,8 @@ def test_what_counts_as_found(answer: str, found: bool) -> None:
 @pytest.mark.slow
 def test_every_mode_reads_the_same_text(tiny_gguf: Callable[[str], Path]) -> None:
     """A random model finds nothing; what each mode was given is what matters here."""
-    job = PasskeyJob(
-        tiny_gguf("f32"), (400, 800), 2, settings={"rank": 2, "n_threads": 1, "n_ctx": 256}
-    )
+    options = Options().changed(rank=2, n_threads=1, n_ctx=256)
+    job = PasskeyJob(tiny_gguf("f32"), (400, 800), 2, options=options)
     run = PasskeyRun(job)
     cells = list(run)
     assert len(cells) == run.n_cells == 4 * 2 * 2

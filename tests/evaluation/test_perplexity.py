@@ -15,7 +15,7 @@ import pytest
 from command import TEMPLORA, check_failure, run
 from hypothesis import given
 from hypothesis import strategies as st
-from parity import engine_logits
+from parity import EXACT, engine_logits
 from texts import TEXT
 
 from templora_edge.assets import BUNDLED_MODEL
@@ -23,13 +23,12 @@ from templora_edge.engine import LlamaEngine
 from templora_edge.evaluation.metrics import Comparison, between
 from templora_edge.evaluation.perplexity import PerplexityJob, PerplexityRun, Text
 from templora_edge.host.workspace import default_root
-from templora_edge.options import EngineOptions, ScoringProtocol
+from templora_edge.options import EngineOptions, Options, ScoringProtocol
 from templora_edge.score import Score
 
-SETTINGS: dict[str, Any] = {
-    "n_ctx": 256, "block_len": 64, "n_threads": 1, "rank": 8, "learning_rate": 3e-3, "epochs": 4,
-    "train_dtype": "fp32",
-}  # fmt: skip
+OPTIONS = Options().changed(
+    n_ctx=256, block_len=64, n_threads=1, rank=8, learning_rate=3e-3, epochs=4, train_dtype="fp32"
+)
 FLAGS = ["-c", 256, "--block", 64, "--rank", 8, "--learning-rate", 3e-3, "--train-dtype", "fp32"]
 NOVEL = (
     "The captain stood upon the deck and looked towards the shore, where a few lights were "
@@ -37,8 +36,9 @@ NOVEL = (
 )
 
 
-def score(text: str, **changes: Any) -> dict[str, Any]:
-    job = PerplexityJob((Text("text", text),), settings=SETTINGS, **changes)
+def score(text: str, *, templora: bool = True, **changes: Any) -> dict[str, Any]:
+    options = OPTIONS.changed(templora=templora)
+    job = PerplexityJob((Text("text", text),), options=options, **changes)
     run = PerplexityRun(job)
     list(run)
     return run.result()
@@ -110,7 +110,7 @@ def test_a_block_is_scored_before_it_is_learned() -> None:
     result = score(NOVEL * 6)
     buckets = result["files"][0]["buckets"]
     assert len(buckets) == 4
-    with LlamaEngine(BUNDLED_MODEL) as engine:
+    with LlamaEngine(BUNDLED_MODEL, EXACT) as engine:
         tokens = engine.model.vocab.tokenize(NOVEL * 6)
         assert engine.model.vocab.adds_bos, "nothing precedes the first token"
     one_block = score(NOVEL * 6, max_tokens=64)["total"]
@@ -143,8 +143,7 @@ def test_the_chunks_of_llama_perplexity() -> None:
     text = NOVEL * 14
     job = PerplexityJob(
         (Text("text", text),),
-        settings=SETTINGS,
-        templora=False,
+        options=OPTIONS.changed(templora=False),
         protocol=ScoringProtocol.LLAMA_PERPLEXITY,
     )
     run = PerplexityRun(job)

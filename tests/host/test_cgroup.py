@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from templora_edge.engine.engine import default_threads
 from templora_edge.host import cgroup, memory
+from templora_edge.host.cores import default_threads
 
 MIB = 1 << 20
 UNLIMITED_V1 = 9223372036854771712
@@ -177,7 +177,7 @@ for group in sys.argv[1:]:
         procs.write("0")
 from templora_edge.host import cgroup
 from templora_edge.host import memory
-from templora_edge.engine.engine import default_threads
+from templora_edge.host.cores import default_threads
 before = memory.available()
 ballast = bytearray(b"x") * (64 << 20)
 print(before, memory.available(), default_threads(), cgroup.cores())

@@ -264,8 +264,7 @@ def test_the_room_is_that_of_the_file(targets: Targets, layers: int | None, tmp_
     with TempLora(n_ctx=128, block_len=16, rank=32, targets=targets, layers=layers) as text:
         text.absorb("It was a dark night, and the rain fell.")
         text.save_adapter(tmp_path / "adapter.gguf")
-        lora = text.lora_options
-    assert lora is not None
+        lora = text.options.lora
     size = (tmp_path / "adapter.gguf").stat().st_size
     room = adapter_file_bytes(GgufFile(BUNDLED_MODEL), lora)
     assert size <= room <= size + (1 << 20)

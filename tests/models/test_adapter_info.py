@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
@@ -12,7 +13,7 @@ from gguf_files import write_out
 from parity import TRAIN
 
 from templora_edge.models.gguf_file import GgufFile
-from templora_edge.options import LoraOptions
+from templora_edge.options import PAPER
 from templora_edge.training.trainer import LoraTrainer
 
 
@@ -22,8 +23,8 @@ def test_of_some_layers(tiny_gguf: Callable[[str], Path], tmp_path: Path) -> Non
         for layer in (0, 1)
         for name in ("self_attn.q_proj", "self_attn.v_proj", "mlp.up_proj")
     )
-    lora = LoraOptions(rank=8, alpha=16, modules=(*modules, "model.layers.2.mlp.up_proj"))
-    trainer = LoraTrainer(GgufFile(tiny_gguf("f32")), lora, TRAIN)
+    lora = replace(PAPER, rank=8, alpha=16, modules=(*modules, "model.layers.2.mlp.up_proj"))
+    trainer = LoraTrainer(GgufFile(tiny_gguf("f32")), replace(TRAIN, lora=lora))
     path = tmp_path / "adapter.gguf"
     trainer.write(path)
     found = json.loads(run("info", "--json", path).stdout)

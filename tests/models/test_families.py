@@ -14,7 +14,7 @@ from parity import EXACT, TRAIN, Floats, engine_logits, mean_kl, sidecar_logits,
 from templora_edge.engine import LlamaEngine, backend
 from templora_edge.models.families import FAMILIES
 from templora_edge.models.gguf_file import GgufFile
-from templora_edge.options import FixedAdapter, LoraOptions
+from templora_edge.options import FixedAdapter
 from templora_edge.training.trainer import LoraTrainer
 
 FILE_TYPES = {
@@ -85,7 +85,7 @@ def test_a_family_in_f32(
     assert np.abs(sidecar - served).max() <= 2e-3
     window = torch.tensor([TOKENS])
     losses = [
-        LoraTrainer(GgufFile(path), LoraOptions(rank=4, prefix_gradient=flag), TRAIN)
+        LoraTrainer(GgufFile(path), TRAIN.changed(rank=4, alpha=64, prefix_gradient=flag))
         .loss(window, torch.ones(len(TOKENS) - WINDOW - 20, dtype=torch.bool))
         .item()
         for flag in (True, False)
@@ -111,7 +111,7 @@ def test_a_family_over_a_fixed_adapter(
     path, fixed = family_files[name][0], tmp_path / "fixed.gguf"
     trained(path, TOKENS, blocks=2, seed=1).write(fixed)
     lora = (FixedAdapter(fixed, 0.5),)
-    trainer = trained(path, TOKENS, options=replace(TRAIN, lora=lora))
+    trainer = trained(path, TOKENS, options=TRAIN.changed(lora=lora))
     trainer.write(tmp_path / "adapter.gguf")
     with LlamaEngine(path, replace(EXACT, lora=lora)) as engine:
         alone = engine_logits(engine, TOKENS)
@@ -143,7 +143,9 @@ def test_long_factors_of_phi3_follow_the_context(
 ) -> None:
     path, _ = family_files["phi3"]
     for n_ctx in (100, 512):  # the original context is 128
-        trainer = LoraTrainer(GgufFile(path), LoraOptions(rank=4), replace(TRAIN, n_ctx=n_ctx))
+        trainer = LoraTrainer(
+            GgufFile(path), TRAIN.changed(n_ctx=n_ctx, block_len=50, prefix_len=50)
+        )
         with LlamaEngine(path, replace(EXACT, n_ctx=n_ctx)) as engine:
             difference = sidecar_logits(trainer, TOKENS[:90]) - engine_logits(engine, TOKENS[:90])
         assert np.abs(difference).max() <= 2e-3

@@ -22,7 +22,7 @@ from templora_edge.errors import AdapterError, OptionError
 from templora_edge.models.adapter_file import AdapterFile
 from templora_edge.models.footprint import estimate
 from templora_edge.models.gguf_file import GgufFile
-from templora_edge.options import LoraOptions, TrainDtype
+from templora_edge.options import PAPER, TrainDtype
 from templora_edge.training.trainer import LoraTrainer
 
 
@@ -93,7 +93,7 @@ def test_the_same_as_merged_weights(
     base: Path, lora: tuple[FixedAdapter, ...], merged: Path, tokens: list[int], tmp_path: Path
 ) -> None:
     """Logits of both sides, with and without the temporary adapter, and what it learns."""
-    over = trained(base, tokens, options=replace(TRAIN, lora=lora))
+    over = trained(base, tokens, options=TRAIN.changed(lora=lora))
     within = trained(merged, tokens)
     assert np.abs(sidecar_logits(over, tokens) - sidecar_logits(within, tokens)).max() <= 2e-3
     ours, theirs = (
@@ -127,17 +127,17 @@ def test_gradients_go_through_a_fixed_adapter(
     base: Path, lora: tuple[FixedAdapter, ...], merged: Path, tokens: list[int]
 ) -> None:
     """Of the lowest layer, through all those above it; checkpointed too, and in bf16."""
-    options = LoraOptions(rank=4, alpha=8, dropout=0.0, learning_rate=5e-3)
+    options = replace(PAPER, rank=4, alpha=8, dropout=0.0, learning_rate=5e-3)
     window, all_of_it = torch.tensor([tokens[:96]]), torch.ones(64, dtype=torch.bool)
     cases = [
-        (base, replace(TRAIN, lora=lora), False),
-        (base, replace(TRAIN, lora=lora), True),
-        (base, replace(TRAIN, lora=lora, dtype=TrainDtype.BF16), False),
+        (base, TRAIN.changed(lora=lora), False),
+        (base, TRAIN.changed(lora=lora), True),
+        (base, TRAIN.changed(lora=lora, train_dtype=TrainDtype.BF16), False),
         (merged, TRAIN, False),
     ]
     gradients = []
     for path, trainer_options, checkpointing in cases:
-        trainer = LoraTrainer(GgufFile(path), options, trainer_options)
+        trainer = LoraTrainer(GgufFile(path), replace(trainer_options, lora=options))
         if checkpointing:
             trainer.checkpoint()
         torch.manual_seed(1)
@@ -157,7 +157,7 @@ def test_gradients_go_through_a_fixed_adapter(
 def test_its_memory_is_counted(base: Path, lora: tuple[FixedAdapter, ...]) -> None:
     n_params = sum(AdapterFile.read(fixed.path).n_params for fixed in lora)
     alone, with_them = (
-        estimate(GgufFile(base), LoraOptions(), n_tokens=64, value_bytes=4, fixed_parameters=n)
+        estimate(GgufFile(base), PAPER, n_tokens=64, value_bytes=4, fixed_parameters=n)
         for n in (0, n_params)
     )
     assert with_them.fixed - alone.fixed == 4 * n_params
@@ -169,7 +169,7 @@ def test_on_a_real_model(smollm2: Path, tmp_path: Path) -> None:
         tokens = engine.model.vocab.tokenize(PROSE.read_text(encoding="utf-8"))[:320]
     fixed = FixedAdapter(tmp_path / "fixed.gguf", 0.5)
     trained(smollm2, tokens[160:], seed=1).write(fixed.path)
-    trainer = trained(smollm2, tokens, options=replace(TRAIN, lora=(fixed,)))
+    trainer = trained(smollm2, tokens, options=TRAIN.changed(lora=(fixed,)))
     trainer.write(tmp_path / "temporary.gguf")
     with LlamaEngine(smollm2, replace(EXACT, lora=(fixed,))) as engine:
         alone = engine_logits(engine, tokens)
@@ -208,7 +208,7 @@ def test_a_session_over_one(style: Path, tmp_path: Path) -> None:
     with TempLora(n_ctx=128, block_len=32, rank=4, lora=lora) as over:
         learned = over.score(text)
         over.save_adapter(tmp_path / "kept.gguf")
-        assert json.loads(json.dumps(over.settings()))["lora"] == [[str(style), 0.5]]
+        assert json.loads(json.dumps(over.options.settings()))["lora"] == [[str(style), 0.5]]
     assert set(AdapterFile.read(tmp_path / "kept.gguf").ranks.values()) == {4}
     with TempLora(n_ctx=128, block_len=32, templora=False, lora=lora) as over:
         frozen = over.score(text)

@@ -20,7 +20,7 @@ from templora_edge.models.families import FAMILIES, FUSED_QKV, Family, family_of
 from templora_edge.models.footprint import adapter_parameters
 from templora_edge.models.gguf_file import Floats, GgufFile
 from templora_edge.models.kept_adapter import KeptAdapter
-from templora_edge.options import LoraOptions, Targets
+from templora_edge.options import PAPER, Targets
 from templora_edge.training.client import SidecarTrainer
 from templora_edge.training.trainer import LoraTrainer
 
@@ -225,12 +225,12 @@ def test_training_goes_on_from_a_kept_adapter(
 ) -> None:
     base, kept = tiny_gguf("f16"), tmp_path / "kept.gguf"
     trained(base, tokens).write(kept)
-    lora = LoraOptions(rank=8, alpha=16, learning_rate=5e-3)
-    again = LoraTrainer(GgufFile(base), lora, replace(TRAIN, adapter=kept))
+    lora = replace(PAPER, rank=8, alpha=16, learning_rate=5e-3)
+    again = LoraTrainer(GgufFile(base), replace(TRAIN.changed(adapter=kept), lora=lora))
     again.write(tmp_path / "again.gguf")
     assert (tmp_path / "again.gguf").read_bytes() == kept.read_bytes()
     block = tokens[128:192]
-    fresh = LoraTrainer(GgufFile(base), lora, TRAIN)
+    fresh = LoraTrainer(GgufFile(base), replace(TRAIN, lora=lora))
     assert again.train([], block).loss_before != fresh.train([], block).loss_before
 
 
@@ -249,8 +249,8 @@ def test_training_goes_on_on_the_layers_there_are(
         for name in family_of(base).modules(3)
         if name.endswith(("q_proj", "v_proj", "layers.1.mlp.up_proj"))
     )
-    lora = LoraOptions(rank=4, alpha=8, learning_rate=5e-3, modules=modules)
-    first = LoraTrainer(base, lora, TRAIN)
+    lora = replace(PAPER, rank=4, alpha=8, learning_rate=5e-3, modules=modules)
+    first = LoraTrainer(base, replace(TRAIN, lora=lora))
     names = {
         name.split(".lora_")[0] for name, p in first.model.named_parameters() if p.requires_grad
     }
@@ -260,7 +260,7 @@ def test_training_goes_on_on_the_layers_there_are(
     first.train([], tokens[:64])
     first.write(kept)
     assert KeptAdapter.read(kept, base).modules == modules
-    second = LoraTrainer(base, lora, replace(TRAIN, adapter=kept))
+    second = LoraTrainer(base, replace(TRAIN.changed(adapter=kept), lora=lora))
     second.write(tmp_path / "again.gguf")
     assert (tmp_path / "again.gguf").read_bytes() == kept.read_bytes()
     second.train(tokens[:64], tokens[64:128])
@@ -279,12 +279,12 @@ def test_more_layers_and_rank_than_the_adapter_has(
 ) -> None:
     """The model is the same at first, and all of it learns."""
     base, kept = GgufFile(tiny_gguf("f32")), tmp_path / "kept.gguf"
-    small = LoraOptions(rank=4, alpha=8, learning_rate=5e-3, targets=Targets.MLP, layers=1)
-    first = LoraTrainer(base, small, TRAIN)
+    small = replace(PAPER, rank=4, alpha=8, learning_rate=5e-3, targets=Targets.MLP, layers=1)
+    first = LoraTrainer(base, replace(TRAIN, lora=small))
     first.train([], tokens[:64])
     first.write(kept)
-    lora = LoraOptions(rank=8, alpha=24, learning_rate=5e-3)
-    second = LoraTrainer(base, lora, replace(TRAIN, adapter=kept))
+    lora = replace(PAPER, rank=8, alpha=24, learning_rate=5e-3)
+    second = LoraTrainer(base, replace(TRAIN.changed(adapter=kept), lora=lora))
     difference = sidecar_logits(second, tokens) - sidecar_logits(first, tokens)
     assert np.abs(difference).max() <= 1e-4
     before = [p.clone() for p in second.model.parameters() if p.requires_grad]
@@ -292,19 +292,20 @@ def test_more_layers_and_rank_than_the_adapter_has(
     after = [p for p in second.model.parameters() if p.requires_grad]
     assert len(after) == 2 * 7 * 3
     assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    less = replace(TRAIN.changed(adapter=kept), lora=replace(lora, targets=Targets.ATTENTION))
     with pytest.raises(AdapterError, match="leave out"):
-        LoraTrainer(base, replace(lora, targets=Targets.ATTENTION), replace(TRAIN, adapter=kept))
+        LoraTrainer(base, less)
 
 
 def test_a_state_that_was_saved_is_all_there_is(
     tiny_gguf: Callable[[str], Path], tokens: list[int], tmp_path: Path
 ) -> None:
     """Weights, moments, warm-up and dropout go on bit for bit, in another process."""
-    base, lora = tiny_gguf("f16"), LoraOptions(rank=8, learning_rate=5e-3, dropout=0.1)
+    base, lora = tiny_gguf("f16"), replace(PAPER, rank=8, learning_rate=5e-3, dropout=0.1)
     blocks = [tokens[i : i + 64] for i in (0, 64, 128)]
 
     def trainer() -> SidecarTrainer:
-        return SidecarTrainer(base, lora, TRAIN, tmp_path)
+        return SidecarTrainer(base, replace(TRAIN, lora=lora), tmp_path)
 
     with trainer() as first:
         for block in blocks[:2]:
@@ -325,7 +326,7 @@ def test_a_state_that_was_saved_is_all_there_is(
         (tmp_path / "state.pt", replace(lora, rank=4)),
     ):
         with (
-            SidecarTrainer(base, options, TRAIN, tmp_path) as other,
+            SidecarTrainer(base, replace(TRAIN, lora=options), tmp_path) as other,
             pytest.raises(JobError, match=rf"{path.name}: not the state .* --restart"),
         ):
             other.load(path)

@@ -17,8 +17,7 @@ from templora_edge.engine import LlamaEngine
 from templora_edge.errors import OptionError
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.models.rope import Scaling
-from templora_edge.options import LoraOptions
-from templora_edge.positions import RopeOptions, RopeScaling
+from templora_edge.options import Options, RopeOptions, RopeScaling
 from templora_edge.training.trainer import LoraTrainer
 
 LINEAR, YARN, NONE = RopeScaling.LINEAR, RopeScaling.YARN, RopeScaling.NONE
@@ -45,7 +44,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_both_sides_agree(name: str, tiny_gguf: Callable[[str], Path], tokens: list[int]) -> None:
     path, rope = tiny_gguf("f32"), CASES[name]
-    trainer = LoraTrainer(GgufFile(path), LoraOptions(rank=2), replace(TRAIN, rope=rope))
+    trainer = LoraTrainer(GgufFile(path), TRAIN.changed(rope=rope, rank=2, alpha=64))
     with LlamaEngine(path, replace(EXACT, rope=rope)) as engine:
         served = engine_logits(engine, tokens)
     np.testing.assert_allclose(sidecar_logits(trainer, tokens), served, atol=2e-3)
@@ -57,10 +56,11 @@ def test_both_sides_agree(name: str, tiny_gguf: Callable[[str], Path], tokens: l
 def test_a_session_hands_the_same_to_both(tiny_gguf: Callable[[str], Path]) -> None:
     """Were the training side not told, the losses of both would differ on the same block."""
     rope = RopeOptions(YARN, freq_scale=0.125)
-    with TempLora(
-        tiny_gguf("f32"), n_ctx=512, block_len=255, train_prefix_len=255, rope=rope, dropout=0,
+    options = Options().changed(
+        n_ctx=512, block_len=255, train_prefix_len=255, rope=rope, dropout=0,
         type_k="f32", type_v="f32", rank=2, epochs=1, n_threads=1, train_dtype="fp32",
-    ) as text:  # fmt: skip
+    )  # fmt: skip
+    with TempLora(tiny_gguf("f32"), options) as text:
         score = text.score(TEXT * 8)
         assert score.tokens[1] == 255
         assert text.blocks[1].loss_before == pytest.approx(score.nll[1] / 255, abs=5e-3)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from templora_edge.engine import LlamaEngine
 from templora_edge.errors import ModelFileError
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.models.info import ModelInfo, info
-from templora_edge.options import LoraOptions
+from templora_edge.options import PAPER
 from templora_edge.training.trainer import LoraTrainer
 
 
@@ -50,8 +51,8 @@ def test_a_real_model_in_parts_is_the_model_in_one(smollm2: Path, tmp_path: Path
         served = engine_logits(engine, tokens)
     with LlamaEngine(paths[0], EXACT) as engine:
         np.testing.assert_array_equal(engine_logits(engine, tokens), served)
-    lora = LoraOptions(rank=4, dropout=0, epochs=1)
-    ours, theirs = (LoraTrainer(side, lora, TRAIN) for side in (base, whole))
+    lora = replace(PAPER, rank=4, dropout=0, epochs=1)
+    ours, theirs = (LoraTrainer(side, replace(TRAIN, lora=lora)) for side in (base, whole))
     np.testing.assert_array_equal(sidecar_logits(ours, tokens), sidecar_logits(theirs, tokens))
     assert ours.train(tokens[:32], tokens[32:64]) == theirs.train(tokens[:32], tokens[32:64])
 

@@ -17,7 +17,6 @@ from parity import TRAIN
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.errors import InsufficientMemoryError, OutputError, SidecarError
 from templora_edge.host.workspace import PREFIX, Workspace, default_root
-from templora_edge.options import LoraOptions
 from templora_edge.training.client import SidecarTrainer
 
 pytestmark = pytest.mark.usefixtures("fresh_trainers")
@@ -171,14 +170,14 @@ def small_files() -> Iterator[None]:
 
 @pytest.mark.usefixtures("small_files")
 def test_temporary_storage_that_fills_up(tmp_path: Path) -> None:
-    with SidecarTrainer(BUNDLED_MODEL, LoraOptions(), TRAIN, tmp_path) as trainer:
+    with SidecarTrainer(BUNDLED_MODEL, TRAIN, tmp_path) as trainer:
         trainer.train([], range(1, 20))
         with pytest.raises(OutputError, match="no adapter can be written there"):
             trainer.export()
 
 
 def test_an_adapter_that_does_not_fit_the_memory(tmp_path: Path) -> None:
-    with SidecarTrainer(BUNDLED_MODEL, LoraOptions(rank=200_000), TRAIN, tmp_path) as trainer:
+    with SidecarTrainer(BUNDLED_MODEL, TRAIN.changed(rank=200_000, alpha=64), tmp_path) as trainer:
         limit = 2**31
         psutil.Process(trainer.pid).rlimit(psutil.RLIMIT_AS, (limit, limit))
         with pytest.raises(
@@ -188,7 +187,7 @@ def test_an_adapter_that_does_not_fit_the_memory(tmp_path: Path) -> None:
 
 
 def test_a_sidecar_whose_base_vanishes(tmp_path: Path) -> None:
-    with SidecarTrainer(tmp_path / "gone.gguf", LoraOptions(), TRAIN, tmp_path) as trainer:
+    with SidecarTrainer(tmp_path / "gone.gguf", TRAIN, tmp_path) as trainer:
         with pytest.raises(Exception, match=r"gone\.gguf: no such file"):
             trainer.wait_ready()
         with pytest.raises(Exception, match=r"gone\.gguf: no such file"):  # what ended it
@@ -198,7 +197,7 @@ def test_a_sidecar_whose_base_vanishes(tmp_path: Path) -> None:
 
 
 def test_the_sidecar_ignores_ctrl_c(tmp_path: Path) -> None:
-    with SidecarTrainer(BUNDLED_MODEL, LoraOptions(rank=4), TRAIN, tmp_path) as trainer:
+    with SidecarTrainer(BUNDLED_MODEL, TRAIN.changed(rank=4, alpha=64), tmp_path) as trainer:
         trainer.wait_ready()
         os.kill(trainer.pid, signal.SIGINT)
         assert trainer.train([1], range(2, 20)).loss_before

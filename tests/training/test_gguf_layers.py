@@ -19,7 +19,7 @@ from templora_edge.errors import InsufficientMemoryError, UnsupportedModelError
 from templora_edge.models.families import GATED_MLP
 from templora_edge.models.footprint import adapter_parameters, estimate
 from templora_edge.models.gguf_file import GgufFile
-from templora_edge.options import LoraOptions, Targets, TrainDtype
+from templora_edge.options import PAPER, Targets, TrainDtype
 from templora_edge.training import dequantize
 from templora_edge.training.dequantize import Dequantizer, to_float_function
 from templora_edge.training.gguf_layers import MappedHead, MappedTensor, Scratch
@@ -81,8 +81,8 @@ def test_a_block_equals_plain_peft_on_dense_weights(
     tiny_hf: Path, tiny_gguf: Callable[[str], Path], tokens: list[int]
 ) -> None:
     """Gradients of the first step, and weights after three blocks."""
-    lora = LoraOptions(rank=8, alpha=16, dropout=0.0, learning_rate=1e-3, decay=0.1)
-    mapped = LoraTrainer(GgufFile(tiny_gguf("f32")), lora, TRAIN)
+    lora = replace(PAPER, rank=8, alpha=16, dropout=0.0, learning_rate=1e-3, decay=0.1)
+    mapped = LoraTrainer(GgufFile(tiny_gguf("f32")), replace(TRAIN, lora=lora))
     suffixes = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     dense = get_peft_model(
         LlamaForCausalLM.from_pretrained(tiny_hf),
@@ -134,11 +134,11 @@ def test_a_block_equals_plain_peft_on_dense_weights(
 
 def test_checkpointing_changes_nothing(tiny_gguf: Callable[[str], Path], tokens: list[int]) -> None:
     base = GgufFile(tiny_gguf("f32"))
-    lora = LoraOptions(rank=8, learning_rate=1e-3)
+    lora = replace(PAPER, rank=8, learning_rate=1e-3)
     footprint = estimate(base, lora, n_tokens=512, value_bytes=4)
     cap = (footprint.total(checkpointing=True) + footprint.total(checkpointing=False)) // 2
-    plain = LoraTrainer(base, lora, TRAIN)
-    saving = LoraTrainer(base, lora, replace(TRAIN, memory_bytes=cap))
+    plain = LoraTrainer(base, replace(TRAIN, lora=lora))
+    saving = LoraTrainer(base, replace(TRAIN.changed(train_memory_gib=cap / 2**30), lora=lora))
     assert (plain.checkpointing, saving.checkpointing) == (False, True)
     weights = []
     for trainer in (plain, saving):
@@ -156,10 +156,10 @@ def test_checkpointing_with_a_prefix_that_is_only_read(
     tiny_gguf: Callable[[str], Path], tokens: list[int]
 ) -> None:
     base = GgufFile(tiny_gguf("f32"))
-    lora = LoraOptions(rank=8, learning_rate=1e-3, dropout=0.0, prefix_gradient=False)
+    lora = replace(PAPER, rank=8, learning_rate=1e-3, dropout=0.0, prefix_gradient=False)
     gradients = []
     for checkpointing in (False, True):
-        trainer = LoraTrainer(base, lora, TRAIN)
+        trainer = LoraTrainer(base, replace(TRAIN, lora=lora))
         if checkpointing:
             trainer.checkpoint()
         trainer.train(tokens[:32], tokens[32:96])  # B is no longer zero
@@ -174,8 +174,8 @@ def test_gradient_without_that_of_the_prefix(
     tiny_hf: Path, tiny_gguf: Callable[[str], Path], tokens: list[int]
 ) -> None:
     """Against plain PEFT, whose attention is told to detach the prefix's keys and values."""
-    lora = LoraOptions(rank=8, alpha=16, dropout=0.0, prefix_gradient=False)
-    mapped = LoraTrainer(GgufFile(tiny_gguf("f32")), lora, TRAIN)
+    lora = replace(PAPER, rank=8, alpha=16, dropout=0.0, prefix_gradient=False)
+    mapped = LoraTrainer(GgufFile(tiny_gguf("f32")), replace(TRAIN, lora=lora))
     suffixes = [name.rpartition(".")[2] for name in GATED_MLP]
     dense = get_peft_model(
         LlamaForCausalLM.from_pretrained(tiny_hf, attn_implementation="eager"),
@@ -208,8 +208,8 @@ def test_the_loss_after_is_measured_only_if_it_is_wanted(
 ) -> None:
     updates, weights = [], []
     for measure_after in (True, False):
-        options = replace(TRAIN, measure_after=measure_after)
-        trainer = LoraTrainer(GgufFile(tiny_gguf("f32")), LoraOptions(rank=4), options)
+        options = TRAIN.changed(measure_after=measure_after)
+        trainer = LoraTrainer(GgufFile(tiny_gguf("f32")), options.changed(rank=4, alpha=64))
         updates.append(trainer.train(tokens[:32], tokens[32:96]))
         weights.append([p for p in trainer.model.parameters() if p.requires_grad])
     assert updates[0].loss_before == updates[1].loss_before
@@ -221,13 +221,14 @@ def test_the_loss_after_is_measured_only_if_it_is_wanted(
 @pytest.mark.parametrize("targets", Targets)
 def test_targets(targets: Targets, tiny_gguf: Callable[[str], Path], tokens: list[int]) -> None:
     base = GgufFile(tiny_gguf("f32"))
-    trainer = LoraTrainer(base, LoraOptions(rank=8, learning_rate=2e-3, targets=targets), TRAIN)
+    options = TRAIN.changed(rank=8, alpha=64, learning_rate=2e-3, targets=targets)
+    trainer = LoraTrainer(base, options)
     names = {n.split(".")[-5] for n, p in trainer.model.named_parameters() if p.requires_grad}
     assert names == {
         Targets.ALL: {"self_attn", "mlp"}, Targets.MLP: {"mlp"}, Targets.ATTENTION: {"self_attn"},
     }[targets]  # fmt: skip
     n_trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-    assert adapter_parameters(base, LoraOptions(rank=8, targets=targets)) == n_trained
+    assert adapter_parameters(base, replace(PAPER, rank=8, targets=targets)) == n_trained
     update = trainer.train(tokens[:32], tokens[32:96])
     assert update.loss_before is not None
     assert update.loss_after is not None
@@ -236,14 +237,14 @@ def test_targets(targets: Targets, tiny_gguf: Callable[[str], Path], tokens: lis
 
 def test_a_cap_that_nothing_fits(tiny_gguf: Callable[[str], Path]) -> None:
     with pytest.raises(InsufficientMemoryError, match="--train-memory"):
-        LoraTrainer(GgufFile(tiny_gguf("f32")), LoraOptions(), replace(TRAIN, memory_bytes=2**20))
+        LoraTrainer(GgufFile(tiny_gguf("f32")), TRAIN.changed(train_memory_gib=2**-10))
 
 
 def test_bf16_learns_what_fp32_learns(tiny_gguf: Callable[[str], Path], tokens: list[int]) -> None:
     losses = []
     for dtype in (TrainDtype.FP32, TrainDtype.BF16):
-        lora = LoraOptions(rank=8, learning_rate=2e-3)
-        trainer = LoraTrainer(GgufFile(tiny_gguf("q8_0")), lora, replace(TRAIN, dtype=dtype))
+        options = TRAIN.changed(train_dtype=dtype, rank=8, alpha=64, learning_rate=2e-3)
+        trainer = LoraTrainer(GgufFile(tiny_gguf("q8_0")), options)
         for begin in (32, 96, 160):
             update = trainer.train(tokens[begin - 32 : begin], tokens[begin : begin + 64])
         losses.append(update.loss_after)
@@ -286,7 +287,7 @@ def test_fused_queries_keys_and_values(
     assert np.abs(sidecar_logits(trainer, tokens) - served).max() <= 2e-3
     assert np.abs(served - base).max() > 0.1
     n_trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-    assert adapter_parameters(GgufFile(path), LoraOptions(rank=8)) == n_trained
+    assert adapter_parameters(GgufFile(path), replace(PAPER, rank=8)) == n_trained
 
 
 @pytest.mark.parametrize("file_type", ["f32", "q8_0"])
@@ -294,9 +295,9 @@ def test_adapter_parameters_are_counted(
     file_type: str, tiny_gguf: Callable[[str], Path], tokens: list[int]
 ) -> None:
     base = GgufFile(tiny_gguf(file_type))
-    trainer = LoraTrainer(base, LoraOptions(rank=5), TRAIN)
+    trainer = LoraTrainer(base, TRAIN.changed(rank=5, alpha=64))
     n_trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-    assert adapter_parameters(base, LoraOptions(rank=5)) == n_trained
+    assert adapter_parameters(base, replace(PAPER, rank=5)) == n_trained
 
 
 def test_what_the_skeleton_does_not_explain_is_refused(
@@ -307,7 +308,7 @@ def test_what_the_skeleton_does_not_explain_is_refused(
 
     path = rewrite(tiny_gguf("f32"), tmp_path / "odd.gguf", add)
     with pytest.raises(UnsupportedModelError, match=r"blk\.0\.attn_q_norm\.weight.*--no-templora"):
-        LoraTrainer(GgufFile(path), LoraOptions(rank=4), TRAIN)
+        LoraTrainer(GgufFile(path), TRAIN.changed(rank=4, alpha=64))
     path = rewrite(tiny_gguf("f32"), tmp_path / "moe.gguf", lambda _: None, expert_count=8)
     with pytest.raises(UnsupportedModelError, match="mixture of 8 experts"):
-        LoraTrainer(GgufFile(path), LoraOptions(rank=4), TRAIN)
+        LoraTrainer(GgufFile(path), TRAIN.changed(rank=4, alpha=64))

@@ -21,13 +21,13 @@ from templora_edge.errors import AdapterError, JobError, SidecarError
 from templora_edge.host.json_text import to_json
 from templora_edge.models.adapter_file import AdapterGguf
 from templora_edge.models.gguf_file import GgufFile
-from templora_edge.options import LoraOptions, TrainDtype
+from templora_edge.options import PAPER, TrainDtype
 from templora_edge.training.client import SidecarTrainer
 from templora_edge.training.trainer import LoraTrainer
 
 BAD = 7
 """The token whose embedding is not finite."""
-LORA = LoraOptions(rank=4, learning_rate=1e-3, epochs=2, decay=0.1, dropout=0)
+LORA = replace(PAPER, rank=4, learning_rate=1e-3, epochs=2, decay=0.1, dropout=0)
 
 
 def poison(path: Path, name: str, rows: int | slice, value: float) -> None:
@@ -62,7 +62,7 @@ def blocks(tokens: list[int]) -> tuple[list[int], list[int]]:
 def test_a_step_that_is_not_finite_changes_nothing(
     dtype: TrainDtype, base: Path, tokens: list[int], tmp_path: Path
 ) -> None:
-    trainer = LoraTrainer(GgufFile(base), LORA, replace(TRAIN, dtype=dtype))
+    trainer = LoraTrainer(GgufFile(base), replace(TRAIN.changed(train_dtype=dtype), lora=LORA))
     good, bad = blocks(tokens)
     assert trainer.train([], good).skipped == 0
     before = everything(trainer)
@@ -72,7 +72,7 @@ def test_a_step_that_is_not_finite_changes_nothing(
     assert len(before) == len(after) > 100
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     trainer.save(tmp_path / "state")
-    again = LoraTrainer(GgufFile(base), LORA, replace(TRAIN, dtype=dtype))
+    again = LoraTrainer(GgufFile(base), replace(TRAIN.changed(train_dtype=dtype), lora=LORA))
     again.load(tmp_path / "state")
     first, second = trainer.train([], good), again.train([], good)
     assert first == second
@@ -87,8 +87,8 @@ def test_a_step_that_is_not_finite_changes_nothing(
 def test_a_step_out_of_the_range_of_numbers_ends_training(
     tiny_gguf: Callable[[str], Path], tokens: list[int]
 ) -> None:
-    lora = LoraOptions(rank=4, learning_rate=3e38, warmup_blocks=0)
-    trainer = LoraTrainer(GgufFile(tiny_gguf("f32")), lora, TRAIN)
+    lora = replace(PAPER, rank=4, learning_rate=3e38, warmup_blocks=0)
+    trainer = LoraTrainer(GgufFile(tiny_gguf("f32")), replace(TRAIN, lora=lora))
     with pytest.raises(SidecarError, match=r"weights.*lower --learning-rate"):
         trainer.train([], tokens[:64])
 
@@ -96,8 +96,8 @@ def test_a_step_out_of_the_range_of_numbers_ends_training(
 def test_a_learning_rate_far_too_high_ends_training(
     tiny_gguf: Callable[[str], Path], tokens: list[int], tmp_path: Path
 ) -> None:
-    lora = LoraOptions(rank=4, learning_rate=1e25)
-    trainer = LoraTrainer(GgufFile(tiny_gguf("f32")), lora, TRAIN)
+    lora = replace(PAPER, rank=4, learning_rate=1e25)
+    trainer = LoraTrainer(GgufFile(tiny_gguf("f32")), replace(TRAIN, lora=lora))
     assert trainer.train([], tokens[:64]).skipped == 1  # after one step, nothing is finite
     with pytest.raises(SidecarError, match="lower --learning-rate"):
         trainer.train([], tokens[:64])
@@ -109,7 +109,7 @@ def test_what_was_left_out_is_said(
 ) -> None:
     good, bad = blocks(tokens)
     with (
-        SidecarTrainer(base, LORA, TRAIN, tmp_path) as trainer,
+        SidecarTrainer(base, replace(TRAIN, lora=LORA), tmp_path) as trainer,
         caplog.at_level(logging.WARNING, "templora_edge"),
     ):
         assert trainer.train([], good).skipped == 0
@@ -131,7 +131,7 @@ def test_an_adapter_that_is_not_finite_is_refused(
     value: float, tiny_gguf: Callable[[str], Path], tmp_path: Path
 ) -> None:
     path = tmp_path / "adapter.gguf"
-    LoraTrainer(GgufFile(tiny_gguf("f32")), LORA, TRAIN).write(path)
+    LoraTrainer(GgufFile(tiny_gguf("f32")), replace(TRAIN, lora=LORA)).write(path)
     poison(path, "blk.1.attn_q.weight.lora_b", 3, value)
     with (
         pytest.raises(AdapterError, match=r"adapter\.gguf: .*not finite"),
@@ -144,7 +144,7 @@ def test_an_adapter_that_is_not_finite_is_refused(
 def test_a_saved_state_that_is_not_finite_is_refused(
     part: str, tiny_gguf: Callable[[str], Path], tokens: list[int], tmp_path: Path
 ) -> None:
-    trainer = LoraTrainer(GgufFile(tiny_gguf("f32")), LORA, TRAIN)
+    trainer = LoraTrainer(GgufFile(tiny_gguf("f32")), replace(TRAIN, lora=LORA))
     trainer.train([], tokens[:64])
     path = tmp_path / "state"
     trainer.save(path)

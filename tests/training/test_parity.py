@@ -16,7 +16,6 @@ from templora_converters import hf_to_gguf, peft_to_gguf
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.engine import LlamaEngine
 from templora_edge.models.gguf_file import GgufFile
-from templora_edge.options import LoraOptions
 from templora_edge.training.trainer import LoraTrainer
 
 
@@ -24,9 +23,7 @@ def test_a_fresh_adapter_gives_the_base_exactly(
     tiny_engine: LlamaEngine, tokens: list[int], tmp_path: Path
 ) -> None:
     base = engine_logits(tiny_engine, tokens)
-    LoraTrainer(GgufFile(tiny_engine.model.path), LoraOptions(), TRAIN).write(
-        tmp_path / "zero.gguf"
-    )
+    LoraTrainer(GgufFile(tiny_engine.model.path), TRAIN).write(tmp_path / "zero.gguf")
     tiny_engine.swap(tmp_path / "zero.gguf")
     np.testing.assert_array_equal(engine_logits(tiny_engine, tokens), base)
 

@@ -9,7 +9,7 @@ from scripts.benchmarks.runs import Line
 from scripts.benchmarks.tables import table, versions
 from templora_edge.evaluation.metrics import Comparison
 from templora_edge.evaluation.translation_scores import compare, d_bleu, score
-from templora_edge.presets import Preset
+from templora_edge.options import Preset
 from templora_edge.score import Score
 
 Systems = Mapping[str, Line]

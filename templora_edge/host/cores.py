@@ -1,0 +1,16 @@
+"""How many cores this process may use."""
+
+import psutil
+
+from templora_edge.host import cgroup
+
+
+def default_threads() -> int:
+    """Physical cores this process may use. More than that collapses ggml's spinning threads.
+
+    Its affinity counts, and the time a container may have.
+    """
+    process = psutil.Process()
+    allowed = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else 0
+    physical = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
+    return max(1, min(physical, allowed or physical, int(cgroup.cores() or physical)))

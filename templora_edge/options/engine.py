@@ -1,0 +1,139 @@
+"""How llama.cpp runs."""
+
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from templora_edge.errors import OptionError
+from templora_edge.host.cores import default_threads
+from templora_edge.options.base import DEFAULT_MAX_CTX, Base
+from templora_edge.options.field import Section, option, require
+from templora_edge.options.kinds import KvType
+from templora_edge.options.rope import RopeOptions
+from templora_edge.options.self_extend import SelfExtendOptions
+
+AUTO: Final[Any] = "auto"
+"""SelfExtend with groups that fit the context."""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedAdapter:
+    """A LoRA adapter in a GGUF file that stays as it is, under the temporary one."""
+
+    path: Path
+    scale: float = 1.0
+    """What its output is multiplied by, besides its own alpha / rank."""
+
+    def __post_init__(self) -> None:
+        require(
+            math.isfinite(self.scale),
+            f"--lora {self.path}: scale is {self.scale}; expected a finite number",
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> "FixedAdapter":
+        """From `FILE[:SCALE]`: what follows the last colon is a scale if it is a number."""
+        name, colon, scale = text.rpartition(":")
+        try:
+            return cls(Path(name), float(scale)) if colon else cls(Path(text))
+        except ValueError:
+            return cls(Path(text))
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions(Section):
+    """How llama.cpp runs."""
+
+    n_ctx: int = option(
+        "-c",
+        "--ctx-size",
+        default=0,
+        metavar="N",
+        min=0,
+        help=f"Context in tokens (W); 0: the trained one, at most {DEFAULT_MAX_CTX}.",
+    )
+    n_threads: int = option(
+        "-t",
+        "--threads",
+        default=0,
+        metavar="N",
+        min=0,
+        help="Cores for llama.cpp; 0: all physical ones.",
+    )
+    n_batch: int = option(
+        "-b", "--batch-size", default=512, metavar="N", min=1, help="Tokens decoded at a time."
+    )
+    type_k: KvType = option(
+        "-ctk", "--cache-type-k", default=KvType.F16, help="Data type of cached keys."
+    )
+    type_v: KvType = option(
+        "-ctv",
+        "--cache-type-v",
+        default=KvType.F16,
+        help="Data type of cached values; quantized ones use flash attention.",
+    )
+    flash_attn: bool | None = None
+    """Flash attention on, off, or as llama.cpp chooses."""
+    lora: tuple[FixedAdapter, ...] = option(
+        "--lora",
+        default=(),
+        metavar="FILE[:SCALE]",
+        help="A GGUF adapter that stays as it is, under the temporary one; may be repeated.",
+    )
+    # "auto" until it is resolved
+    self_extend: SelfExtendOptions | None = option(
+        "--self-extend",
+        help="Go past the trained context with SelfExtend; auto chooses -gan and -gaw for -c.",
+    )
+    rope: RopeOptions = field(default_factory=RopeOptions)
+    shift: bool = False
+    """Whether the cache will be shifted: with `KvPolicy.SHIFT`."""
+    swa_full: bool = False
+    """Whether sliding-window layers keep every token, so that the cache can be cut anywhere."""
+
+    @property
+    def k_shift(self) -> bool:
+        """Whether cached keys will be moved to other positions."""
+        return self.shift or self.self_extend is not None
+
+    @property
+    def chooses_groups(self) -> bool:
+        """Whether SelfExtend is still to be fitted to the context."""
+        return bool(self.self_extend == AUTO)
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        require(
+            not (self.type_v.quantized and self.flash_attn is False),
+            f"-ctv {self.type_v}: quantized values need flash attention, which is off",
+        )
+        require(
+            self.self_extend is None
+            or self.chooses_groups
+            or isinstance(self.self_extend, SelfExtendOptions),
+            f"self_extend is {self.self_extend!r}; expected SelfExtendOptions, auto or None",
+        )
+
+    def resolve(self, base: Base, n_ctx: int, *, shift: bool, swa_full: bool) -> "EngineOptions":
+        """See `Options.resolve`."""
+        return replace(
+            self,
+            n_ctx=n_ctx,
+            n_threads=self.n_threads or default_threads(),
+            self_extend=self._chosen(base, n_ctx),
+            shift=self.shift or shift,
+            swa_full=self.swa_full or swa_full,
+        )
+
+    def _chosen(self, base: Base, n_ctx: int) -> SelfExtendOptions | None:
+        if not self.chooses_groups:
+            return self.self_extend
+        n_trained = base.n_trained(self.rope)
+        chosen = SelfExtendOptions.for_length(n_ctx, n_trained)
+        if chosen is None:
+            raise OptionError(
+                f"--self-extend auto: -c {n_ctx} is within the {n_trained} tokens that the model "
+                "knows; raise -c to the length of the text, or leave SelfExtend out"
+            )
+        return chosen

@@ -1,0 +1,99 @@
+"""All options of a session."""
+
+from dataclasses import Field, asdict, dataclass, field, is_dataclass, replace
+from typing import Any
+
+from templora_edge.options.base import DEFAULT_MAX_CTX, Base, StartingAdapter
+from templora_edge.options.blocks import BlockOptions
+from templora_edge.options.engine import EngineOptions
+from templora_edge.options.field import Section, option, require
+from templora_edge.options.kinds import KvPolicy, Preset, TextKind
+from templora_edge.options.lora import LoraOptions
+from templora_edge.options.presets import rule_of
+from templora_edge.options.training import TrainingOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Options(Section):
+    """All that describes a session on a model, but the model.
+
+    `changed` replaces options of all sections by name, `dataclasses.replace` whole sections.
+    """
+
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    blocks: BlockOptions = field(default_factory=BlockOptions)
+    templora: bool = option(
+        "--no-templora", default=True, help="No temporary adapter; any model that llama.cpp loads."
+    )
+    preset: Preset = option(
+        "--preset",
+        default=Preset.DEFAULT,
+        help="The update rule; the flags named (preset) change parts of it.",
+    )
+    lora: LoraOptions = field(default_factory=LoraOptions)
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+
+    def __post_init__(self) -> None:
+        ours, theirs = self.engine.n_ctx, self.blocks.n_ctx
+        require(
+            not (ours and theirs) or ours == theirs,
+            f"n_ctx is {ours} for the engine, {theirs} for the blocks; expected the same",
+        )
+
+    @classmethod
+    def _is_option(cls, one: Field[Any]) -> bool:
+        return not is_dataclass(one.type)  # ``lora`` is the engine's
+
+    def resolve(
+        self,
+        base: Base,
+        *,
+        text: TextKind = TextKind.OWN,
+        adapter: StartingAdapter | None = None,
+    ) -> "Options":
+        """Fill in all that is open. What is resolved already stays as it is.
+
+        Args:
+            text: what kind of text is learned.
+            adapter: the one in ``training.adapter``, whose rank, alpha and layers are kept.
+
+        Raises:
+            OptionError: the options contradict each other or the model.
+            UnsupportedModelError: SelfExtend on a model of unknown RoPE scaling.
+        """
+        require(
+            self.templora or self.training.adapter is None,
+            "an adapter to go on from, without Temp-LoRA; drop one of the two",
+        )
+        rule = rule_of(self.preset, base.n_params, text)
+        n_ctx = self.engine.n_ctx or self.blocks.n_ctx or min(base.n_ctx_train, DEFAULT_MAX_CTX)
+        blocks = self.blocks.resolve(
+            n_ctx,
+            n_trained=base.n_ctx_train,
+            train_prefix_share=rule.train_prefix_share,
+            text=text,
+        )
+        engine = self.engine.resolve(
+            base,
+            n_ctx,
+            shift=blocks.kv_policy is KvPolicy.SHIFT,
+            # prompts of a translation are cut and gone on with at every segment
+            swa_full=text is TextKind.TRANSLATION,
+        )
+        training = self.training
+        if not training.n_threads_train:
+            training = replace(training, n_threads_train=engine.n_threads)
+        lora = self.lora.resolve(rule.lora, adapter)
+        return replace(self, engine=engine, blocks=blocks, lora=lora, training=training)
+
+    @property
+    def update_len(self) -> int:
+        """Tokens of the longest update whose activations are kept for backward, resolved."""
+        prefix, block = self.blocks.train_prefix_len, self.blocks.block_len
+        return prefix + block if self.lora.prefix_gradient else max(prefix, block)
+
+    def settings(self) -> dict[str, Any]:
+        """What decides over results, by name, ready for JSON; of resolved options."""
+        settings = asdict(self.engine) | asdict(self.blocks)
+        settings["lora"] = [[str(one.path), one.scale] for one in self.engine.lora]
+        return settings | {"templora": self.templora} | (asdict(self.lora) if self.templora else {})

@@ -1,0 +1,58 @@
+"""RoPE scaling."""
+
+from dataclasses import dataclass
+
+from templora_edge.options.field import Section, option
+from templora_edge.options.kinds import RopeScaling
+
+
+@dataclass(frozen=True, slots=True)
+class RopeOptions(Section):
+    """What differs from the model's own rotary embedding; None is as the model says.
+
+    Names are llama.cpp's. They hold for the layers with full attention; sliding-window layers keep
+    their own base and scale, as in llama.cpp.
+    """
+
+    scaling: RopeScaling | None = option(
+        "--rope-scaling", help="RoPE scaling; default: the model's own."
+    )
+    freq_base: float | None = option(
+        "--rope-freq-base",
+        metavar="X",
+        above=0,
+        help="RoPE base frequency; default: the model's own.",
+    )
+    freq_scale: float | None = option(
+        "--rope-freq-scale",
+        metavar="X",
+        above=0,
+        help="Factor of positions; 0.25 fits four times the trained context.",
+    )
+    yarn_orig_ctx: int | None = option(
+        "--yarn-orig-ctx", metavar="N", above=0, help="YaRN: trained context before any scaling."
+    )
+    yarn_ext_factor: float | None = option(
+        "--yarn-ext-factor",
+        metavar="X",
+        min=0,
+        help="YaRN: share of extrapolation; 0: interpolation alone.",
+    )
+    yarn_attn_factor: float | None = option(
+        "--yarn-attn-factor",
+        metavar="X",
+        min=0,
+        help="YaRN: scale of attention; read only where the ext-factor is 0.",
+    )
+    yarn_beta_slow: float | None = option(
+        "--yarn-beta-slow",
+        metavar="X",
+        min=0,
+        help="YaRN: dimensions that turn less often are interpolated; default: 1.",
+    )
+    yarn_beta_fast: float | None = option(
+        "--yarn-beta-fast",
+        metavar="X",
+        min=0,
+        help="YaRN: dimensions that turn more often stay as they are; default: 32.",
+    )

@@ -1,0 +1,339 @@
+"""Options: declared once, resolved in one place, against slow references."""
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer import Typer
+from typer.testing import CliRunner
+
+from templora_edge.cli.app import app
+from templora_edge.cli.command import Command
+from templora_edge.cli.options import SessionFlags, takes_session_flags
+from templora_edge.errors import OptionError
+from templora_edge.options import (
+    PAPER,
+    BlockOptions,
+    EngineOptions,
+    FixedAdapter,
+    KvPolicy,
+    LoraOptions,
+    Options,
+    Preset,
+    RopeOptions,
+    RopeScaling,
+    SamplingOptions,
+    SelfExtendOptions,
+    Targets,
+    TextKind,
+    TrainDtype,
+)
+from templora_edge.options.field import options_in
+
+MAY_BE_NONE = {
+    "flash_attn", "self_extend", "layers", "modules", "train_memory_gib", "adapter",
+    *(one.name for one in fields(RopeOptions)),
+}  # fmt: skip
+"""Options that None is a value of, resolved too."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What resolving asks of a base, without a file."""
+
+    n_params: int = 7_000_000
+    n_ctx_train: int = 2048
+
+    def n_trained(self, rope: RopeOptions) -> int:
+        return round(self.n_ctx_train / (rope.freq_scale or 1))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An adapter to go on from."""
+
+    rank: int = 8
+    alpha: float = 24.0
+    modules: tuple[str, ...] = ("model.layers.0.mlp.up_proj",)
+
+
+def values_in(section: Any) -> Iterator[tuple[str, Any]]:
+    """Every option by name, those of sections within too."""
+    for one in fields(section):
+        value = getattr(section, one.name)
+        if is_dataclass(value):
+            yield from values_in(value)
+        else:
+            yield one.name, value
+
+
+wanted = st.fixed_dictionaries(
+    {},
+    optional={
+        "n_ctx": st.integers(8, 10_000),
+        "kv_policy": st.sampled_from(KvPolicy),
+        "preset": st.sampled_from(Preset),
+        "rank": st.integers(1, 256),
+        "targets": st.sampled_from(Targets),
+        "n_threads": st.integers(1, 64),
+        "templora": st.booleans(),
+    },
+)
+models = st.builds(Model, st.sampled_from([7_000_000, 7_000_000_000]), st.integers(8, 200_000))
+
+
+@given(wanted, models, st.sampled_from(TextKind), st.booleans())
+def test_resolving_fills_in_everything_once(
+    values: dict[str, Any], base: Model, text: TextKind, goes_on: bool
+) -> None:
+    options = Options().changed(**values)
+    kept = None
+    if goes_on and options.templora:
+        options, kept = options.changed(adapter="kept.gguf"), Kept()
+    resolved = options.resolve(base, text=text, adapter=kept)
+    found = dict(values_in(resolved))
+    assert [
+        name for name, value in found.items() if value is None and name not in MAY_BE_NONE
+    ] == []
+    assert min(found["n_ctx"], found["n_threads"], found["n_threads_train"]) > 0
+    assert values.items() <= found.items()
+    assert resolved.resolve(base, text=text, adapter=kept) == resolved
+    assert json.loads(json.dumps(resolved.settings()))["block_len"] == resolved.blocks.block_len
+
+
+@given(st.integers(2, 200_000), st.integers(1, 200_000), st.sampled_from(Preset))
+def test_the_default_lengths(n_ctx: int, n_trained: int, preset: Preset) -> None:
+    """Against the words of the help: by trying lengths, one after the other."""
+    options = Options().changed(n_ctx=n_ctx, preset=preset)
+    blocks = options.resolve(Model(n_ctx_train=n_trained)).blocks
+    shorter = n_ctx if n_ctx < n_trained else n_trained
+    assert blocks.block_len == max(1, next(n for n in range(shorter // 4 - 1, shorter + 1)
+                                           if 4 * (n + 1) > shorter))  # fmt: skip
+    assert blocks.block_len + blocks.prefix_len == blocks.n_ctx == n_ctx
+    share = {Preset.DEFAULT: 1, Preset.FAST: 0, Preset.BEST: 0.5}[preset]
+    assert abs(blocks.train_prefix_len - share * blocks.block_len) <= 0.5
+    assert blocks.n_keep == min(4, blocks.prefix_len - 1)
+
+
+@given(st.integers(8, 200_000), st.integers(1, 200_000))
+def test_the_default_lengths_of_translations(n_ctx: int, n_trained: int) -> None:
+    options = Options().changed(n_ctx=n_ctx)
+    base = Model(n_ctx_train=n_trained)
+    resolved = options.resolve(base, text=TextKind.TRANSLATION)
+    assert resolved.blocks.block_len == options.resolve(base).blocks.block_len
+    assert resolved.blocks.prefix_len == n_ctx // 4
+    assert resolved.blocks.train_prefix_len == 2 * resolved.blocks.block_len
+    assert resolved.engine.swa_full
+
+
+@given(st.data(), st.integers(2, 5000), st.sampled_from(TextKind), st.sampled_from(Preset))
+def test_default_lengths_fit_whatever_the_block(
+    data: st.DataObject, n_ctx: int, text: TextKind, preset: Preset
+) -> None:
+    options = Options().changed(n_ctx=n_ctx, preset=preset)
+    options = options.changed(block_len=data.draw(st.none() | st.integers(1, n_ctx - 1)))
+    blocks = options.resolve(Model(), text=text).blocks
+    assert 1 <= blocks.prefix_len <= n_ctx - blocks.block_len
+    assert 0 <= blocks.n_keep < blocks.prefix_len
+
+
+@pytest.mark.parametrize(
+    ("trained", "n_ctx"), [(100, 100), (2048, 2048), (4096, 4096), (131_072, 4096)]
+)
+def test_the_default_context(trained: int, n_ctx: int) -> None:
+    resolved = Options().resolve(Model(n_ctx_train=trained))
+    assert resolved.engine.n_ctx == resolved.blocks.n_ctx == n_ctx
+
+
+@pytest.mark.parametrize("preset", Preset)
+@pytest.mark.parametrize(
+    ("n_parameters", "text", "rate", "decay"),
+    [
+        (7_000_000, TextKind.OWN, 5e-5, 0),
+        (7_000_000, TextKind.GIVEN, 7e-4, 0),
+        (7_000_000, TextKind.TRANSLATION, 1e-5, 0.02),
+        (7_000_000_000, TextKind.GIVEN, 5e-5, 0),
+        (7_000_000_000, TextKind.TRANSLATION, 5e-5, 0),
+    ],
+)
+def test_only_small_bases_learn_by_the_kind_of_text(
+    preset: Preset, n_parameters: int, text: TextKind, rate: float, decay: float
+) -> None:
+    options = Options().changed(preset=preset)
+    lora = options.resolve(Model(n_parameters), text=text).lora
+    assert (lora.learning_rate, lora.decay) == (rate, decay)
+    given_too = options.changed(learning_rate=0.5).resolve(Model(n_parameters), text=text).lora
+    assert given_too.learning_rate == 0.5
+
+
+def test_the_default_rule_is_the_papers() -> None:
+    assert Options().resolve(Model(7_000_000_000)).lora == PAPER
+    assert LoraOptions(64, 64.0, 0.05, 5e-5, 2, 2, 1.0, 0.0, Targets.ALL, None, None, True) == PAPER
+
+
+@given(st.integers(1, 512), st.floats(1, 512), st.integers(1, 512))
+def test_alpha_follows_a_new_rank(rank: int, alpha: float, new_rank: int) -> None:
+    options = Options().changed(rank=rank, alpha=alpha)
+    changed = options.changed(rank=new_rank).lora
+    assert changed.alpha / changed.rank == pytest.approx(alpha / rank)
+    assert options.changed(rank=new_rank, alpha=3.0).lora.alpha == 3.0
+    assert options.changed() == options
+    of_preset = Options().changed(rank=new_rank, preset="fast").resolve(Model()).lora
+    assert of_preset.alpha / of_preset.rank == 256 / 64
+
+
+def test_an_adapter_to_go_on_from_brings_rank_alpha_and_layers() -> None:
+    options = Options().changed(adapter="kept.gguf")
+    lora = options.resolve(Model(), adapter=Kept()).lora
+    assert (lora.rank, lora.alpha, lora.modules) == (8, 24.0, Kept().modules)
+    lora = options.changed(rank=16).resolve(Model(), adapter=Kept()).lora
+    assert (lora.rank, lora.alpha, lora.modules) == (16, 48.0, Kept().modules)
+    lora = options.changed(targets=Targets.MLP).resolve(Model(), adapter=Kept()).lora
+    assert (lora.rank, lora.targets, lora.modules) == (8, Targets.MLP, None)
+
+
+def test_changed_finds_the_section_and_reads_words() -> None:
+    options = Options().changed(
+        n_ctx=512, type_k="f32", freq_scale=0.5, scaling="yarn", kv_policy="shift", preset="best",
+        train_dtype="bf16", adapter="a.gguf", lora=[FixedAdapter(Path("b.gguf"), 0.5)],
+    )  # fmt: skip
+    assert options.engine.n_ctx == options.blocks.n_ctx == 512
+    assert options.engine.rope == RopeOptions(RopeScaling.YARN, freq_scale=0.5)
+    assert options.blocks.kv_policy is KvPolicy.SHIFT
+    assert options.preset is Preset.BEST
+    assert options.training.train_dtype is TrainDtype.BF16
+    assert options.training.adapter == Path("a.gguf")
+    assert options.engine.lora == (FixedAdapter(Path("b.gguf"), 0.5),)
+    assert options.resolve(Model(), adapter=Kept()).engine.shift
+    assert options.changed(adapter=None, rope=RopeOptions()).engine.rope == RopeOptions()
+
+
+@pytest.mark.parametrize("name", ["n_ctxt", "engine", "blocks", "training", "group"])
+def test_unknown_names_are_refused(name: str) -> None:
+    with pytest.raises(TypeError, match=f"unknown option: {name}"):
+        Options().changed(n_ctx=64, **{name: 1})
+
+
+def test_names_are_of_one_option_but_for_the_context() -> None:
+    names = [name for name, _ in values_in(Options())]
+    assert sorted(name for name in {*names} if names.count(name) > 1) == ["n_ctx"]
+
+
+def test_every_flag_is_in_the_help() -> None:
+    for command in ("generate", "translate", "perplexity", "passkey"):
+        shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).stdout
+        sections = [Options, SamplingOptions] if command == "generate" else [Options]
+        for one in options_in(*sections):
+            for flag in "/".join(one.metadata["flags"]).split("/"):
+                assert f" {flag}" in shown, (command, flag)
+            assert one.metadata["help"].endswith("."), one.name
+
+
+FLAGS: list[tuple[list[str], dict[str, Any]]] = [
+    ([], {}),
+    (["-c", "512", "-t", "3", "--block", "64"], {"n_ctx": 512, "n_threads": 3, "block_len": 64}),
+    (["--no-templora", "--preset", "fast"], {"templora": False, "preset": Preset.FAST}),
+    (["--rank", "4", "--no-prefix-gradient"], {"rank": 4, "prefix_gradient": False}),
+    (["--train-memory", "1.5", "-ctk", "f32"], {"train_memory_gib": 1.5, "type_k": "f32"}),
+    (["--self-extend", "auto"], {"self_extend": "auto"}),
+    (["-gan", "4", "-gaw", "32"], {"self_extend": SelfExtendOptions(4, 32)}),
+    (["-gan", "4"], {"self_extend": SelfExtendOptions(4, 512)}),
+    (["--rope-scaling", "yarn", "--yarn-beta-fast", "9"], {"scaling": "yarn", "yarn_beta_fast": 9}),
+    (
+        ["--lora", "a.gguf:0.5", "--lora", "b.gguf"],
+        {"lora": [FixedAdapter(Path("a.gguf"), 0.5), FixedAdapter(Path("b.gguf"))]},
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "values"), FLAGS)
+def test_flags_become_options(arguments: list[str], values: dict[str, Any]) -> None:
+    found = []
+
+    @takes_session_flags
+    def command(flags: SessionFlags) -> None:
+        found.append(flags.options)
+
+    probe = Typer()
+    probe.command(cls=Command)(command)
+    result = CliRunner().invoke(probe, arguments)
+    assert result.exit_code == 0, result.output
+    assert found == [Options().changed(**values)]
+
+
+def test_reports_name_all_that_decides_over_results() -> None:
+    resolved = Options().resolve(Model())
+    found = {name for name, _ in values_in(resolved)} - {one.name for one in fields(RopeOptions)}
+    training = {one.name for one in fields(resolved.training)}
+    assert resolved.settings().keys() == (found - training - {"preset"}) | {"rope"}
+    without = resolved.changed(templora=False).settings()
+    assert resolved.settings().keys() - without.keys() == {one.name for one in fields(LoraOptions)}
+
+
+def test_self_extend_chooses_for_the_context() -> None:
+    options = Options().changed(n_ctx=8192, self_extend="auto")
+    chosen = options.resolve(Model()).engine.self_extend
+    assert chosen == SelfExtendOptions.for_length(8192, 2048)
+    stretched = options.changed(freq_scale=0.5).resolve(Model()).engine.self_extend
+    assert stretched == SelfExtendOptions.for_length(8192, 4096)
+    with pytest.raises(OptionError, match="-c 512 is within the 2048 tokens"):
+        options.changed(n_ctx=512).resolve(Model())
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Options().changed(n_ctx=1).resolve(Model()), "block is 1 tokens, context is 1"),
+        (lambda: BlockOptions(8, block_len=0), "block is 0"),
+        (lambda: BlockOptions(8, 2, prefix_len=7), "prefix is 7"),
+        (lambda: BlockOptions(8, prefix_len=0), "prefix is 0"),
+        (lambda: BlockOptions(8, train_prefix_len=-1), "train prefix is -1"),
+        (lambda: BlockOptions(8, 2, 4, 0, KvPolicy.SHIFT, 4), "n_keep is 4"),
+        (lambda: LoraOptions(rank=0), "rank is 0; expected at least 1"),
+        (lambda: LoraOptions(alpha=0), "alpha is 0; expected above 0, and finite"),
+        (lambda: LoraOptions(dropout=1), "dropout is 1; expected 0 to below 1"),
+        (lambda: LoraOptions(learning_rate=math.nan), "learning rate is nan"),
+        (lambda: LoraOptions(decay=1), "decay is 1"),
+        (lambda: LoraOptions(epochs=0), "epochs is 0"),
+        (lambda: LoraOptions(warmup_blocks=-1), "warm-up is -1 blocks; expected 0 or more"),
+        (lambda: SamplingOptions(top_p=1.5), "top_p is 1.5; expected 0 to 1"),
+        (lambda: SamplingOptions(min_p=math.nan), "min_p is nan"),
+        (lambda: SamplingOptions(seed=2**32), "seed is 4294967296"),
+        (lambda: SamplingOptions(temperature=math.inf), "temperature is inf; expected a finite"),
+        (lambda: EngineOptions(n_ctx=-1), "n_ctx is -1"),
+        (lambda: EngineOptions(n_batch=0), "n_batch is 0"),
+        (lambda: EngineOptions(n_threads=-1), "n_threads is -1"),
+        (lambda: Options().changed(type_v="q8_0", flash_attn=False), "need flash attention"),
+        (lambda: Options().changed(kv_policy="keep"), "'keep'; expected one of reuse, recompute"),
+        (lambda: Options().changed(self_extend="yes"), "self_extend is 'yes'"),
+        (lambda: Options().changed(train_memory_gib=-1), "train memory is -1 GiB"),
+        (lambda: replace(Options(), engine=EngineOptions(8), blocks=BlockOptions(9)), "n_ctx is 8"),
+        (
+            lambda: Options().changed(adapter="a.gguf", templora=False).resolve(Model()),
+            "without Temp-LoRA; drop one",
+        ),
+    ],
+)
+def test_contradictions_are_rejected_when_built(make: object, words: str) -> None:
+    assert callable(make)
+    with pytest.raises(OptionError) as caught:
+        make()
+    assert words in str(caught.value)
+
+
+def test_options_and_commands_load_nothing_heavy() -> None:
+    script = (
+        "import sys, templora_edge.cli.app, templora_edge.options\n"
+        "heavy = {'torch', 'llama_cpp', 'gguf', 'numpy', 'lxml', 'templora_edge.documents'}\n"
+        "print(sorted(heavy & sys.modules.keys()))"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert result.stdout.strip() == b"[]"
