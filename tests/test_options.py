@@ -4,12 +4,13 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import TRAIN
 from hypothesis import given
 from hypothesis import strategies as st
 from typer import Typer
@@ -19,6 +20,7 @@ from templora_edge.cli.app import app
 from templora_edge.cli.command import Command
 from templora_edge.cli.options import SessionFlags, takes_session_flags
 from templora_edge.errors import OptionError
+from templora_edge.models.gguf_file import GgufFile
 from templora_edge.options import (
     PAPER,
     BlockOptions,
@@ -37,6 +39,7 @@ from templora_edge.options import (
     TrainDtype,
 )
 from templora_edge.options.field import options_in
+from templora_edge.training.trainer import LoraTrainer
 
 MAY_BE_NONE = {
     "flash_attn", "self_extend", "layers", "modules", "train_memory_gib", "adapter",
@@ -240,6 +243,7 @@ def test_every_flag_is_in_the_help() -> None:
 FLAGS: list[tuple[list[str], dict[str, Any]]] = [
     ([], {}),
     (["-c", "512", "-t", "3", "--block", "64"], {"n_ctx": 512, "n_threads": 3, "block_len": 64}),
+    (["--max-grad-norm", "0.5"], {"max_grad_norm": 0.5}),
     (["--no-templora", "--preset", "fast"], {"templora": False, "preset": Preset.FAST}),
     (["--rank", "4", "--no-prefix-gradient"], {"rank": 4, "prefix_gradient": False}),
     (["--train-memory", "1.5", "-ctk", "f32"], {"train_memory_gib": 1.5, "type_k": "f32"}),
@@ -278,6 +282,21 @@ def test_reports_name_all_that_decides_over_results() -> None:
     assert resolved.settings().keys() - without.keys() == {one.name for one in fields(LoraOptions)}
 
 
+def test_a_step_is_scaled_down_to_the_gradient_norm(
+    tiny_gguf: Callable[[str], Path], tokens: list[int]
+) -> None:
+    """A norm far below AdamW's eps leaves next to nothing of a step; a large one all of it."""
+    base, after = GgufFile(tiny_gguf("f32")), []
+    for norm in (1e9, 1e8, 1e-13):
+        options = TRAIN.changed(learning_rate=2e-3, dropout=0, max_grad_norm=norm)
+        update = LoraTrainer(base, options).train(tokens[:32], tokens[32:96])
+        assert update.loss_before is not None
+        assert update.loss_after is not None
+        after.append(update.loss_before - update.loss_after)
+    assert after[0] == after[1] > 1e-3
+    assert abs(after[2]) < 1e-2 * after[0]
+
+
 def test_self_extend_chooses_for_the_context() -> None:
     options = Options().changed(n_ctx=8192, self_extend="auto")
     chosen = options.resolve(Model()).engine.self_extend
@@ -302,6 +321,7 @@ def test_self_extend_chooses_for_the_context() -> None:
         (lambda: LoraOptions(dropout=1), "dropout is 1; expected 0 to below 1"),
         (lambda: LoraOptions(learning_rate=math.nan), "learning rate is nan"),
         (lambda: LoraOptions(decay=1), "decay is 1"),
+        (lambda: LoraOptions(max_grad_norm=0), "max_grad_norm is 0; expected above 0, and finite"),
         (lambda: LoraOptions(epochs=0), "epochs is 0"),
         (lambda: LoraOptions(warmup_blocks=-1), "warm-up is -1 blocks; expected 0 or more"),
         (lambda: SamplingOptions(top_p=1.5), "top_p is 1.5; expected 0 to 1"),

@@ -34,8 +34,13 @@ class LoraOptions(Section):
     epochs: int = option(
         "--epochs", paper=2, metavar="N", min=1, help="Training steps for each block (preset)."
     )
-    max_grad_norm: float = option(paper=1.0, above=0, label="gradient norm")
-    """Gradient norm above which a step is scaled down."""
+    max_grad_norm: float = option(
+        "--max-grad-norm",
+        paper=1.0,
+        metavar="X",
+        above=0,
+        help="Gradient norm above which a step is scaled down (preset).",
+    )
     # Nothing else holds a model that learns what it writes itself (docs/log.md).
     decay: float = option(
         "--decay",
