@@ -14,13 +14,15 @@ that was killed goes on to the very bytes it would have written.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from templora_edge.options import BlockOptions, SamplingOptions
 from templora_edge.protocols import PairEngine, Tokenizer
-from templora_edge.session import TempLora
 from templora_edge.translation.prompt import ChatPrompt, Pair, Prompt, Request, TemplatePrompt
 from templora_edge.updates import UpdateReport, Updates
+
+if TYPE_CHECKING:
+    from templora_edge.session import TempLora
 
 TOKENS_A_TOKEN: Final = 3
 """Most tokens of a translation, to one of its source."""
@@ -214,7 +216,7 @@ class PairLoop:
 
 
 def pair_loop(
-    session: TempLora, prompt: TemplatePrompt | None, source_language: str, target_language: str
+    session: "TempLora", prompt: TemplatePrompt | None, source_language: str, target_language: str
 ) -> PairLoop:
     """The loop on what ``session`` has opened; without a prompt, in the model's chat template."""
     model = session.engine.model
