@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from disks import disk
 from typer.testing import CliRunner
 
 from templora_edge.cli.app import app
@@ -70,14 +71,10 @@ def test_the_file_is_on_disk_before_it_has_its_name_and_the_name_after(
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 100 kB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(folder)]
-    if subprocess.run(mount, check=False, capture_output=True).returncode != 0:
-        pytest.skip("needs the right to mount a file system")
-    yield folder
-    unmount = ["umount", "-l", str(folder)]
-    subprocess.run(unmount, check=True)
+    with disk(tmp_path / "disk", "100k") as mounted:
+        if not mounted:
+            pytest.skip("needs the right to mount a file system")
+        yield tmp_path / "disk"
 
 
 def test_a_full_disk_is_named_and_loses_nothing(full_disk: Path) -> None:

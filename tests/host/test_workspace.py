@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from command import SMALL, run
+from disks import disk
 from paths import ROOT
 
 from templora_edge.assets import BUNDLED_MODEL
@@ -174,11 +175,7 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage
 
         def make(name: str, n_mib: int) -> Path:
             folder = tmp_path / name
-            folder.mkdir()
-            mount = ["mount", "-t", "tmpfs", "-o", f"size={n_mib}m", "tmpfs", str(folder)]
-            if subprocess.run(mount, check=False, capture_output=True).returncode == 0:
-                stack.callback(subprocess.run, ["umount", "-l", str(folder)], check=True)
-            else:
+            if not stack.enter_context(disk(folder, f"{n_mib}m")):
                 sizes[folder] = n_mib << 20
                 monkeypatch.setattr(shutil, "disk_usage", disk_usage)
             return folder

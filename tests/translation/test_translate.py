@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from command import LANGUAGES, SMALL_JOB, TEMPLORA, check_failure, run, translate
+from disks import disk
 from epub_files import NASTY, chapter, encryption, members, pack
 from paths import EXAMPLES
 from texts import FRENCH
@@ -332,14 +333,10 @@ def test_bad_outputs_and_files_are_one_line(tmp_path: Path, novel: Path) -> None
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 8 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
-    if subprocess.run(mount, check=False, capture_output=True).returncode != 0:
-        pytest.skip("needs the right to mount a file system")
-    yield folder
-    unmount = ["umount", "-l", str(folder)]
-    subprocess.run(unmount, check=True)
+    with disk(tmp_path / "disk", "8m") as mounted:
+        if not mounted:
+            pytest.skip("needs the right to mount a file system")
+        yield tmp_path / "disk"
 
 
 @pytest.mark.slow
