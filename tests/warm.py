@@ -55,16 +55,21 @@ class _Server:
     """The process that forks, and where it listens."""
 
     def __init__(self) -> None:
-        self.path = str(Path(tempfile.mkdtemp(prefix="warm-", dir=FOLDER), "socket"))
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, self.path],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | client.CHILD_ENVIRONMENT,
-        )
+        folder = Path(tempfile.mkdtemp(prefix="warm-", dir=FOLDER))
+        self.path = str(folder / "socket")
+        errors = folder / "errors"
+        with errors.open("wb") as stderr:  # no terminal: what is loaded may look at that
+            self._process = subprocess.Popen(
+                [sys.executable, __file__, self.path],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=os.environ | client.CHILD_ENVIRONMENT,
+                start_new_session=True,  # Ctrl-C is for the tests
+            )
         assert self._process.stdout is not None
         if not self._process.stdout.readline():
-            raise ChildProcessError("the server that forks did not start")
+            raise ChildProcessError(errors.read_text())
 
 
 @cache
