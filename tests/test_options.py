@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TRAIN
 from hypothesis import given
 from hypothesis import strategies as st
+from parity import TRAIN
 from typer import Typer
 from typer.testing import CliRunner
 
