@@ -1,4 +1,4 @@
-"""Flags that commands share, generated from the option dataclasses: see `options.option`."""
+"""Flags that commands share, generated from the option dataclasses: see `options.field.option`."""
 
 import inspect
 import re

@@ -68,7 +68,7 @@ class LoraOptions(Section):
         help="Train through the train prefix, or only read it: faster (preset).",
     )
     seed: int = 0
-    """Of the adapter's initial weights and dropout."""
+    """Seed of the adapter's initial weights and dropout."""
 
     def changed(self, **values: Any) -> "LoraOptions":
         """As `Section.changed`; alpha follows a new rank unless it is given too."""
