@@ -11,8 +11,8 @@ def with_examples(*examples: str) -> Callable[[Command], Command]:
     """Put ``examples``, a line each, after the docstring of a command."""
 
     def decorate(command: Command) -> Command:
-        lines = "\n".join(f"  {example}" for example in examples)
-        command.__doc__ = f"{getdoc(command)}\n\n\b\nExamples:\n{lines}"  # \b: do not wrap
+        lines = "\n".join(f"    {example}" for example in examples)  # code, in docs/cli.md
+        command.__doc__ = f"{getdoc(command)}\n\nExamples:\n\n\b\n{lines}"  # \b: do not wrap
         return command
 
     return decorate
