@@ -24,6 +24,7 @@ from templora_edge.translation.checks import other_language
 from templora_edge.translation.glossary import Glossary
 from templora_edge.translation.pair_loop import pair_loop
 from templora_edge.translation.parallel_text import read_bitext
+from templora_edge.translation.plan import Plan, estimate
 from templora_edge.translation.prompt import own_prompt
 from templora_edge.translation.run import Review, Step, TranslationRun, assemble, segments_of
 from templora_edge.translation.store import Store, discard, folder_of
@@ -80,18 +81,6 @@ class TranslateJob:
             ("--glossary", self.glossary),
             ("the job", folder_of(self.out)),
         ]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a job would take."""
-
-    segments: int
-    tokens: int
-    """Tokens of the segments."""
-    updates: int
-    seconds: float
-    """Estimated from a few tokens on this machine, training included."""
 
 
 class Translator(Closing):
@@ -178,10 +167,7 @@ class Translator(Closing):
         if (folder / "job.sqlite").is_file() and not self.job.restart:
             with Store(folder, read_only=True) as store:
                 left = [row.source for row in store.segments() if row.translation is None]
-        tokens = sum(self._loop.n_tokens(source) for source in left)
-        updates = tokens // self._loop.options.block_len if self.job.options.templora else 0
-        seconds = self._seconds_a_token(left) * tokens + self._seconds_an_update() * updates
-        return Plan(len(left), tokens, updates, seconds)
+        return estimate(left, self._loop, self.session.updates, self.job.sampling)
 
     def _write(self, store: Store, run: TranslationRun) -> None:
         """Write the document, and whatever else was asked for; the state of training goes."""
@@ -266,30 +252,6 @@ class Translator(Closing):
                 f"{job.out}: was begun with another {listed(changed)}; go on as it was begun, "
                 "or throw its work away with --restart"
             )
-
-    def _seconds_a_token(self, sources: list[str]) -> float:
-        """Time for a token of a source, its translation included, from the first segments."""
-        begun, n_tokens = time.perf_counter(), 0
-        self._loop.begin_block(())
-        for source in sources[:2]:
-            self._loop.ask(source, ())
-            n_source = self._loop.n_tokens(source)
-            self._loop.answer(self.job.sampling, n_source)
-            n_tokens += n_source
-        return (time.perf_counter() - begun) / max(1, n_tokens)
-
-    def _seconds_an_update(self) -> float:
-        """From one on some tokens of the text; the adapter is thrown away with the session."""
-        updates, options = self.session.updates, self._loop.options
-        if not updates.enabled:
-            return 0.0
-        text = " ".join(self.paragraphs[:50])
-        tokens = self.session.engine.model.vocab.tokenize(text)[:64]
-        half = len(tokens) // 2
-        begun = time.perf_counter()
-        updates.learn(tokens[:half], tokens[half:])
-        length = options.train_prefix_len + options.block_len
-        return (time.perf_counter() - begun) * length / max(1, len(tokens))
 
 
 def status(out: Path) -> dict[str, Any]:

@@ -68,9 +68,13 @@ class PairLoop:
         """Whether a segment is short enough to be translated: a quarter of the context at most."""
         return 4 * self.n_tokens(source) <= self.options.n_ctx
 
+    def tokenize(self, text: str) -> list[int]:
+        """Tokens of ``text``, without BOS."""
+        return self._tokenizer.tokenize(text)
+
     def n_tokens(self, text: str) -> int:
-        """Length of ``text``."""
-        return len(self._tokenizer.tokenize(text))
+        """Length of ``text`` in tokens."""
+        return len(self.tokenize(text))
 
     def longest_answer(self, source: str) -> int:
         """Tokens that the translation of ``source`` may take; a longer one would not end."""

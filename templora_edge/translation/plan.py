@@ -1,0 +1,57 @@
+"""What a translation would take, from a few tokens tried on this machine."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from templora_edge.options import SamplingOptions
+from templora_edge.translation.pair_loop import PairLoop
+from templora_edge.updates import Updates
+
+TRIED_SEGMENTS: Final = 2
+TRIED_TOKENS: Final = 64
+"""Length of the update that is tried, in tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The work of a job."""
+
+    segments: int
+    tokens: int
+    """Tokens of the segments' sources."""
+    updates: int
+    seconds: float
+    """Estimated, training included."""
+
+
+def estimate(
+    sources: Sequence[str], loop: PairLoop, updates: Updates, sampling: SamplingOptions
+) -> Plan:
+    """The plan for ``sources``; the adapter is trained to time it, and is of no use afterwards."""
+    tokens = sum(map(loop.n_tokens, sources))
+    n_updates = tokens // loop.options.block_len if updates.enabled else 0
+    seconds = tokens * _seconds_a_token(sources[:TRIED_SEGMENTS], loop, sampling)
+    if n_updates:
+        seconds += n_updates * _seconds_an_update(sources, loop, updates)
+    return Plan(len(sources), tokens, n_updates, seconds)
+
+
+def _seconds_a_token(sources: Sequence[str], loop: PairLoop, sampling: SamplingOptions) -> float:
+    """Time for a token of a source, its translation included."""
+    begun, n_tokens = time.perf_counter(), 0
+    loop.begin_block(())
+    for source in sources:
+        loop.ask(source, ())
+        n_source = loop.n_tokens(source)
+        loop.answer(sampling, n_source)
+        n_tokens += n_source
+    return (time.perf_counter() - begun) / max(1, n_tokens)
+
+
+def _seconds_an_update(sources: Sequence[str], loop: PairLoop, updates: Updates) -> float:
+    tokens = loop.tokenize(" ".join(sources[:TRIED_TOKENS]))[:TRIED_TOKENS]
+    half = len(tokens) // 2
+    length = loop.options.train_prefix_len + loop.options.block_len
+    return updates.learn(tokens[:half], tokens[half:]).train_s * length / max(1, len(tokens))
