@@ -22,7 +22,7 @@ _ABBREVIATIONS: Final = frozenset(  # French, English, German, Spanish titles an
     "m mm mme mlle mr mrs ms dr st ste prof capt col gen lt sr jr vs etc cf p pp vol chap fig no "  # noqa: SIM905
     "nos art ex av hr frl bzw sra srta".split()
 )
-_WORD: Final = re.compile(r"[^\W\d_]+")
+_LETTERS: Final = re.compile(r"[^\W\d_]+")
 _ROMAN: Final = re.compile("M{0,3}(CM|CD|D?C{0,3})(XC|XL|L?X{0,3})(IX|IV|V?I{0,3})")
 _CLAUSE_END: Final = re.compile(rf"[;:,，、；：—–]+{_CLOSING}\s*")
 _WORD_END: Final = re.compile(r"\s+")
@@ -31,7 +31,7 @@ _ANYWHERE: Final = re.compile(r"(?<=.)(?=.)", re.DOTALL)
 
 def has_words(text: str) -> bool:
     """Whether there is anything to translate; not in ``* * *``, ``1866``, ``XIV.``, ``<1/>``."""
-    words = _WORD.findall(PLACEHOLDER.sub(" ", text))
+    words = _LETTERS.findall(PLACEHOLDER.sub(" ", text))
     return not all(_ROMAN.fullmatch(word) for word in words)
 
 
