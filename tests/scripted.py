@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from fake_engine import FakeEngine
+
 from templora_edge.options import BlockOptions, SamplingOptions
 from templora_edge.protocols import Update
 from templora_edge.translation.answers import Answers, Languages
@@ -27,54 +29,30 @@ Rule = Callable[[str, int], str]
 """Source and number of the attempt, from 0 -> answer."""
 
 
-class ScriptedEngine:
+class ScriptedEngine(FakeEngine):
     """`PairEngine` and `Tokenizer`."""
 
-    def __init__(self, rule: Rule) -> None:
+    end = END
+
+    def __init__(self, rule: Rule, n_ctx: int = 2000) -> None:
+        super().__init__(n_ctx)
         self.rule = rule
-        self.cache: list[int] = []
         self.prompts: list[str] = []
-        self.swaps = 0
         self._attempts: dict[str, int] = {}
         self._answer: list[int] | None = None
-
-    @property
-    def n_past(self) -> int:
-        return len(self.cache)
-
-    def decode(self, tokens: Sequence[int]) -> None:
-        self.cache.extend(tokens)
 
     def use_sampling(self, options: SamplingOptions) -> None:
         self._answer = None
 
-    def sample(self) -> int:
+    def choose(self) -> int:
         if self._answer is None:
-            prompt = "".join(map(chr, self.cache))
+            prompt = "".join(map(chr, self.cached))
             self.prompts.append(prompt)
             source = prompt.rpartition("\n")[2].removesuffix(" => ")
             attempt = self._attempts.get(source, 0)
             self._attempts[source] = attempt + 1
             self._answer = [*map(ord, self.rule(source, attempt)), END]
         return self._answer.pop(0)
-
-    def is_end(self, token: int) -> bool:
-        return token == END
-
-    def clear(self) -> None:
-        self.cache.clear()
-
-    def truncate(self, n_tokens: int) -> None:
-        del self.cache[n_tokens:]
-
-    def shift(self, keep: int, discard: int) -> None:
-        raise NotImplementedError
-
-    def score(self, pending: Sequence[int], tokens: Sequence[int]) -> list[float]:
-        raise NotImplementedError
-
-    def swap(self, adapter: Path | None) -> None:
-        self.swaps += 1
 
     head = ()
 
@@ -107,7 +85,7 @@ class ScriptedTrainer:
         return Update(1.0, None)
 
     def export(self) -> Path:
-        path = self.folder / "adapter"
+        path = self.folder / f"{len(self.trained)}.gguf"
         path.touch()
         return path
 
@@ -118,9 +96,12 @@ class ScriptedTrainer:
         self.trained = [(shown, learned) for shown, learned in json.loads(path.read_text())]
 
 
-def make_loop(engine: ScriptedEngine, updates: Updates, n_ctx: int = 2000) -> PairLoop:
+def make_loop(engine: ScriptedEngine, updates: Updates) -> PairLoop:
     options = BlockOptions(
-        n_ctx=n_ctx, block_len=60, prefix_len=min(200, n_ctx - 60), train_prefix_len=400
+        n_ctx=engine.n_ctx,
+        block_len=60,
+        prefix_len=min(200, engine.n_ctx - 60),
+        train_prefix_len=400,
     )
     prompt = TemplatePrompt(TEMPLATE, "the test's", "fr", "en")
     return PairLoop(engine, engine, updates, prompt, options)

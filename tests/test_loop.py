@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from fake_engine import FakeEngine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,62 +23,22 @@ from templora_edge.updates import Updates
 END = -1
 
 
-@dataclass
-class FakeEngine:
-    """Counts upwards: the token after the text so far is the number of tokens chosen so far.
+class CountingEngine(FakeEngine):
+    """Counts upwards: the token after the text so far is the number of tokens chosen so far."""
 
-    ``cells`` is the KV cache: (token, adapter that computed it) in order of position.
-    """
+    end = END
 
-    n_ctx: int
-    log: list[object]
-    end_after: int | None = None
-    cells: list[tuple[int, int]] = field(default_factory=list)
-    adapter: int = 0
-    chosen: int = 1000
-    conditioned_on: list[list[int]] = field(default_factory=list)
-    """The cached tokens at each choice."""
+    def __init__(self, n_ctx: int, log: list[object], end_after: int | None = None) -> None:
+        super().__init__(n_ctx, log)
+        self._end_after = end_after
+        self._chosen = 1000
 
-    @property
-    def n_past(self) -> int:
-        return len(self.cells)
-
-    def decode(self, tokens: Sequence[int]) -> None:
-        self.cells.extend((token, self.adapter) for token in tokens)
-        assert self.n_past <= self.n_ctx, "the cache overflows"
-
-    def sample(self) -> int:
-        self.conditioned_on.append([token for token, _ in self.cells])
-        if self.end_after == self.chosen - 1000:
+    def choose(self) -> int:
+        if self._end_after == self._chosen - 1000:
             return END
-        self.chosen += 1
-        self.log.append(("generated", self.chosen))
-        return self.chosen
-
-    def score(self, pending: Sequence[int], tokens: Sequence[int]) -> list[float]:
-        assert pending or self.cells, "nothing to predict from"
-        for token in tokens:
-            self.decode(pending)
-            self.conditioned_on.append([t for t, _ in self.cells])
-            self.log.append(("scored", token))
-            pending = [token]
-        return [float(token) for token in tokens]
-
-    def is_end(self, token: int) -> bool:
-        return token == END
-
-    def clear(self) -> None:
-        self.cells.clear()
-        self.log.append("clear")
-
-    def shift(self, keep: int, discard: int) -> None:
-        del self.cells[keep : keep + discard]
-        self.log.append(("shift", keep, discard))
-
-    def swap(self, adapter: Path | None) -> None:
-        assert adapter is not None
-        self.adapter = int(adapter.stem)
-        self.log.append(("swap", self.adapter))
+        self._chosen += 1
+        self.log.append(("generated", self._chosen))
+        return self._chosen
 
 
 @dataclass
@@ -108,7 +69,7 @@ class FakeTrainer:
 @dataclass
 class Run:
     loop: TempLoraLoop
-    engine: FakeEngine
+    engine: CountingEngine
     trainer: FakeTrainer
     options: BlockOptions
     log: list[object]
@@ -143,7 +104,7 @@ def make(
     head: Sequence[int] = (),
 ) -> Run:
     log: list[object] = []
-    engine, trainer = FakeEngine(options.n_ctx, log, end_after), FakeTrainer(folder, log)
+    engine, trainer = CountingEngine(options.n_ctx, log, end_after), FakeTrainer(folder, log)
     loop = loop_on(engine, trainer, options, head)
     return Run(loop, engine, trainer, options, log, list(head))
 
@@ -328,13 +289,13 @@ def test_a_reader_that_stops_loses_no_token(folder: Path) -> None:
 
 def test_without_a_trainer_the_cache_is_managed_alike(folder: Path) -> None:
     log: list[object] = []
-    loop = loop_on(FakeEngine(16, log), None, options_for(KvPolicy.REUSE))
+    loop = loop_on(CountingEngine(16, log), None, options_for(KvPolicy.REUSE))
     list(loop.prompt(list(range(100))))
     assert len(ids(loop.generate(50))) == 50
     assert all(block.loss_after is None for block in loop.blocks)
 
 
-class InterruptedEngine(FakeEngine):
+class InterruptedEngine(CountingEngine):
     """Raises KeyboardInterrupt at chosen steps, in the middle of a decode with some of it done."""
 
     def __init__(self, n_ctx: int, log: list[object], at: set[int]) -> None:

@@ -2,14 +2,15 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
+
+from warm import Forked
 
 
 def run_upstream(script: Path, *arguments: object) -> None:
     """Run one of llama.cpp's Python scripts."""
     result = subprocess.run(
-        [sys.executable, str(script), *map(str, arguments)],
+        [*Forked(str(script)), *map(str, arguments)],
         check=False,
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""A server that has loaded the libraries, and forks for every run of `templora` or its trainer.
+"""A server that has loaded the libraries, and forks for `templora`, its trainer, and scripts.
 
 A fresh interpreter takes half a second to come to a command, and five to load torch, peft and
 transformers. A fork is a process of its own as well. The server has no threads, and ends when
@@ -40,15 +40,20 @@ AVAILABLE = hasattr(os, "pidfd_open")
 
 
 class Forked:
-    """The words of a command line that runs ``module`` in a fork; the server starts when needed."""
+    """The words that run a module, or a script, in a fork; the server starts when it is needed."""
 
-    def __init__(self, module: str) -> None:
-        self._module = module
+    def __init__(self, program: str) -> None:
+        self._program = program
 
     def __iter__(self) -> Iterator[str]:
         if AVAILABLE:
-            return iter(_through(_server().path, self._module))
-        return iter([sys.executable, "-m", self._module])
+            return iter(_through(_server().path, self._program))
+        fresh = [sys.executable, *([] if _is_script(self._program) else ["-m"]), self._program]
+        return iter(fresh)
+
+
+def _is_script(program: str) -> bool:
+    return program.endswith(".py")
 
 
 class _Server:
@@ -78,8 +83,8 @@ def _server() -> _Server:
     return _Server()
 
 
-def _through(path: str, module: str) -> list[str]:
-    return [sys.executable, "-IS", str(CALL), path, module]
+def _through(path: str, program: str) -> list[str]:
+    return [sys.executable, "-IS", str(CALL), path, program]
 
 
 def _serve(path: str) -> list[str]:
@@ -137,11 +142,16 @@ def _watch(child: int, caller: socket.socket) -> None:
     os._exit(0)
 
 
-def _run(module: str, *arguments: str) -> int:
-    """Run ``module`` to its end; its exit status."""
-    sys.argv = [module, *arguments]
+def _run(program: str, *arguments: str) -> int:
+    """Run ``program`` to its end; its exit status."""
+    sys.argv = [program, *arguments]
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        if _is_script(program):
+            _forget("gguf")  # llama.cpp's scripts bring their own
+            sys.path.insert(0, str(Path(program).parent))
+            runpy.run_path(program, run_name="__main__")
+        else:
+            runpy.run_module(program, run_name="__main__", alter_sys=True)
     except SystemExit as end:
         if not isinstance(end.code, int | None):
             sys.stderr.write(f"{end.code}\n")
@@ -151,6 +161,12 @@ def _run(module: str, *arguments: str) -> int:
         traceback.print_exc()
         return 1
     return 0
+
+
+def _forget(package: str) -> None:
+    """Let ``package`` be imported anew."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        del sys.modules[name]
 
 
 if __name__ == "__main__":

@@ -294,9 +294,9 @@ def test_what_has_no_words_is_not_asked(tmp_path: Path) -> None:
 
 def test_long_paragraphs_are_cut_and_joined(tmp_path: Path) -> None:
     paragraph = " ".join(FRENCH[:6])
-    engine = ScriptedEngine(well)
+    engine = ScriptedEngine(well, n_ctx=4 * 60)
     updates = Updates(engine, None)
-    loop = make_loop(engine, updates, n_ctx=4 * 60)
+    loop = make_loop(engine, updates)
     segments = segments_of([paragraph], loop)
     assert segments == [(0, sentence) for sentence in FRENCH[:6]]
     with Store(tmp_path / "other.job") as job:
