@@ -24,6 +24,7 @@ def translate(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
 
 
+@pytest.mark.slow
 def test_four_systems_are_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results, out, pairs = (tmp_path / name for name in ("r.jsonl", "out.md", "pairs.jsonl"))
     entries = [{"doc": "sea", "src": f, "en": e} for f, e in zip(FRENCH, ENGLISH, strict=True)]
