@@ -267,9 +267,9 @@ def test_version() -> None:
 )
 def test_help_has_examples_a_line_each(command: str) -> None:
     text = run(*command.split(), "--help").stdout
-    examples = text.partition("Examples:\n")[2].partition("\n\n")[0].splitlines()
+    examples = text.partition("Examples:\n\n")[2].partition("\n\n")[0].splitlines()
     assert examples
-    assert all(line.startswith(f"    templora {command}") for line in examples)
+    assert all(line.startswith(f"      templora {command}") for line in examples)
 
 
 def test_a_broken_pipe_ends_the_run() -> None:
