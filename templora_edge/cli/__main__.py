@@ -1,4 +1,4 @@
-"""The `templora` command: one place where exceptions become messages and exit codes."""
+"""The `templora` command: the one place where exceptions become messages and exit codes."""
 
 import os
 import signal
@@ -12,8 +12,8 @@ from templora_edge.errors import TemploraError
 def main() -> None:
     """Run the command line and exit.
 
-    0 done, 1 an error of ours in one line, 2 wrong usage, 130 Ctrl-C, 128 + n another signal n.
-    Anything else is a bug and shows its traceback.
+    Exit codes: 0 success, 1 a TemploraError, printed as one line, 2 wrong usage, 130 Ctrl-C,
+    128 + n any other signal n. Any other exception is a bug and shows its traceback.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _exit_cleanly)
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def _open_standard_streams() -> None:
-    """Let a stream that the caller has closed be /dev/null: Python has None in its place."""
+    """Open /dev/null for each standard stream that the caller closed; Python sets it to None."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             descriptor = os.open(os.devnull, os.O_RDWR)

@@ -1,4 +1,4 @@
-"""The commands. Each loads what it needs when it runs."""
+"""The application and its commands. Each command imports what it needs when it runs."""
 
 from importlib.metadata import version
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""A command whose short options may have several letters, as llama.cpp's do: -ctk, -gan."""
+"""A command with short options of several letters, as in llama.cpp: -ctk, -gan."""
 
 import re
 from typing import Any, Final
@@ -11,10 +11,10 @@ _FLASH_ATTENTION: Final = ("-fa", "--flash-attn")
 
 
 class Command(TyperCommand):
-    """Reads -n40 as -n 40, but not -ngl as -n gl: an unknown option is named as it was given."""
+    """Reads -n40 as -n 40, but not -ngl as -n gl; names an unknown option as it was given."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuse options that this command does not have, then read those that it has."""
+        """Reject options that this command does not have, then parse the rest."""
         takes_value: dict[str, bool] = {
             name: not option.is_flag
             for option in self.get_params(ctx)

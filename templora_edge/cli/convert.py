@@ -1,4 +1,4 @@
-"""`templora convert`: checkpoints to GGUF."""
+"""`templora convert`: convert checkpoints and adapters to GGUF."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +15,7 @@ convert_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
 class BaseType(StrEnum):
-    """Types a base can be written in."""
+    """Data types of a base's matrices."""
 
     F32 = "f32"
     F16 = "f16"
@@ -35,17 +35,20 @@ def convert() -> None:
 @convert_app.command(cls=Command)
 @with_examples("templora convert lora my-adapter my-adapter.gguf -m base.gguf")
 def lora(
-    peft_dir: Annotated[Path, typer.Argument(help="Folder that PEFT saved an adapter to.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT.gguf", help="The GGUF adapter to write.")],
+    peft_dir: Annotated[Path, typer.Argument(help="Folder of an adapter saved by PEFT.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.gguf", help="GGUF adapter to write.")],
     model: Annotated[
         Path | None,
         typer.Option(
-            "-m", "--model", metavar="FILE", help="Base GGUF; default: the base the adapter names."
+            "-m",
+            "--model",
+            metavar="FILE",
+            help="Base GGUF; default: the base named in the adapter's config.",
         ),
     ] = None,
     force: Force = False,
 ) -> None:
-    """Write a PEFT LoRA as a GGUF adapter for llama.cpp."""
+    """Convert a PEFT LoRA to a GGUF adapter for llama.cpp."""
     from templora_converters.peft_config import PeftConfig
     from templora_converters.peft_to_gguf import convert as convert_lora
 
@@ -59,13 +62,13 @@ def lora(
 @with_examples("templora convert base my-llama my-llama-q8_0.gguf --type q8_0")
 def base(
     hf_dir: Annotated[Path, typer.Argument(help="Llama-family Hugging Face checkpoint.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT.gguf", help="The GGUF model to write.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.gguf", help="GGUF model to write.")],
     file_type: Annotated[
-        BaseType, typer.Option("--type", help="Type of the matrices; vectors stay f32.")
+        BaseType, typer.Option("--type", help="Data type of the matrices; vectors stay f32.")
     ] = BaseType.F16,
     force: Force = False,
 ) -> None:
-    """Write a Llama-family checkpoint as a base GGUF."""
+    """Convert a Llama-family checkpoint to a base GGUF."""
     from templora_converters.hf_to_gguf import convert as convert_base
 
     check_outputs([("OUT.gguf", out)], [("HF_DIR", hf_dir)], force=force)

@@ -1,4 +1,4 @@
-"""`templora evaluate`."""
+"""`templora evaluate`: compare translations with references."""
 
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -30,16 +30,25 @@ SHARES: Final = frozenset(["names", "terms", "coverage", "repetition"])
 def evaluate(
     hypothesis: Annotated[
         Path,
-        typer.Argument(metavar="HYP", help="Translations: .jsonl, GuoFeng's .json, or lines."),
+        typer.Argument(
+            metavar="HYP", help="Translations: .jsonl, GuoFeng's .json, or a text line by line."
+        ),
     ],
-    reference: Annotated[Path, typer.Argument(metavar="REF", help="What HYP should be.")],
+    reference: Annotated[
+        Path, typer.Argument(metavar="REF", help="Reference translations, in the same formats.")
+    ],
     source: Annotated[
-        Path | None, typer.Option("--source", metavar="SRC", help="Sources, for COMET.")
+        Path | None,
+        typer.Option(
+            "--source", metavar="SRC", help="Source texts, in the same formats; for COMET."
+        ),
     ] = None,
     against: Annotated[
         Path | None,
         typer.Option(
-            "--against", metavar="HYP", help="Other translations; says whether HYP is better."
+            "--against",
+            metavar="HYP",
+            help="Other translations; test whether HYP scores better than these.",
         ),
     ] = None,
     target_language: Annotated[
@@ -52,8 +61,8 @@ def evaluate(
 ) -> None:
     """Compare translations with references.
 
-    By BLEU, d-BLEU, chrF, names, terms, what is missing and what repeats; by COMET too, where
-    unbabel-comet is installed and sources are known.
+    Scores are BLEU, d-BLEU, chrF, consistency of names and terms, coverage and repetition; COMET
+    too, if unbabel-comet is installed and sources are given.
     """
     from templora_edge.evaluation.translations import EvaluateJob
     from templora_edge.evaluation.translations import evaluate as evaluate_task

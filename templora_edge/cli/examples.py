@@ -8,7 +8,7 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 
 def with_examples(*examples: str) -> Callable[[Command], Command]:
-    """Put ``examples``, a line each, after the docstring of a command."""
+    """Append ``examples``, one per line, to the docstring of a command."""
 
     def decorate(command: Command) -> Command:
         lines = "\n".join(f"    {example}" for example in examples)  # code, in docs/cli.md

@@ -1,4 +1,4 @@
-"""`templora generate`."""
+"""`templora generate`: write a long text."""
 
 import secrets
 from pathlib import Path
@@ -45,7 +45,11 @@ def generate(
     n_predict: Annotated[
         int,
         typer.Option(
-            "-n", "--n-predict", min=-1, metavar="N", help="Tokens to write; -1: until it ends."
+            "-n",
+            "--n-predict",
+            min=-1,
+            metavar="N",
+            help="Tokens to write; -1: until the model ends the text.",
         ),
     ] = -1,
     seed: Annotated[
@@ -56,14 +60,14 @@ def generate(
             min=-1,
             max=MAX_SEED,
             metavar="N",
-            help="Random seed; -1: a new one.",
+            help="Random seed; -1: a new one for each run.",
         ),
     ] = -1,
     sampling: SamplingOptions,
     adapter_out: AdapterOut = None,
     report: Annotated[
         Path | None,
-        typer.Option("--report", metavar="FILE", help="Write a JSON report of every block."),
+        typer.Option("--report", metavar="FILE", help="Write a JSON report of all blocks."),
     ] = None,
     chat: Annotated[
         bool, typer.Option("--chat", help="Wrap the prompt in the model's own chat template.")
@@ -72,13 +76,13 @@ def generate(
         bool,
         typer.Option(
             "--special",
-            help="Read control tokens such as <|im_end|> in the prompt, as llama.cpp does; "
-            "default: they are text.",
+            help="Parse control tokens such as <|im_end|> in the prompt, as llama.cpp does; "
+            "default: read them as text.",
         ),
     ] = False,
     force: Force = False,
 ) -> None:
-    """Write a long text; a temporary LoRA learns its blocks."""
+    """Write a long text, training a temporary LoRA on it block by block."""
     if prompt is not None and file is not None:
         raise typer.BadParameter("give -p or -f, not both")
     options = flags.options

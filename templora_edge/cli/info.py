@@ -1,4 +1,4 @@
-"""`templora info`."""
+"""`templora info`: describe a GGUF."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -20,13 +20,11 @@ if TYPE_CHECKING:
 def info(
     model: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="FILE.gguf", help="A model, or an adapter; default: the bundled model."
-        ),
+        typer.Argument(metavar="FILE.gguf", help="Model or adapter; default: the bundled model."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Say what a GGUF is, and what Temp-LoRA would need on it."""
+    """Describe a GGUF and what Temp-LoRA would need to train on it."""
     from templora_edge.assets import BUNDLED_MODEL
     from templora_edge.models.info import ModelInfo
     from templora_edge.models.info import info as describe
@@ -73,7 +71,7 @@ def _print_adapter(adapter: "AdapterInfo") -> None:
 
 
 def _ranges(numbers: Sequence[int]) -> str:
-    """Ascending numbers with runs of them joined, as `0 to 3, 7`."""
+    """Ascending numbers with consecutive ones joined, for example `0 to 3, 7`."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][-1] + 1:

@@ -20,13 +20,13 @@ from templora_edge.options import (
 from templora_edge.options.field import kinds_of, options_in
 
 NO_GROUP: Final = 1
-"""-gan that is no SelfExtend."""
+"""Value of -gan that turns SelfExtend off."""
 
 AdapterOut = Annotated[
     Path | None,
-    typer.Option("--adapter-out", metavar="FILE", help="Keep the last adapter as a GGUF."),
+    typer.Option("--adapter-out", metavar="FILE", help="Save the final adapter as a GGUF."),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 Model = Annotated[
     Path | None,
     typer.Option("-m", "--model", metavar="FILE", help="GGUF model; default: the bundled one."),
@@ -41,15 +41,15 @@ class SelfExtendMode(StrEnum):
 
 @dataclass(frozen=True)
 class SessionFlags:
-    """What describes a `TempLora` session: its arguments."""
+    """The arguments of a `TempLora` session."""
 
     model: Path | None
     options: Options
 
     def inputs(self, bundled: Path) -> list[tuple[str, Path | None]]:
-        """Files that the session reads, as `check_outputs` takes them."""
+        """The files that the session reads, for `check_outputs`."""
         model = self.model or bundled
-        # the parts of a split model have one name, but for their numbers
+        # the names of a split model's parts differ only in their numbers
         parts = model.parent.glob(re.sub(r"-\d{5}-of-", "-?????-of-", escape(model.name)))
         return [
             *(("-m", path) for path in (model, *parts)),
@@ -59,7 +59,7 @@ class SessionFlags:
 
 
 def takes_session_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Spread the parameter ``flags`` of ``command``, `SessionFlags`, into flags, the last ones."""
+    """Replace the parameter ``flags`` of ``command``, `SessionFlags`, with flags at the end."""
     model = inspect.Parameter(
         "model", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Model
     )
@@ -74,11 +74,11 @@ def takes_session_flags(command: Callable[..., None]) -> Callable[..., None]:
 def takes_sampling_flags(
     *names: str, defaults: SamplingOptions
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Spread the parameter ``sampling``, `SamplingOptions`, into flags, in place.
+    """Replace the parameter ``sampling``, `SamplingOptions`, with flags in its place.
 
     Args:
         names: options that get a flag; default: all.
-        defaults: what it is where no flag says otherwise.
+        defaults: values for options without a flag, and default values of the flags.
     """
     flags = [
         _parameter(one).replace(default=getattr(defaults, one.name))
@@ -113,7 +113,10 @@ def _spread(
     *,
     last: bool,
 ) -> Callable[..., None]:
-    """``command`` with ``flags`` for its parameter ``name``, which ``collect`` makes of them."""
+    """``command`` with ``flags`` in place of its parameter ``name``, built by ``collect``.
+
+    ``last`` puts the flags after all other parameters.
+    """
     parameters = []
     for parameter in inspect.signature(command).parameters.values():
         if parameter.name != name:
@@ -134,12 +137,12 @@ def _spread(
 
 
 def _parameter(one: Field[Any]) -> inspect.Parameter:
-    """The parameter of a command, as typer reads it, that is an option's flag."""
+    """An option's flag, as a command parameter that typer reads."""
     told = one.metadata
     kind: Any = SelfExtendMode if one.name == "self_extend" else kinds_of(one)[0]
     default = NO_GROUP if one.default is MISSING else one.default
     more: dict[str, Any] = {}
-    if kind is int or told["max"] is not None:  # others are checked, in other words, when built
+    if kind is int or told["max"] is not None:  # other ranges are checked when options are built
         more = {"min": told["min"], "max": told["max"]}
     if kind is bool and default is True:  # the flag is the negation
         default = False

@@ -1,4 +1,4 @@
-"""Where results go: standard output, which carries the product alone, and pictures."""
+"""Output of results: to stdout, which carries nothing else, and to plots."""
 
 import sys
 from importlib import import_module
@@ -17,10 +17,10 @@ PLOT_SUFFIXES: Final = (".png", ".svg")
 
 
 def write(text: str) -> None:
-    """Write ``text`` to stdout now, in UTF-8 whatever the locale.
+    """Write ``text`` to stdout, unbuffered, in UTF-8 whatever the locale.
 
     Raises:
-        OutputError: the reader is gone, or the disk is full.
+        OutputError: the reader has closed the pipe, or the disk is full.
     """
     SCREEN.make_way(text)
     try:
@@ -35,7 +35,7 @@ def write(text: str) -> None:
 
 
 def write_table(table: "RenderableType", *, soft_wrap: bool = False) -> None:
-    """Write what rich draws, in colour where stdout is a terminal.
+    """Write a rich table, in colour if stdout is a terminal.
 
     Raises:
         OutputError: as `write`.
@@ -49,12 +49,12 @@ def write_table(table: "RenderableType", *, soft_wrap: bool = False) -> None:
 
 
 def check_plot(path: Path | None, inputs: Files, *, force: bool) -> None:
-    """Refuse a --plot that could not be drawn, before any work.
+    """Reject a --plot file that could not be drawn, before any work is done.
 
     Raises:
-        OptionError: another suffix, or ``path`` is one of the ``inputs``.
+        OptionError: ``path`` has an unknown suffix, or is one of the ``inputs``.
         MissingExtraError: matplotlib is not installed.
-        OutputError: ``path`` cannot be written, or exists and is not to be overwritten.
+        OutputError: ``path`` cannot be written, or exists and ``force`` is false.
     """
     if path is None:
         return

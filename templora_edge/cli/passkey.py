@@ -1,4 +1,4 @@
-"""`templora passkey`."""
+"""`templora passkey`: the passkey test."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -33,29 +33,31 @@ def passkey(
             "--length",
             min=1,
             metavar="N",
-            help="Tokens of a text; may be repeated. Default: 1/2, 1, 2, 4 trained contexts.",
+            help="Tokens of a text; may be repeated; default: 1/2, 1, 2 and 4 trained contexts.",
         ),
     ] = None,
     depths: Annotated[
-        int, typer.Option("--depths", min=1, metavar="N", help="Places of the key in each text.")
+        int,
+        typer.Option("--depths", min=1, metavar="N", help="Number of places to hide the key at."),
     ] = 5,
     mode: Annotated[
         list[PasskeyMode] | None,
-        typer.Option("--mode", help="What reads the text; may be repeated. Default: all."),
+        typer.Option("--mode", help="How to read the text; may be repeated; default: all."),
     ] = None,
     seed: Annotated[
         int,
         typer.Option("-s", "--seed", min=0, metavar="N", help="Random seed of keys and adapters."),
     ] = 0,
     plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE", help="Draw the grids; .png or .svg.")
+        Path | None,
+        typer.Option("--plot", metavar="FILE", help="Plot the grids to a .png or .svg file."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     force: Force = False,
 ) -> None:
-    """Ask for five digits that are hidden in a long text.
+    """Test whether the model finds five digits hidden in a long text.
 
-    By length of the text, depth of the digits and method of reading.
+    Tests vary the length of the text, the depth of the digits and the method of reading.
     """
     check_plot(plot, flags.inputs(BUNDLED_MODEL), force=force)
     from templora_edge.cli.progress import CountProgress
@@ -88,7 +90,7 @@ def passkey(
 
 
 def _print(run: "PasskeyRun") -> None:
-    """A grid a mode: rows are depths, columns lengths."""
+    """Print one grid per mode: depths as rows, lengths as columns."""
     from rich.table import Table
     from rich.text import Text
 

@@ -1,4 +1,4 @@
-"""`templora perplexity`."""
+"""`templora perplexity`: score texts."""
 
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -31,27 +31,34 @@ def perplexity(
     ] = 0,
     max_tokens: Annotated[
         int | None,
-        typer.Option("--max-tokens", min=1, metavar="N", help="Score the first N of each text."),
+        typer.Option(
+            "--max-tokens",
+            min=1,
+            metavar="N",
+            help="Score the first N tokens of each text; default: all.",
+        ),
     ] = None,
     buckets: Annotated[
-        int, typer.Option("--buckets", min=1, metavar="N", help="Rows by position in the text.")
+        int,
+        typer.Option("--buckets", min=1, metavar="N", help="Ranges of positions in the table."),
     ] = 4,
     protocol: Annotated[
         ScoringProtocol,
         typer.Option(
-            "--protocol", help="llama-perplexity: windows and scoring of llama.cpp's own tool."
+            "--protocol",
+            help="Which tokens to score; llama-perplexity: windows as in llama.cpp's own tool.",
         ),
     ] = ScoringProtocol.STREAM,
     plot: Annotated[
         Path | None,
-        typer.Option("--plot", metavar="FILE", help="Draw both curves; .png or .svg."),
+        typer.Option("--plot", metavar="FILE", help="Plot both curves to a .png or .svg file."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     force: Force = False,
 ) -> None:
-    """Score texts, by the base alone and with Temp-LoRA.
+    """Score texts with the base alone and with Temp-LoRA.
 
-    Each block is scored before it is learned.
+    Each block is scored before the adapter is trained on it.
     """
     inputs = [*flags.inputs(BUNDLED_MODEL), *(("FILE", path_of(name)) for name in files)]
     check_plot(plot, inputs, force=force)
@@ -88,7 +95,7 @@ def perplexity(
 
 
 def _table(result: dict[str, Any]) -> str:
-    """The total, by position, as text; every file's total if there are several."""
+    """The total by position, as text, and each file's total if there are several."""
     from io import StringIO
 
     from rich.console import Console

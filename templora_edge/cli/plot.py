@@ -1,4 +1,4 @@
-"""Pictures of results, drawn with matplotlib (the extra `plot`)."""
+"""Plots of results, drawn with matplotlib (the extra `plot`)."""
 
 from pathlib import Path
 from typing import Any
@@ -7,10 +7,11 @@ from templora_edge.host.files import replacing
 
 
 def plot_perplexity(curve: list[dict[str, Any]], path: Path) -> None:
-    """Draw both perplexities by position, and what Temp-LoRA saves, as .png or .svg.
+    """Plot both perplexities by position, and what Temp-LoRA saves, to a .png or .svg file.
 
     Args:
-        curve: ranges of positions as in the result's buckets.
+        curve: figures by range of positions, like the buckets of the result.
+        path: file to write.
 
     Raises:
         OutputError: ``path`` cannot be written.
@@ -41,7 +42,7 @@ def plot_perplexity(curve: list[dict[str, Any]], path: Path) -> None:
 
 
 def plot_passkey(result: dict[str, Any], path: Path) -> None:
-    """Draw a grid a mode: green where the key was found, as .png or .svg.
+    """Plot one grid per mode, green where the key was found, to a .png or .svg file.
 
     Raises:
         OutputError: ``path`` cannot be written.

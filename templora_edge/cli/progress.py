@@ -1,4 +1,4 @@
-"""Progress of long work: a live line on a terminal, a line now and then elsewhere."""
+"""Progress of long work: a live line on a terminal, a line every few seconds elsewhere."""
 
 import time
 from typing import Final, Self
@@ -7,11 +7,11 @@ from templora_edge.cli.screen import SCREEN
 from templora_edge.events import Absorbed, BlockReport, Piece
 
 LINE_SECONDS: Final = 10.0
-"""Between two lines where nothing can be redrawn."""
+"""Seconds between two lines where nothing can be redrawn."""
 
 
 def duration(seconds: float | None) -> str:
-    """Hours, minutes and seconds; ? for None."""
+    """``seconds`` as h:mm:ss or m:ss; ? for None."""
     if seconds is None:
         return "?"
     minutes, rest = divmod(round(seconds), 60)
@@ -20,10 +20,10 @@ def duration(seconds: float | None) -> str:
 
 
 class CountProgress:
-    """Follows work that is counted.
+    """Shows the progress of work that is counted.
 
     Args:
-        what: what is counted, and what is done to it.
+        what: what is counted and what is done to it, for example ``tokens scored``.
         unit: unit of the rate.
     """
 
@@ -34,7 +34,7 @@ class CountProgress:
             SCREEN.show("loading", force=True)
 
     def update(self, done: int, total: int) -> None:
-        """Show how far the work is."""
+        """Show how much is done, the rate and the time left."""
         now = time.perf_counter()
         if not SCREEN.live and done < total and now - self._printed < LINE_SECONDS:
             return
@@ -47,7 +47,7 @@ class CountProgress:
         )
 
     def close(self) -> None:
-        """Take the live line away."""
+        """Remove the live line."""
         SCREEN.clear()
 
     def __enter__(self) -> Self:
@@ -58,11 +58,11 @@ class CountProgress:
 
 
 class GenerateProgress:
-    """Follows the events of one run.
+    """Shows the progress of one generation run.
 
     Args:
-        n_predict: tokens to be generated, None if that is not known.
-        block_len: tokens of a block.
+        n_predict: number of tokens to generate; None if unknown.
+        block_len: tokens in a block.
     """
 
     def __init__(self, n_predict: int | None, block_len: int) -> None:
@@ -76,7 +76,7 @@ class GenerateProgress:
         self._loss: float | None = None
 
     def on_absorbed(self, event: Absorbed) -> None:
-        """Show how much of the prompt is in the adapter."""
+        """Show how much of the prompt the adapter has learned."""
         seconds = time.perf_counter() - self._begun
         rate = event.done / seconds if seconds else 0.0
         eta = (event.total - event.done) / rate if rate else None
@@ -90,27 +90,27 @@ class GenerateProgress:
             self._begun = time.perf_counter()
 
     def on_piece(self, piece: Piece) -> None:
-        """Count a token."""
+        """Count a token, and show it if the line is due."""
         if self._first_block is None:
             self._first_block = piece.block
         self._block = piece.block - self._first_block
         self._n_tokens += piece.token is not None
         if not SCREEN.live:
             return
-        # where text runs through the same terminal, it shows by itself that work goes on: the line
-        # appears when it stops, for the block to be learned
+        # on a shared terminal the text itself shows progress; the line appears when the text stops
+        # for a block to be learned
         block_ends = self._n_tokens % self._block_len == 0
         if block_ends or not SCREEN.shared:
             SCREEN.show(self._line(), force=block_ends)
 
     def on_block(self, report: BlockReport) -> None:
-        """A generated block is done and, but for the last one, learned."""
+        """Add up a generated block, which has been learned unless it is the last one."""
         self._add(report)
         if not (SCREEN.live and SCREEN.shared):
             SCREEN.show(self._line(), force=True)
 
     def summary(self) -> str:
-        """One line for the end of the run."""
+        """Summary of the run in one line."""
         seconds = time.perf_counter() - self._begun
         rate = self._n_tokens / seconds if seconds else 0.0
         return (

@@ -1,4 +1,4 @@
-"""Text that is read: from -p, a file, or a pipe."""
+"""Input text: from -p, a file, or a pipe."""
 
 import sys
 from pathlib import Path
@@ -10,10 +10,10 @@ from templora_edge.host.text_file import decode
 def read_prompt(prompt: str | None, file: str | None) -> str:
     """The text of ``-p``, of ``-f FILE`` (`-` is stdin), or of a pipe on stdin.
 
-    One final newline of a file is dropped, as llama.cpp does.
+    One final newline of a file is dropped, as in llama.cpp.
 
     Raises:
-        PromptError: none given, empty, unreadable, or not UTF-8.
+        PromptError: the prompt is missing, empty, unreadable, or not UTF-8.
     """
     if prompt is not None:
         return _checked(prompt, "-p")
@@ -25,17 +25,21 @@ def read_prompt(prompt: str | None, file: str | None) -> str:
 
 
 def path_of(file: str | None) -> Path:
-    """Where ``file`` is read from; `-` and None are stdin."""
+    """The path that ``file`` is read from; `-` and None are stdin."""
     return Path("/dev/stdin") if file in (None, "-") else Path(str(file))
 
 
 def read_text(file: str, source: str) -> str:
-    """The text of ``file`` (`-` is stdin), but for one final newline; ``source`` names it.
+    """The text of ``file`` (`-` is stdin), without one final newline.
 
-    With or without a byte order mark, and whether its lines end in LF or CRLF, it is the same text.
+    A byte order mark is dropped, and CRLF is read as LF.
+
+    Args:
+        file: path of the file.
+        source: its name in error messages.
 
     Raises:
-        PromptError: it is unreadable or not UTF-8.
+        PromptError: the file is unreadable or not UTF-8.
     """
     try:
         data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
@@ -60,6 +64,6 @@ def _checked(prompt: str, source: str) -> str:
         raise PromptError(f"{source}: the prompt is empty; expected some text to continue")
     try:
         prompt.encode()
-    except UnicodeEncodeError as error:  # bytes of an argument that the locale could not decode
+    except UnicodeEncodeError as error:  # an argument has bytes that the locale cannot decode
         raise PromptError(f"{source}: not UTF-8 (at character {error.start})") from error
     return prompt

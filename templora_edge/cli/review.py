@@ -1,4 +1,4 @@
-"""A finished block in the user's editor."""
+"""Review of a translated block in the user's editor."""
 
 import os
 import shlex
@@ -19,10 +19,13 @@ TRANSLATION: Final = "> "
 
 
 def edit_block(pairs: Sequence[Pair]) -> list[str]:
-    """Show ``pairs`` in $VISUAL or $EDITOR (vi if neither is set); the translations as edited.
+    """Open ``pairs`` in $VISUAL or $EDITOR (vi if neither is set).
+
+    Returns:
+        The edited translations, one for each pair.
 
     Raises:
-        OptionError: the editor fails, or lines are missing.
+        OptionError: the editor fails, or a translation is missing or empty.
     """
     text = "\n\n".join(
         [HEAD, *(f"{SOURCE}{pair.source}\n{TRANSLATION}{pair.translation}" for pair in pairs)]

@@ -1,6 +1,6 @@
-"""What a user sees of a run: text on stdout; on stderr lines, and one line that is redrawn.
+"""What a user sees of a run: text on stdout, messages and one live line on stderr.
 
-Nothing here asks the terminal anything, reads from it or changes its modes: one that does not
+Nothing here queries the terminal, reads from it or changes its modes: a terminal that does not
 answer must not stop the work, and keys typed ahead belong to the shell.
 """
 
@@ -12,17 +12,17 @@ from typing import Final, TextIO
 
 REDRAW_SECONDS: Final = 0.2
 DEFAULT_WIDTH: Final = 80
-"""Columns of a terminal that does not know its width."""
+"""Columns of a terminal that does not report its width."""
 
-_CLEAR = "\x1b[J"  # from the cursor on
+_CLEAR = "\x1b[J"  # from the cursor to the end of the screen
 _CLEAR_LINE = "\x1b[K"
-_ROOM_BELOW = "\x1bD\x1b[A"  # down, scrolling if need be, and up again, in the same column
+_ROOM_BELOW = "\x1bD\x1b[A"  # down, scrolling if necessary, and up again, in the same column
 _SAVE, _RESTORE = "\x1b7", "\x1b8"
 _DOWN = "\x1b[B"
 
 
 class Screen:
-    """Text and messages, which may share one terminal."""
+    """Text on stdout and messages on stderr, which may share one terminal."""
 
     def __init__(self) -> None:
         terminal = sys.stderr.isatty()
@@ -32,13 +32,13 @@ class Screen:
         """Whether text and messages go to the same terminal."""
         self._drawn = False
         self._drawn_at = 0.0
-        self._column = 0  # of the cursor behind the text, if the terminal is shared
+        self._column = 0  # the cursor's column after the text, if the terminal is shared
 
     def show(self, line: str, *, force: bool = False) -> None:
         """Redraw the live line, or print it where nothing can be redrawn.
 
-        It stands below text that has not come to the end of its line, until more text is written.
-        One that was just redrawn waits, unless ``force``.
+        It stands below the text's unfinished line until more text is written. A line that was
+        redrawn less than `REDRAW_SECONDS` ago is left, unless ``force``.
         """
         if not self.live:
             self.say(line)
@@ -48,7 +48,7 @@ class Screen:
             return
         width = self._width()
         if self._column >= width:
-            return  # at the margin, where moving the cursor would undo the wrap to come
+            return  # at the margin, moving the cursor would cancel the pending wrap
         shown = _cropped(line, width - 1)
         if self._column:
             self._put(f"{_ROOM_BELOW}{_SAVE}{_DOWN}\r{shown}{_CLEAR_LINE}{_RESTORE}")
@@ -57,14 +57,14 @@ class Screen:
         self._drawn, self._drawn_at = True, now
 
     def say(self, message: str) -> None:
-        """Print whole lines, which run neither into the live line nor into text."""
+        """Print ``message`` on lines of its own, apart from the live line and from text."""
         self.clear()
         begin = "\n" if self._column else ""
         self._column = 0
         self._put(f"{begin}{message}\n")
 
     def clear(self) -> None:
-        """Take the live line away."""
+        """Remove the live line."""
         if self._drawn:
             self._put(_CLEAR)
             self._drawn = False
@@ -83,14 +83,14 @@ class Screen:
             self._column = size if wraps else self._column + size
 
     def _width(self) -> int:
-        """Columns, as they are now."""
+        """The terminal's current width in columns."""
         return os.get_terminal_size(sys.stderr.fileno()).columns or DEFAULT_WIDTH
 
     def _put(self, output: str) -> None:
         try:
             sys.stderr.buffer.write(output.encode(sys.stderr.encoding, "replace"))
             sys.stderr.buffer.flush()
-        except OSError:  # whoever read the messages is gone: no reason to stop
+        except OSError:  # nobody reads the messages any more: no reason to stop
             drop(sys.stderr)
 
 
@@ -98,26 +98,26 @@ SCREEN: Final = Screen()
 
 
 class _Warnings(logging.Handler):
-    """Prints what the library logs."""
+    """Prints the library's log records."""
 
     def emit(self, record: logging.LogRecord) -> None:
         SCREEN.say(f"templora: {record.levelname.lower()}: {record.getMessage()}")
 
 
 def show_warnings() -> None:
-    """Print warnings that the library logs from now on, a line each."""
+    """Print the warnings that the library logs from now on, one line each."""
     logger = logging.getLogger("templora_edge")
     logger.propagate = False
     logger.addHandler(_Warnings())
 
 
 def drop(stream: TextIO) -> None:
-    """Let what is still buffered go to /dev/null, or Python complains again at exit."""
+    """Send what is still buffered to /dev/null; otherwise Python complains again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _cropped(line: str, width: int) -> str:
-    """``line`` in at most ``width`` columns."""
+    """``line`` cut to at most ``width`` columns."""
     from rich.cells import cell_len, set_cell_size
 
     return line if cell_len(line) <= width else set_cell_size(line, max(0, width - 1)) + "…"

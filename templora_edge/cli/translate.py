@@ -1,4 +1,4 @@
-"""`templora translate` and `templora status`."""
+"""`templora translate` and `templora status`: translate a document, and report how far it is."""
 
 import sys
 from pathlib import Path
@@ -36,21 +36,22 @@ EXAMPLES: Final = (
 def translate(
     *,
     source: Annotated[
-        Path, typer.Argument(metavar="IN", help="A .txt, .md, .epub, .docx or .srt file.")
+        Path, typer.Argument(metavar="IN", help="Document: .txt, .md, .epub, .docx or .srt.")
     ],
     out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="OUT", help="File to write, of the format of IN.")
+        Path,
+        typer.Option("-o", "--out", metavar="OUT", help="File to write, in the format of IN."),
     ],
     source_language: Annotated[
         str,
         typer.Option(
-            "-sl", "--source-language", metavar="CODE", help="Language of IN, such as fr."
+            "-sl", "--source-language", metavar="CODE", help="Language of IN, for example fr."
         ),
     ],
     target_language: Annotated[
         str,
         typer.Option(
-            "-tl", "--target-language", metavar="CODE", help="Language of OUT, such as pt-BR."
+            "-tl", "--target-language", metavar="CODE", help="Language of OUT, for example pt-BR."
         ),
     ],
     flags: SessionFlags,
@@ -59,45 +60,58 @@ def translate(
         typer.Option(
             "--prompt-template",
             metavar="FILE",
-            help="Jinja, with source, pairs, terms, source_language and target_language; default: "
-            "what came with the model.",
+            help="Jinja template of the prompt, with source, pairs, terms, source_language and "
+            "target_language; default: the model's own.",
         ),
     ] = None,
     references: Annotated[
         Path | None,
-        typer.Option("--references", metavar="FILE", help="Pairs to learn first; .jsonl or .tsv."),
+        typer.Option(
+            "--references", metavar="FILE", help="Translated pairs to learn first: .jsonl or .tsv."
+        ),
     ] = None,
     glossary: Annotated[
         Path | None,
-        typer.Option("--glossary", metavar="FILE", help="Terms to use; .csv or .tbx."),
+        typer.Option("--glossary", metavar="FILE", help="Terms to use: .csv or .tbx."),
     ] = None,
     bilingual: Annotated[
         Path | None,
-        typer.Option("--bilingual", metavar="FILE", help="Write source and translation here too."),
+        typer.Option(
+            "--bilingual", metavar="FILE", help="Write source and translation together here, too."
+        ),
     ] = None,
     adapter_out: AdapterOut = None,
     report: Annotated[
         Path | None,
         typer.Option(
-            "--report", metavar="FILE", help="Write a JSON report: flagged segments, terms."
+            "--report",
+            metavar="FILE",
+            help="Write a JSON report of flagged segments and glossary violations.",
         ),
     ] = None,
     review: Annotated[
         bool,
-        typer.Option("--review", help="Open each block in $EDITOR; learn what you leave there."),
+        typer.Option(
+            "--review", help="Open each block in $EDITOR, and learn the edited translations."
+        ),
     ] = False,
     test: Annotated[
         int | None,
-        typer.Option("--test", min=1, metavar="N", help="Do the first N segments, and show them."),
+        typer.Option(
+            "--test", min=1, metavar="N", help="Translate and show only the first N segments."
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Count segments, tokens and time; do nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Count segments and tokens and estimate the time; translate nothing."
+        ),
     ] = False,
     retry_flagged: Annotated[
         bool, typer.Option("--retry-flagged", help="Translate the flagged segments of OUT again.")
     ] = False,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Throw away what an earlier run did.")
+        bool, typer.Option("--restart", help="Discard the work of earlier runs.")
     ] = False,
     sampling: SamplingOptions,
     seed: Annotated[
@@ -116,9 +130,9 @@ def translate(
     ] = False,
     force: Force = False,
 ) -> None:
-    """Translate a document; a temporary LoRA learns its blocks.
+    """Translate a document, training a temporary LoRA on it block by block.
 
-    Every finished segment is kept: the same command again goes on where it stopped.
+    Every finished segment is saved; run the same command again to continue where it stopped.
     """
     if review and not sys.stdin.isatty():
         raise OptionError("--review: expected a terminal; leave it out in scripts")
@@ -143,7 +157,7 @@ def translate(
         limit=test,
         restart=restart,
         retry_flagged=retry_flagged,
-        force=force or dry_run,  # which writes nothing
+        force=force or dry_run,  # a dry run writes nothing
     )
     with Translator(job) as translator:
         if dry_run:
@@ -154,10 +168,10 @@ def translate(
 
 @with_examples("templora status roman.epub")
 def status(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="File that is being translated to.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Output file of the translation.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Say how far a translation is. Works while it runs."""
+    """Report the progress of a translation, even while it runs."""
     from templora_edge.translation.job import status as status_of
 
     found = status_of(out)

@@ -1,13 +1,13 @@
-"""Every option: its default, its range, its flag and its help, in one place.
+"""Every option: its default, range, flag and help text, in one place.
 
-A dataclass field is an option, made by `field.option`; flags of commands are generated from it,
-reports name it as it is named here. A field whose default depends on the base, the preset or the
-kind of text is *open*, that is None (0 where its help says so), until `Options.resolve` fills it
-in; that is the only place where defaults are computed. Its annotation is its type from then on.
-Values out of range are rejected when they are given.
+A dataclass field made by `field.option` is an option; command-line flags are generated from it, and
+reports use its name. A field whose default depends on the base, the preset or the kind of text is
+*open*, that is None (0 where its help says so), until `Options.resolve` fills it in; defaults are
+computed nowhere else. The annotation is the type of the resolved field. Values out of range are
+rejected when an instance is built.
 
-Names are llama.cpp's for generation and PEFT's for the adapter; the paper's letters (arXiv
-2401.11504) stand beside the fields that have one.
+Names follow llama.cpp for generation and PEFT for the adapter; help texts and docstrings give the
+paper's letters (arXiv 2401.11504).
 """
 
 from templora_edge.options.base import DEFAULT_MAX_CTX, Base, StartingAdapter

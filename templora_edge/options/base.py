@@ -1,45 +1,45 @@
-"""What defaults depend on: a model, and an adapter to go on from."""
+"""What defaults depend on: a model, and an adapter to start from."""
 
 from typing import Final, Protocol
 
 from templora_edge.options.rope import RopeOptions
 
 DEFAULT_MAX_CTX: Final = 4096
-"""Context chosen for models trained on more, in tokens: a short window is the point."""
+"""Default context, in tokens, of models trained on a longer one: a short window is the point."""
 
 
 class Base(Protocol):
-    """What defaults depend on: `models.gguf_file.GgufFile`."""
+    """The model that defaults depend on; implemented by `models.gguf_file.GgufFile`."""
 
     @property
     def n_params(self) -> int:
-        """Weights."""
+        """Number of weights."""
         ...
 
     @property
     def n_ctx_train(self) -> int:
-        """Trained context in tokens."""
+        """Trained context, in tokens."""
         ...
 
     def n_trained(self, rope: RopeOptions) -> int:
-        """Positions that the model knows, scaled as ``rope`` says."""
+        """Number of positions the model was trained on, after the scaling in ``rope``."""
         ...
 
 
 class StartingAdapter(Protocol):
-    """What defaults follow of an adapter to go on from: `models.kept_adapter.KeptAdapter`."""
+    """The adapter that training starts from; implemented by `models.kept_adapter.KeptAdapter`."""
 
     @property
     def rank(self) -> int:
-        """The largest rank of a layer."""
+        """Largest rank of any layer."""
         ...
 
     @property
     def alpha(self) -> float:
-        """Its output is scaled by alpha / rank."""
+        """The adapter's output is scaled by alpha / rank."""
         ...
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """Transformers' full names of the layers that carry it."""
+        """Full transformers names of the layers that carry the adapter."""
         ...

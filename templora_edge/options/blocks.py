@@ -11,15 +11,15 @@ class BlockOptions(Section):
     """How a text is cut into blocks and what each block sees, in tokens."""
 
     n_ctx: int = 0
-    """W, as `EngineOptions.n_ctx`."""
+    """Context (W); the same as `EngineOptions.n_ctx`."""
     block_len: int = option(
         "--block",
         metavar="N",
         min=1,
         label="block",
         unit="tokens",
-        help="Tokens between two updates (Δ); default: c / 4, or a quarter of the trained context "
-        "where that is less.",
+        help="Tokens between two updates (Δ); default: a quarter of the context, at most a quarter "
+        "of the trained context.",
     )
     prefix_len: int = option(
         "--prefix",
@@ -27,8 +27,8 @@ class BlockOptions(Section):
         min=1,
         label="prefix",
         unit="tokens",
-        help="Tokens kept when the context is full, BOS among them (L_X); default: c - block, for "
-        "translations c / 4.",
+        help="Tokens kept when the context is full, including BOS (L_X); default: context - block, "
+        "for translations a quarter of the context.",
     )
     train_prefix_len: int = option(
         "--train-prefix",
@@ -36,7 +36,7 @@ class BlockOptions(Section):
         min=0,
         label="train prefix",
         unit="tokens",
-        help="Tokens before a block that its update sees, without loss (L_T) (preset).",
+        help="Tokens before a block that its update sees without loss (L_T) (preset).",
     )
     kv_policy: KvPolicy = option(
         "--kv-policy",
@@ -48,7 +48,7 @@ class BlockOptions(Section):
         metavar="N",
         min=0,
         unit="tokens",
-        help="Tokens that --kv-policy shift never drops, BOS among them, as attention sinks (arXiv "
+        help="Tokens that --kv-policy shift never drops, including BOS: attention sinks (arXiv "
         "2309.17453); default: 4.",
     )
 
@@ -74,19 +74,21 @@ class BlockOptions(Section):
     def resolve(
         self, n_ctx: int, *, n_trained: int, train_prefix_share: float, text: TextKind
     ) -> "BlockOptions":
-        """See `Options.resolve`.
+        """Fill in the open lengths, for `Options.resolve`.
 
         Args:
-            n_trained: trained context; a block is a quarter of it at most, for an update has to
-                fit it, also where the engine goes past it.
-            train_prefix_share: L_T as a share of Δ.
+            n_ctx: context, in tokens (W).
+            n_trained: trained context, in tokens. The default block is at most a quarter of it:
+                an update must fit the trained context even where the engine goes past it.
+            train_prefix_share: default L_T as a share of Δ.
+            text: the kind of text that is learned.
         """
         block_len, prefix_len = self.block_len, self.prefix_len
         if block_len is None:
             block_len = max(1, min(n_ctx, n_trained) // 4)
         room = n_ctx - block_len
         if text is TextKind.TRANSLATION:
-            # sources take about as much room as translations, and some pairs before them
+            # leave room for the sources, about as long as the translations, and for earlier pairs
             room, train_prefix_share = min(room, n_ctx // 4), 2.0
         if prefix_len is None:
             prefix_len = max(1, room)

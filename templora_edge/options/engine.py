@@ -14,16 +14,16 @@ from templora_edge.options.rope import RopeOptions
 from templora_edge.options.self_extend import SelfExtendOptions
 
 AUTO: Final[Any] = "auto"
-"""SelfExtend with groups that fit the context."""
+"""Value of ``self_extend`` that chooses groups to fit the context."""
 
 
 @dataclass(frozen=True, slots=True)
 class FixedAdapter:
-    """A LoRA adapter in a GGUF file that stays as it is, under the temporary one."""
+    """A LoRA adapter in a GGUF file that is applied besides the temporary one and never trained."""
 
     path: Path
     scale: float = 1.0
-    """What its output is multiplied by, besides its own alpha / rank."""
+    """Factor of the adapter's output, besides its own alpha / rank."""
 
     def __post_init__(self) -> None:
         require(
@@ -33,7 +33,7 @@ class FixedAdapter:
 
     @classmethod
     def parse(cls, text: str) -> "FixedAdapter":
-        """From `FILE[:SCALE]`: what follows the last colon is a scale if it is a number."""
+        """Parse ``FILE[:SCALE]``; text after the last colon is a scale only if it is a number."""
         name, colon, scale = text.rpartition(":")
         try:
             return cls(Path(name), float(scale)) if colon else cls(Path(text))
@@ -51,7 +51,7 @@ class EngineOptions(Section):
         default=0,
         metavar="N",
         min=0,
-        help=f"Context in tokens (W); 0: the trained one, at most {DEFAULT_MAX_CTX}.",
+        help=f"Context in tokens (W); 0: the trained context, at most {DEFAULT_MAX_CTX}.",
     )
     n_threads: int = option(
         "-t",
@@ -59,10 +59,10 @@ class EngineOptions(Section):
         default=0,
         metavar="N",
         min=0,
-        help="Cores for llama.cpp; 0: all physical ones.",
+        help="Threads for llama.cpp; 0: one for each physical core.",
     )
     n_batch: int = option(
-        "-b", "--batch-size", default=512, metavar="N", min=1, help="Tokens decoded at a time."
+        "-b", "--batch-size", default=512, metavar="N", min=1, help="Tokens decoded in one batch."
     )
     type_k: KvType = option(
         "-ctk", "--cache-type-k", default=KvType.F16, help="Data type of cached keys."
@@ -71,24 +71,24 @@ class EngineOptions(Section):
         "-ctv",
         "--cache-type-v",
         default=KvType.F16,
-        help="Data type of cached values; quantized ones use flash attention.",
+        help="Data type of cached values; quantized types use flash attention.",
     )
     flash_attn: bool | None = None
-    """Flash attention on, off, or as llama.cpp chooses."""
+    """Whether to use flash attention; None lets llama.cpp choose."""
     lora: tuple[FixedAdapter, ...] = option(
         "--lora",
         default=(),
         metavar="FILE[:SCALE]",
-        help="A GGUF adapter that stays as it is, under the temporary one; may be repeated.",
+        help="GGUF adapter to apply, untrained, besides the temporary one; may be repeated.",
     )
     # "auto" until it is resolved
     self_extend: SelfExtendOptions | None = option(
         "--self-extend",
-        help="Go past the trained context with SelfExtend; auto chooses -gan and -gaw for -c.",
+        help="Go past the trained context with SelfExtend; auto: choose -gan and -gaw to fit -c.",
     )
     rope: RopeOptions = field(default_factory=RopeOptions)
     shift: bool = False
-    """Whether the cache will be shifted: with `KvPolicy.SHIFT`."""
+    """Whether the cache will be shifted, as `KvPolicy.SHIFT` does."""
     swa_full: bool = False
     """Whether sliding-window layers keep every token, so that the cache can be cut anywhere."""
 
@@ -99,7 +99,7 @@ class EngineOptions(Section):
 
     @property
     def chooses_groups(self) -> bool:
-        """Whether SelfExtend is still to be fitted to the context."""
+        """Whether SelfExtend's groups are still to be chosen."""
         return bool(self.self_extend == AUTO)
 
     def __post_init__(self) -> None:
@@ -116,7 +116,7 @@ class EngineOptions(Section):
         )
 
     def resolve(self, base: Base, n_ctx: int, *, shift: bool, swa_full: bool) -> "EngineOptions":
-        """See `Options.resolve`."""
+        """Fill in the open options, for `Options.resolve`; ``n_ctx`` is the context in tokens."""
         return replace(
             self,
             n_ctx=n_ctx,

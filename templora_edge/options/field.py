@@ -1,4 +1,4 @@
-"""A dataclass field that is an option: its default, its range, its flag and its help."""
+"""Dataclass fields that are options: default, range, flag and help text."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -24,16 +24,18 @@ def option(
     label: str = "",
     unit: str = "",
 ) -> Any:
-    """A field that is an option; open until `Options.resolve` where the default is None.
+    """A dataclass field that is an option; with a default of None it is open.
 
     Args:
-        flags: of the command line, if it has any.
-        default: `MISSING` makes it a required argument.
-        paper: the paper's value, of an option that presets differ in.
-        min, max: its range, both included.
-        above, below: its range, not included.
-        label: what messages call it; default: its name.
-        unit: what messages count it in.
+        flags: command-line flags, if any.
+        default: default value; `MISSING` makes the field a required argument.
+        paper: the paper's value, for an option that presets set.
+        help: help text of the flags.
+        metavar: placeholder of the value in the help.
+        min, max: range, inclusive.
+        above, below: range, exclusive.
+        label: the option's name in messages; default: the name of the field.
+        unit: unit of the value in messages.
     """
     metadata = {
         "flags": flags, "help": help, "metavar": metavar, "min": min, "max": max, "above": above,
@@ -43,7 +45,7 @@ def option(
 
 
 def options_in(*sections: type) -> Iterator[Field[Any]]:
-    """The fields of ``sections`` that have flags; those of the sections within them come after."""
+    """The fields of ``sections`` that have flags, then those of nested sections."""
     inner: list[type] = []
     for one in chain.from_iterable(map(fields, sections)):
         if one.metadata.get("flags"):
@@ -54,19 +56,19 @@ def options_in(*sections: type) -> Iterator[Field[Any]]:
 
 
 def kinds_of(one: Field[Any]) -> tuple[type, ...]:
-    """The types that a field takes, None aside; of a tuple, those of its elements."""
+    """The types that a field accepts, except None; for a tuple, the types of its elements."""
     kinds = get_args(one.type) or (one.type,)
     return tuple(kind for kind in kinds if isinstance(kind, type) and kind is not type(None))
 
 
 def require(condition: bool, message: str) -> None:
-    """Reject options with ``message`` unless ``condition`` holds."""
+    """Raise OptionError with ``message`` unless ``condition`` holds."""
     if not condition:
         raise OptionError(message)
 
 
 class Section:
-    """Options that belong together. Building one checks the range of every value that is given."""
+    """A group of options. Building one checks that every value given is in its range."""
 
     __slots__ = ()
 
@@ -75,13 +77,13 @@ class Section:
             _check_range(one, getattr(self, one.name))
 
     def changed(self, **values: Any) -> Self:
-        """With ``values``, by name, in this section or in a section within it.
+        """A copy with ``values``, by option name, set in this section or in nested ones.
 
-        Strings stand for enumerations and paths.
+        Strings are converted to enumerations and paths where the option needs them.
 
         Raises:
             OptionError: a value is out of its range.
-            TypeError: there is no option of that name.
+            TypeError: no option has that name.
         """
         if unknown := values.keys() - self._known(values):
             raise TypeError(f"unknown option: {', '.join(sorted(unknown))}")
@@ -96,11 +98,11 @@ class Section:
 
     @classmethod
     def _is_option(cls, _: Field[Any]) -> bool:
-        """Whether a field can be named itself: here also a section within, as a whole."""
+        """Whether `changed` can set a field by its own name, be it an option or a whole section."""
         return True
 
     def _known(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Those of ``values`` that are options of this section, or of sections within it."""
+        """The ``values`` that are options of this section or of nested ones."""
         found = {}
         for one in fields(self):  # type: ignore[arg-type]
             if one.name in values and self._is_option(one):
@@ -111,7 +113,7 @@ class Section:
 
 
 def _converted(one: Field[Any], value: Any) -> Any:
-    """``value`` in the type of a field: strings as enumerations or paths, sequences as tuples."""
+    """``value`` as the field's type: a string as enumeration or path, a sequence as tuple."""
     if value is not None and get_origin(one.type) is tuple:
         return tuple(value)
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""What options choose between."""
+"""Enumerations: the values that options choose from."""
 
 from enum import StrEnum
 
@@ -9,7 +9,7 @@ class KvPolicy(StrEnum):
     REUSE = "reuse"
     """Keep keys and values across swaps; when full, recompute the last ``prefix_len`` tokens."""
     RECOMPUTE = "recompute"
-    """As `REUSE`, and recompute the whole cache after every swap (the paper's baseline)."""
+    """Like `REUSE`, but recompute the whole cache after every swap (the paper's baseline)."""
     SHIFT = "shift"
     """Never recompute: keep ``n_keep`` tokens, drop the oldest half of the rest, shift the rest."""
 
@@ -18,13 +18,13 @@ class ScoringProtocol(StrEnum):
     """Which tokens are scored, and what they are conditioned on."""
 
     STREAM = "stream"
-    """Every token but the first, through the loop: the KV policy decides what precedes it."""
+    """Every token but the first, run through the loop; the KV policy decides what precedes it."""
     LLAMA_PERPLEXITY = "llama-perplexity"
-    """As llama.cpp's tool: the second halves of consecutive windows of n_ctx tokens."""
+    """Like llama.cpp's tool: the second half of each consecutive window of n_ctx tokens."""
 
 
 class PasskeyMode(StrEnum):
-    """What reads the text of a passkey test."""
+    """How the text of a passkey test is read."""
 
     BASE = "base"
     SELF_EXTEND = "self-extend"
@@ -33,17 +33,17 @@ class PasskeyMode(StrEnum):
 
     @property
     def learns(self) -> bool:
-        """Whether the text is trained on."""
+        """Whether the adapter is trained on the text."""
         return self in (PasskeyMode.TEMPLORA, PasskeyMode.BOTH)
 
     @property
     def extends(self) -> bool:
-        """Whether SelfExtend makes room for the text."""
+        """Whether SelfExtend extends the context to hold the text."""
         return self in (PasskeyMode.SELF_EXTEND, PasskeyMode.BOTH)
 
 
 class KvType(StrEnum):
-    """Data type of cached keys or values, by llama.cpp's names."""
+    """Data type of cached keys or values; names are llama.cpp's."""
 
     F32 = "f32"
     F16 = "f16"
@@ -57,43 +57,43 @@ class KvType(StrEnum):
 
     @property
     def quantized(self) -> bool:
-        """Whether values are stored in blocks of integers."""
+        """Whether the type stores blocks of integers."""
         return self not in (KvType.F32, KvType.F16, KvType.BF16)
 
 
 class TextKind(StrEnum):
-    """What kind of text is learned, on which the best learning rate and lengths depend."""
+    """Kind of text that is learned; the best learning rate and lengths depend on it."""
 
     OWN = "own"
-    """The model's own: what helps a small base on given text makes it repeat itself here."""
+    """Generated text. The rates that help a small base on given text make it repeat itself here."""
     GIVEN = "given"
-    """Text that is scored or absorbed alone."""
+    """Text that is only scored or absorbed."""
     TRANSLATION = "translation"
-    """The model's own translations, learned in pairs with their sources."""
+    """Generated translations, learned in pairs with their sources."""
 
 
 class Preset(StrEnum):
     """Names of update rules."""
 
     DEFAULT = "default"
-    """The paper's: all linear layers, rank 64, two epochs."""
+    """The paper's update rule: all linear layers, rank 64, two epochs."""
     FAST = "fast"
-    """MLP only, one epoch, no L_T: the same gain in a fifth of the training time."""
+    """MLP layers, one epoch, no train prefix: the same gain in a fifth of the training time."""
     BEST = "best"
-    """As `FAST` with rank 128 and an L_T that is only read: the largest gain that was measured."""
+    """`FAST` with rank 128 and a train prefix without gradient: the largest gain measured."""
 
 
 class Targets(StrEnum):
-    """Linear layers that carry the adapter; lm_head never does."""
+    """Linear layers that carry the adapter; never lm_head."""
 
     ALL = "all"
-    """The paper's."""
+    """All linear layers, as in the paper."""
     MLP = "mlp"
     ATTENTION = "attention"
 
 
 class TrainDtype(StrEnum):
-    """Precision of training's matrix products; adapter and optimizer are always fp32."""
+    """Precision of matrix products in training; adapter and optimizer are always fp32."""
 
     AUTO = "auto"
     """bf16 where a short measurement finds it clearly faster."""
@@ -102,7 +102,7 @@ class TrainDtype(StrEnum):
 
 
 class RopeScaling(StrEnum):
-    """How rotary positions are scaled, by llama.cpp's names."""
+    """RoPE scaling method; names are llama.cpp's."""
 
     NONE = "none"
     LINEAR = "linear"

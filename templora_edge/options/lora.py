@@ -10,7 +10,7 @@ from templora_edge.options.kinds import Targets
 
 @dataclass(frozen=True, slots=True)
 class LoraOptions(Section):
-    """The adapter and its update rule; what is open is the preset's."""
+    """The adapter and its update rule; the preset fills in open options."""
 
     rank: int = option("--rank", paper=64, metavar="N", min=1, help="Rank of the adapter (preset).")
     alpha: float = option(
@@ -18,7 +18,8 @@ class LoraOptions(Section):
         paper=64.0,
         metavar="X",
         above=0,
-        help="The adapter's output is scaled by alpha / rank; alpha follows --rank (preset).",
+        help="Alpha: the adapter's output is scaled by alpha / rank; default: in proportion to "
+        "--rank (preset).",
     )
     dropout: float = option(paper=0.05, min=0, below=1)
     learning_rate: float = option(
@@ -27,7 +28,7 @@ class LoraOptions(Section):
         metavar="X",
         above=0,
         label="learning rate",
-        help="Learning rate; at too high a rate a text repeats itself (preset).",
+        help="Learning rate; too high a rate makes a text repeat itself (preset).",
     )
     warmup_blocks: int = option(paper=2, min=0, label="warm-up", unit="blocks")
     """Blocks over which the learning rate rises to its full value."""
@@ -41,14 +42,14 @@ class LoraOptions(Section):
         above=0,
         help="Gradient norm above which a step is scaled down (preset).",
     )
-    # Nothing else holds a model that learns what it writes itself (docs/log.md).
+    # Nothing else keeps a model stable that learns what it generates (docs/log.md).
     decay: float = option(
         "--decay",
         paper=0.0,
         metavar="X",
         min=0,
         below=1,
-        help="Share of the adapter's output that fades after each block (preset).",
+        help="Share by which the adapter's output fades after each block (preset).",
     )
     targets: Targets = option(
         "--targets", paper=Targets.ALL, help="Linear layers that carry the adapter (preset)."
@@ -57,27 +58,27 @@ class LoraOptions(Section):
         "--layers",
         metavar="N",
         min=1,
-        help="The last N decoder layers carry the adapter; default: all.",
+        help="Put the adapter on the last N decoder layers; default: all.",
     )
     modules: tuple[str, ...] | None = None
-    """transformers' full names of the linear layers that carry the adapter, where an adapter that
-    training goes on from has some that ``targets`` and ``layers`` do not describe."""
+    """Full transformers names of the linear layers that carry the adapter, for a starting adapter
+    whose layers ``targets`` and ``layers`` do not describe."""
     prefix_gradient: bool = option(
         "--prefix-gradient/--no-prefix-gradient",
         paper=True,
-        help="Train through the train prefix, or only read it: faster (preset).",
+        help="Backpropagate through the train prefix, or only read it, which is faster (preset).",
     )
     seed: int = 0
     """Seed of the adapter's initial weights and dropout."""
 
     def changed(self, **values: Any) -> "LoraOptions":
-        """As `Section.changed`; alpha follows a new rank unless it is given too."""
+        """Like `Section.changed`; a new rank scales alpha in proportion unless alpha is given."""
         if "rank" in values and "alpha" not in values and None not in (self.rank, self.alpha):
             values["alpha"] = self.alpha / self.rank * values["rank"]
         return Section.changed(self, **values)
 
     def resolve(self, rule: "LoraOptions", adapter: StartingAdapter | None) -> "LoraOptions":
-        """See `Options.resolve`; what is open is that of ``rule`` and of ``adapter``."""
+        """Fill in open options from ``rule`` and ``adapter``, for `Options.resolve`."""
         if adapter is not None:
             own = self.targets is None and self.layers is None
             modules = adapter.modules if own else None

@@ -15,20 +15,22 @@ from templora_edge.options.training import TrainingOptions
 
 @dataclass(frozen=True, slots=True)
 class Options(Section):
-    """All that describes a session on a model, but the model.
+    """Everything that describes a session, except the model.
 
-    `changed` replaces options of all sections by name, `dataclasses.replace` whole sections.
+    `changed` replaces options of any section by name, `dataclasses.replace` whole sections.
     """
 
     engine: EngineOptions = field(default_factory=EngineOptions)
     blocks: BlockOptions = field(default_factory=BlockOptions)
     templora: bool = option(
-        "--no-templora", default=True, help="No temporary adapter; any model that llama.cpp loads."
+        "--no-templora",
+        default=True,
+        help="Train no temporary adapter; works with any model that llama.cpp loads.",
     )
     preset: Preset = option(
         "--preset",
         default=Preset.DEFAULT,
-        help="The update rule; the flags named (preset) change parts of it.",
+        help="Update rule; flags marked (preset) change parts of it.",
     )
     lora: LoraOptions = field(default_factory=LoraOptions)
     training: TrainingOptions = field(default_factory=TrainingOptions)
@@ -42,7 +44,7 @@ class Options(Section):
 
     @classmethod
     def _is_option(cls, one: Field[Any]) -> bool:
-        return not is_dataclass(one.type)  # ``lora`` is the engine's
+        return not is_dataclass(one.type)  # the option ``lora`` is the engine's
 
     def resolve(
         self,
@@ -51,11 +53,12 @@ class Options(Section):
         text: TextKind = TextKind.OWN,
         adapter: StartingAdapter | None = None,
     ) -> "Options":
-        """Fill in all that is open. What is resolved already stays as it is.
+        """Fill in all open options. Those already resolved do not change.
 
         Args:
-            text: what kind of text is learned.
-            adapter: the one in ``training.adapter``, whose rank, alpha and layers are kept.
+            base: the model.
+            text: the kind of text that is learned.
+            adapter: the adapter in ``training.adapter``, whose rank, alpha and layers are kept.
 
         Raises:
             OptionError: the options contradict each other or the model.
@@ -77,7 +80,7 @@ class Options(Section):
             base,
             n_ctx,
             shift=blocks.kv_policy is KvPolicy.SHIFT,
-            # prompts of a translation are cut and gone on with at every segment
+            # translation cuts the cache back to a shared prompt at every segment
             swa_full=text is TextKind.TRANSLATION,
         )
         training = self.training
@@ -88,12 +91,12 @@ class Options(Section):
 
     @property
     def update_len(self) -> int:
-        """Tokens of the longest update whose activations are kept for backward, resolved."""
+        """Most tokens whose activations an update keeps for backward; of resolved options."""
         prefix, block = self.blocks.train_prefix_len, self.blocks.block_len
         return prefix + block if self.lora.prefix_gradient else max(prefix, block)
 
     def settings(self) -> dict[str, Any]:
-        """What decides over results, by name, ready for JSON; of resolved options."""
+        """The settings that affect results, by name, ready for JSON; of resolved options."""
         settings = asdict(self.engine) | asdict(self.blocks)
         settings["lora"] = [[str(one.path), one.scale] for one in self.engine.lora]
         return settings | {"templora": self.templora} | (asdict(self.lora) if self.templora else {})

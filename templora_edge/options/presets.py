@@ -1,7 +1,7 @@
-"""Update rules by name and by size of the base.
+"""Update rules by preset and by size of the base.
 
-Those of small bases were measured on the bundled model (docs/results/pg19.md, docs/log.md); larger
-ones get the paper's learning rate, for want of a measurement.
+Rules for small bases were measured on the bundled model (docs/results/pg19.md, docs/log.md); larger
+bases get the paper's learning rate, for want of a measurement.
 """
 
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ from templora_edge.options.kinds import Preset, Targets, TextKind
 from templora_edge.options.lora import LoraOptions
 
 _SMALL_PARAMETERS: Final = 100_000_000
-"""Bases with fewer are small: they take larger learning rates on text that is given, smaller ones
-on translations of their own."""
+"""Bases with fewer weights are small: they need a larger learning rate on given text, a smaller one
+on generated translations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """An update rule: what `LoraOptions` says of training, and L_T."""
+    """An update rule: adapter, training and L_T."""
 
     lora: LoraOptions
     train_prefix_share: float = 1.0
@@ -50,11 +50,11 @@ _SMALL: Final[Mapping[TextKind, Mapping[str, float]]] = MappingProxyType(
         TextKind.TRANSLATION: {"learning_rate": 1e-5, "decay": 0.02},
     }
 )
-"""What small bases have in any preset, by kind of text."""
+"""Options of small bases in every preset, by kind of text."""
 
 
 def rule_of(preset: Preset, n_parameters: int, text: TextKind) -> Rule:
-    """The rule of a preset for a base of ``n_parameters`` weights and a kind of text."""
+    """The update rule of ``preset`` for a base of ``n_parameters`` weights and a kind of text."""
     chosen = _RULES[preset]
     if n_parameters >= _SMALL_PARAMETERS:
         return chosen

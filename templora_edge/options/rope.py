@@ -1,4 +1,4 @@
-"""RoPE scaling."""
+"""Options of RoPE scaling."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ from templora_edge.options.kinds import RopeScaling
 
 @dataclass(frozen=True, slots=True)
 class RopeOptions(Section):
-    """What differs from the model's own rotary embedding; None is as the model says.
+    """Changes to the model's rotary embedding; None keeps the model's own value.
 
-    Names are llama.cpp's. They hold for the layers with full attention; sliding-window layers keep
-    their own base and scale, as in llama.cpp.
+    Names are llama.cpp's. The options apply to layers with full attention; sliding-window layers
+    keep their own base and scale, as in llama.cpp.
     """
 
     scaling: RopeScaling | None = option(
@@ -27,32 +27,36 @@ class RopeOptions(Section):
         "--rope-freq-scale",
         metavar="X",
         above=0,
-        help="Factor of positions; 0.25 fits four times the trained context.",
+        help="Factor applied to positions; 0.25 fits four times the trained context; default: the "
+        "model's own.",
     )
     yarn_orig_ctx: int | None = option(
-        "--yarn-orig-ctx", metavar="N", above=0, help="YaRN: trained context before any scaling."
+        "--yarn-orig-ctx",
+        metavar="N",
+        above=0,
+        help="YaRN: trained context before scaling; default: the model's own.",
     )
     yarn_ext_factor: float | None = option(
         "--yarn-ext-factor",
         metavar="X",
         min=0,
-        help="YaRN: share of extrapolation; 0: interpolation alone.",
+        help="YaRN: share of extrapolation; 0: interpolation only.",
     )
     yarn_attn_factor: float | None = option(
         "--yarn-attn-factor",
         metavar="X",
         min=0,
-        help="YaRN: scale of attention; read only where the ext-factor is 0.",
+        help="YaRN: scale of attention; used only with --yarn-ext-factor 0.",
     )
     yarn_beta_slow: float | None = option(
         "--yarn-beta-slow",
         metavar="X",
         min=0,
-        help="YaRN: dimensions that turn less often are interpolated; default: 1.",
+        help="YaRN: interpolate dimensions that turn less often than this; default: 1.",
     )
     yarn_beta_fast: float | None = option(
         "--yarn-beta-fast",
         metavar="X",
         min=0,
-        help="YaRN: dimensions that turn more often stay as they are; default: 32.",
+        help="YaRN: leave dimensions that turn more often than this unscaled; default: 32.",
     )

@@ -1,4 +1,4 @@
-"""SelfExtend: a text longer than the trained context, by positions that tokens share."""
+"""SelfExtend: texts longer than the trained context, read with shared positions."""
 
 from dataclasses import MISSING, dataclass
 
@@ -7,7 +7,7 @@ from templora_edge.options.field import Section, option, require
 
 @dataclass(frozen=True, slots=True)
 class SelfExtendOptions(Section):
-    """SelfExtend (Jin et al., arXiv 2401.01325)."""
+    """Group size and window of SelfExtend (Jin et al., arXiv 2401.01325)."""
 
     group: int = option(
         "-gan",
@@ -15,7 +15,7 @@ class SelfExtendOptions(Section):
         default=MISSING,
         metavar="G",
         min=1,
-        help="SelfExtend: far tokens that share a position (G); 1: off.",
+        help="SelfExtend: number of distant tokens that share a position (G); 1: off.",
     )
     window: int = option(
         "-gaw",
@@ -23,7 +23,7 @@ class SelfExtendOptions(Section):
         default=512,  # llama.cpp's
         metavar="N",
         min=1,
-        help="SelfExtend: last tokens that keep positions of their own (w).",
+        help="SelfExtend: number of latest tokens that keep a position each (w).",
     )
 
     def __post_init__(self) -> None:
@@ -31,20 +31,22 @@ class SelfExtendOptions(Section):
         require(self.window >= 1, f"-gaw is {self.window}; expected at least 1 token")
 
     def n_positions(self, n_tokens: int) -> int:
-        """Positions that a text takes at least."""
+        """Fewest positions that a text of ``n_tokens`` takes."""
         far = max(0, n_tokens - self.window)
         return n_tokens - far + -(-far // self.group)
 
     @classmethod
     def for_length(cls, n_tokens: int, n_trained: int) -> "SelfExtendOptions | None":
-        """The authors' rule: w + (N - w) / G within two thirds of the trained context.
+        """Choose w and G by the authors' rule: w + (N - w) / G within two thirds of L.
 
-        w is a third of them (L / 4 of L), G as small as the rule allows; None if the text fits the
-        trained context as it is.
+        w is L / 4, G as small as the rule allows.
 
         Args:
-            n_tokens: N, of the text.
-            n_trained: L, positions the model was trained on.
+            n_tokens: length of the text (N).
+            n_trained: number of positions the model was trained on (L).
+
+        Returns:
+            None if the text fits the trained context as it is.
         """
         if n_tokens <= n_trained:
             return None

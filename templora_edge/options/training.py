@@ -16,12 +16,12 @@ class TrainingOptions(Section):
         default=0,
         metavar="N",
         min=0,
-        help="Cores for training; 0: as many as -t.",
+        help="Threads for training; 0: as many as -t.",
     )
     train_dtype: TrainDtype = option(
         "--train-dtype",
         default=TrainDtype.AUTO,
-        help="Precision of training's matrix products; auto: the faster one, as measured.",
+        help="Precision of matrix products in training; auto: whichever measures faster.",
     )
     train_memory_gib: float | None = option(
         "--train-memory",
@@ -29,12 +29,13 @@ class TrainingOptions(Section):
         above=0,
         label="train memory",
         unit="GiB",
-        help="Private memory for training; default: what is free.",
+        help="Limit on private memory for training; default: all that is free.",
     )
     adapter: Path | None = option(
         "--adapter-in",
         metavar="FILE",
-        help="Go on from a GGUF adapter, such as --adapter-out keeps, with its rank and layers.",
+        help="Start from a GGUF adapter, for example one from --adapter-out, with its rank and "
+        "layers.",
     )
     measure_after: bool = True
-    """Whether a block's loss is measured again after its update, which costs a forward pass."""
+    """Whether to measure a block's loss again after its update, at the cost of a forward pass."""
