@@ -1,6 +1,6 @@
 """Temp-LoRA at the edge: write texts far longer than the context, with llama.cpp.
 
-Names are loaded when first used, so that importing the package loads neither torch nor llama.cpp.
+Names are imported on first use, so that importing the package loads neither torch nor llama.cpp.
 """
 
 from typing import TYPE_CHECKING, Any

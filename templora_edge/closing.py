@@ -1,4 +1,4 @@
-"""What owns something, and gives it back at the end of a `with`."""
+"""Base class of objects that release what they own at the end of a `with` block."""
 
 from abc import ABC, abstractmethod
 from types import TracebackType
@@ -10,7 +10,7 @@ class Closing(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Give back what is owned."""
+        """Release everything that is owned."""
 
     def __enter__(self) -> Self:
         return self

@@ -8,11 +8,11 @@
     ├── ModelFileError               a path that is not a readable GGUF model
     │   └── UnsupportedModelError    a GGUF that Temp-LoRA does not know how to train
     ├── EngineError                  llama.cpp refused, or ran into an error
-    ├── AdapterError                 weights that do not make a LoRA adapter for this base
+    ├── AdapterError                 weights that are not a LoRA adapter for this base
     ├── CheckpointError              a checkpoint directory that cannot be converted
-    ├── InsufficientMemoryError      a request that does not fit the memory there is
+    ├── InsufficientMemoryError      a request that does not fit in memory
     ├── SidecarError                 the training process failed or died
-    ├── JobError                     durable state that cannot be used
+    ├── JobError                     a job whose durable state cannot be used
     └── OutputError                  a result that could not be written
 
 A message names the file or flag, what was found, what was expected and what to do. The command
@@ -23,7 +23,7 @@ from collections.abc import Iterable
 
 
 def listed(items: Iterable[object], separator: str = ", ", most: int = 4) -> str:
-    """The first of ``items``, and how many more there are: what a message says of many."""
+    """The first ``most`` of ``items``, and how many more there are, for a message."""
     words = [str(item) for item in items]
     more = [f"and {len(words) - most} more"] if len(words) > most else []
     return separator.join([*words[:most], *more])
@@ -38,7 +38,7 @@ class OptionError(TemploraError):
 
 
 class MissingExtraError(TemploraError):
-    """A package of an extra that is not installed is needed."""
+    """A package is needed that belongs to an extra and is not installed."""
 
 
 class PromptError(TemploraError):
@@ -62,7 +62,7 @@ class EngineError(TemploraError):
 
 
 class AdapterError(TemploraError):
-    """Weights do not make a LoRA adapter for this base."""
+    """Weights are not a LoRA adapter for this base."""
 
 
 class CheckpointError(TemploraError):
@@ -70,7 +70,7 @@ class CheckpointError(TemploraError):
 
 
 class InsufficientMemoryError(TemploraError):
-    """A request does not fit the memory there is."""
+    """A request does not fit in memory."""
 
 
 class SidecarError(TemploraError):
@@ -78,7 +78,7 @@ class SidecarError(TemploraError):
 
 
 class JobError(TemploraError):
-    """The durable state of a job is in use, damaged, of other settings, or cannot be written."""
+    """A job's durable state is in use, damaged, of other settings, or cannot be written."""
 
 
 class OutputError(TemploraError):

@@ -1,4 +1,4 @@
-"""What happens to a text, as the loop and the session report it while they work."""
+"""Events that the loop and the session report while they work on a text."""
 
 from dataclasses import dataclass
 
@@ -15,36 +15,37 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A generated token as text: whole UTF-8 characters only, so it may be empty."""
+    """The text of a generated token: whole UTF-8 characters only, so it may be empty."""
 
     text: str
     token: int | None
-    """None on a last piece that stands for a character the model never finished."""
+    """None on a final piece that stands for a character the model left incomplete."""
     block: int
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredBlock:
-    """A block's negative log-likelihood, in nats a token, before it was learned."""
+    """The score of a block before it was learned."""
 
     nll: tuple[float, ...]
+    """Negative log-likelihood of each scored token, in nats."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlockReport(UpdateReport):
-    """One block: what it took to generate or score it, and its update once it is learned."""
+    """One block: the cost of generating or scoring it, and its update once it is learned."""
 
     index: int
     tokens: int
     generate_s: float = 0.0
-    """Seconds of decoding, sampling and scoring."""
+    """Seconds spent on decoding, sampling and scoring."""
     given: bool = False
-    """Whether the block was given, not generated."""
+    """Whether the block's text was given rather than generated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Absorbed:
-    """``done`` of ``total`` prompt tokens are in the adapter."""
+    """Progress of a prompt: the adapter has learned ``done`` of its ``total`` tokens."""
 
     done: int
     total: int

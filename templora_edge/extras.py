@@ -1,4 +1,4 @@
-"""Optional dependencies: what to install where a package of an extra is missing."""
+"""Optional dependencies, and the error that says what to install when one is missing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,15 +11,18 @@ EXTRAS: Final = {
     "evaluate": ("sacrebleu",),
     "plot": ("matplotlib",),
 }
-"""Extra of pyproject.toml -> top-level modules that its packages provide."""
+"""Extra in pyproject.toml -> top-level modules that its packages provide."""
 
 
 @contextmanager
 def needs_extra(extra: str, subject: str) -> Iterator[None]:
-    """Imports in the block may fail for lack of ``extra``; any other failure passes unchanged.
+    """Turn failed imports in the block into an error that names ``extra``.
+
+    Other exceptions, and failed imports of modules outside ``extra``, pass unchanged.
 
     Args:
-        subject: the file, flag or command that the message names.
+        extra: name of the extra in pyproject.toml.
+        subject: file, flag or command that the message names.
 
     Raises:
         MissingExtraError: a module of ``extra`` is not installed.

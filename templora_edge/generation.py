@@ -1,4 +1,4 @@
-"""Long generation: a prompt in, text and one report out."""
+"""Long generation as a job: a prompt in, a text and a report out."""
 
 import platform
 import time
@@ -27,11 +27,11 @@ class GenerateJob:
 
     prompt: str
     n_predict: int | None
-    """None: until the model ends the text."""
+    """Number of tokens to generate; None is until the model ends the text."""
     sampling: SamplingOptions
     chat: bool = False
     special: bool = False
-    """Control tokens in the prompt are read as such."""
+    """Whether control tokens in the prompt are parsed as such."""
     adapter_out: Path | None = None
     report: Path | None = None
 
@@ -39,10 +39,11 @@ class GenerateJob:
 def generate(text: TempLora, job: GenerateJob) -> Iterator[Absorbed | Piece | BlockReport]:
     """Run ``job`` on a fresh ``text``, yielding its events as they come.
 
-    The report is written however the run ends, with the blocks there were.
+    The report covers the blocks that were finished, and is written however the run ends.
 
     Raises:
-        TemploraError: see `TempLora.stream`; OutputError if a result cannot be written.
+        OutputError: a result cannot be written.
+        TemploraError: generation failed; see `TempLora.stream`.
     """
     started = time.perf_counter()
     finished = False
@@ -64,7 +65,7 @@ def generate(text: TempLora, job: GenerateJob) -> Iterator[Absorbed | Piece | Bl
         if job.report is not None:
             seconds = time.perf_counter() - started
             content = _report(text, job, n_tokens, seconds, finished)
-            # a failed report must not hide why the run itself failed
+            # a failed report must not hide the error that ended the run
             with suppress(*(() if finished else (OutputError,))):
                 _write_report(job.report, content)
 

@@ -1,15 +1,15 @@
-"""Temp-LoRA (arXiv 2401.11504): a text that is learned, block by block, as it is written.
+"""Temp-LoRA (arXiv 2401.11504): an adapter learns a text, block by block, as it is written.
 
-    1. Prompt.  One longer than L_X is absorbed: cut into blocks, each learned in order.
+    1. Prompt.  Absorb a prompt longer than L_X: cut it into blocks and learn them in order.
     For each block of Δ tokens:
     2. Room.    Make room for it in the KV cache of W tokens, as the KV policy says.
-    3. Block.   Generate it with adapter k; or score it, where the text is given.
-    4. Update.  Train adapter k + 1 on it, the L_T tokens before it as context without loss.
-    5. Swap.    Generate with adapter k + 1 from now on; the KV cache stays.
+    3. Block.   Generate it with adapter k, or score it if the text is given.
+    4. Update.  Train adapter k + 1 on it, with the L_T tokens before it as context without loss.
+    5. Swap.    Generate with adapter k + 1 from now on; keep the KV cache.
 
-A block is learned when the next one is about to begin (`flush`), so that the last block of a job
-is not trained on for nothing. An exception may come out of any step, KeyboardInterrupt for one:
-the next call does what is left to do, and nothing twice.
+A block is learned when the next one is about to begin (`flush`), so that no training is wasted on
+the last block of a job. Any step may raise an exception, KeyboardInterrupt included; the next call
+does what is left to do, and nothing twice.
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -22,7 +22,7 @@ from templora_edge.updates import UpdateReport, Updates
 
 
 class TempLoraLoop:
-    """One text that is absorbed, generated and scored, block by block, in any order."""
+    """One text that can be absorbed, generated and scored, block by block, in any order."""
 
     def __init__(self, cache: TextCache, updates: Updates) -> None:
         self.blocks: list[BlockReport] = []
@@ -31,10 +31,10 @@ class TempLoraLoop:
         self._unlearned: range | None = None  # the last block, until it is trained on
 
     def prompt(self, tokens: Sequence[int]) -> Iterator[BlockReport]:
-        """Step 1: append a prompt; absorb one that is longer than L_X.
+        """Step 1: append a prompt, and absorb it if it is longer than L_X.
 
-        Generation conditions on L_X tokens once the cache is full, so that what comes before them
-        would be lost if it were not in the weights.
+        Generation conditions on the last L_X tokens once the cache is full; earlier ones are lost
+        unless they are in the weights.
         """
         too_long = len(self._cache.head) + len(tokens) > self.options.prefix_len
         if too_long and self._updates.enabled:
@@ -43,7 +43,7 @@ class TempLoraLoop:
             self.text.extend(tokens)
 
     def absorb(self, tokens: Sequence[int]) -> Iterator[BlockReport]:
-        """Step 4 for each block of ``tokens``, as if it had been generated; one step 5."""
+        """Append ``tokens``: step 4 for each block, as if it had been generated, then step 5."""
         self.flush()
         for part in windows.cut(0, len(tokens), self.options.block_len):
             begin = len(self.text)
@@ -55,10 +55,10 @@ class TempLoraLoop:
             yield self.blocks[-1]
 
     def generate(self, n_predict: int | None) -> Generator[Token | BlockReport, None, None]:
-        """Write ``n_predict`` tokens (None: without limit), or until the model ends the text.
+        """Generate ``n_predict`` tokens (None: no limit), or until the model ends the text.
 
-        The text must not be empty. A block's report follows once it is learned; the last one's,
-        not learned yet, comes at the end.
+        The text must not be empty. A block's report follows once the block is learned; that of the
+        last block, which is not learned yet, comes at the end.
         """
         left, token = float("inf") if n_predict is None else n_predict, None
         while left > 0:
@@ -72,7 +72,7 @@ class TempLoraLoop:
                         break
                     self.text.append(token)
                     yield Token(token, len(self.blocks))
-            finally:  # also when the reader stops reading
+            finally:  # also when the caller stops iterating
                 left = 0 if token is None else left - (len(self.text) - begin)
                 self._end_block(begin)
         if self._unlearned is not None:
@@ -81,11 +81,12 @@ class TempLoraLoop:
     def score(
         self, block: Sequence[int], before: Sequence[int] | None = None
     ) -> Iterator[ScoredBlock | BlockReport]:
-        """Append ``block`` and score it before it is learned; the block before is learned first.
+        """Learn the block before, then append ``block`` and score it.
 
         Args:
-            before: all that it is conditioned on, appended too; None is the text so far, of which
-                a very first token is not scored unless BOS precedes it.
+            block: tokens to score.
+            before: all the tokens that ``block`` is conditioned on, appended too; None is the text
+                so far. The first token of a text is not scored unless BOS precedes it.
         """
         if self.flush():  # steps 4 and 5 of the block before
             yield self.blocks[-1]
@@ -97,7 +98,7 @@ class TempLoraLoop:
         yield ScoredBlock(tuple(nll))
 
     def flush(self) -> bool:
-        """Steps 4 and 5 of the last block, if they are to be done; False if there is none."""
+        """Do steps 4 and 5 of the last block, if it is not learned yet; return whether it was."""
         due = self._unlearned is not None
         self._update()
         self._swap()

@@ -1,4 +1,4 @@
-"""Positions of cached tokens, and how SelfExtend moves them."""
+"""SelfExtend's arithmetic: positions of cached tokens, and how they move."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,12 +6,12 @@ from typing import Final
 from templora_edge.options import SelfExtendOptions
 
 TILE: Final = 64
-"""Tokens that llama.cpp's attention on CPUs takes at a time; what is left over is slow."""
+"""Tokens in a tile of llama.cpp's CPU attention; a remainder is slow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Cached positions ``begin`` to ``end`` change by ``delta``."""
+    """Move the cached positions in ``[begin, end)`` by ``delta``."""
 
     begin: int
     end: int
@@ -19,38 +19,45 @@ class Move:
 
 
 class Positions:
-    """Where the cached tokens of one text stand, and how SelfExtend moves them.
+    """Positions of the cached tokens of one text, and how SelfExtend moves them.
 
-    The first `n_grouped` tokens stand G at a position, from 0 on; the later ones have a position
-    each. Tokens are grouped when ``limit`` positions are used up, all but the last w, so that a
-    text that fits the trained context is not touched, and cached keys are rotated seldom; after the
-    first time at a multiple of `TILE` tokens, so that batches are not cut in odd pieces. What is
-    grouped depends on the number of tokens alone, not on how they were batched.
+    The first `n_grouped` tokens share positions, G at each, from 0 on; every later token has its
+    own. When ``limit`` positions are used up, all but the last w tokens are grouped, so that a text
+    that fits the trained context is not touched and cached keys are rotated rarely. After the first
+    time, this happens at a multiple of `TILE` tokens, so that batches are not cut into odd pieces.
+    Grouping depends only on the number of tokens, not on how they were batched.
 
-    Methods take ``n_positions``, the positions in use, which the cache itself knows.
+    Methods take ``n_positions``, the number of positions in use, which the cache itself knows.
     """
 
     def __init__(self, self_extend: SelfExtendOptions | None, limit: int) -> None:
-        """``limit``: positions that the model was trained on; of no account without SelfExtend."""
+        """Begin with an empty cache.
+
+        Args:
+            self_extend: group size and window; None leaves every token its own position.
+            limit: number of positions the model was trained on; unused without SelfExtend.
+        """
         self.n_grouped = 0
         self._group = self_extend.group if self_extend else 1
         self._window = self_extend.window if self_extend else 0
         self._limit = limit
         self._until = limit
-        """Positions that may be used before tokens are grouped."""
+        """Number of positions that may be used before tokens are grouped."""
 
     def n_tokens(self, n_positions: int) -> int:
-        """Cached tokens."""
+        """Number of cached tokens."""
         return n_positions + self.n_grouped - self.n_grouped // self._group
 
     def room(self, n_positions: int) -> int | None:
-        """Tokens that can be appended before others must be grouped; None without SelfExtend."""
+        """Number of tokens that fit before others must be grouped; None without SelfExtend."""
         return self._until - n_positions if self._group > 1 else None
 
     def regroup(self, n_positions: int) -> list[Move]:
-        """Group all that is farther than w, in whole groups; the moves, to be made in this order.
+        """Group all tokens outside the last w, in whole groups.
 
-        Positions are divided one by one, from low to high, so that none meets another's.
+        Returns:
+            The moves to make, in this order: one position at a time, from low to high, so that no
+            token moves onto the position of another group.
         """
         first = self.n_grouped // self._group
         n = (n_positions - first - self._window) // self._group * self._group
@@ -67,10 +74,10 @@ class Positions:
         return moves
 
     def cut(self, keep: int, discard: int, n_positions: int) -> tuple[int, int]:
-        """Forget ``discard`` tokens after the first ``keep``, or some more: groups stay whole.
+        """Forget ``discard`` tokens after the first ``keep``, or a few more to keep groups whole.
 
         Returns:
-            The range of positions to remove; later ones close the gap.
+            Begin and end of the positions to remove; later ones must close the gap.
         """
         begin, end = self._whole(keep), self._whole(self._whole(keep) + discard)
         end = min(end, self.n_tokens(n_positions))
@@ -81,21 +88,21 @@ class Positions:
         return range_of_positions
 
     def position_of(self, index: int) -> int | None:
-        """Position of the token ``index``; None if it is grouped."""
+        """Position of token ``index``; None if it is in a group."""
         return self._position(index) if index >= self.n_grouped else None
 
     def clear(self) -> None:
-        """Nothing is cached any more."""
+        """Start over with an empty cache."""
         self.n_grouped = 0
         self._until = self._limit
 
     def _position(self, index: int) -> int:
-        """Position of the token ``index``, which is the first of its group."""
+        """Position of token ``index``, which must be the first of its group."""
         grouped = min(index, self.n_grouped)
         return grouped // self._group + index - grouped
 
     def _whole(self, index: int) -> int:
-        """``index``, or the end of the group that it is inside of."""
+        """``index``, or the end of the group that contains it."""
         if index >= self.n_grouped:
             return index
         return -(-index // self._group) * self._group

@@ -1,4 +1,4 @@
-"""The seams: what the loops need of an engine, of a tokenizer, and of a trainer."""
+"""The seams: what the loops need from an engine, a tokenizer and a trainer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from templora_edge.options import SamplingOptions
 
 
 class Engine(Protocol):
-    """What the loop needs of a language model with a KV cache."""
+    """A language model with a KV cache, as the loop needs it."""
 
     @property
     def n_past(self) -> int:
-        """Tokens in the KV cache."""
+        """Number of tokens in the KV cache."""
         ...
 
     def decode(self, tokens: Sequence[int]) -> None:
@@ -25,7 +25,10 @@ class Engine(Protocol):
         ...
 
     def score(self, pending: Sequence[int], tokens: Sequence[int]) -> list[float]:
-        """Decode ``pending`` and all of ``tokens`` but the last; NLL of each of ``tokens``."""
+        """Decode ``pending`` and all of ``tokens`` but the last; return each token's NLL in nats.
+
+        The NLLs are those of ``tokens``; ``pending`` is only context.
+        """
         ...
 
     def is_end(self, token: int) -> bool:
@@ -41,28 +44,28 @@ class Engine(Protocol):
         ...
 
     def swap(self, adapter: Path | None) -> None:
-        """Use the adapter in the file from the next decode on. The KV cache stays."""
+        """Use the adapter in the file, or none, from the next decode on; keep the KV cache."""
         ...
 
 
 class PairEngine(Engine, Protocol):
-    """What translation needs of an engine, besides."""
+    """An engine for translation, which also cuts the cache back and changes the sampling."""
 
     def truncate(self, n_tokens: int) -> None:
-        """Forget all but the first ``n_tokens``, or more than that; `n_past` says what is left."""
+        """Keep at most the first ``n_tokens`` in the cache; `n_past` is how many are left."""
         ...
 
     def use_sampling(self, options: SamplingOptions) -> None:
-        """Sample with ``options`` from now on, with no token written yet."""
+        """Sample with ``options`` from now on, starting with an empty history."""
         ...
 
 
 class Tokenizer(Protocol):
-    """Text to tokens and back."""
+    """Converts text to tokens and back."""
 
     @property
     def head(self) -> tuple[int, ...]:
-        """What every context and every training sequence begins with: BOS, or nothing."""
+        """The tokens that every context and training sequence begins with: BOS, or none."""
         ...
 
     def tokenize(self, text: str) -> list[int]:
@@ -70,11 +73,11 @@ class Tokenizer(Protocol):
         ...
 
     def quote(self, text: str) -> str:
-        """``text`` for a template, in which control tokens stay text."""
+        """``text`` marked for use in a template, so that `tokenize_prompt` parses nothing in it."""
         ...
 
     def tokenize_prompt(self, prompt: str) -> list[int]:
-        """Tokens of a template's output, without BOS; control tokens are read, unless quoted."""
+        """Tokens of a template's output, without BOS; parses control tokens outside quoted text."""
         ...
 
     def detokenize(self, tokens: Sequence[int]) -> str:
@@ -84,43 +87,44 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What training on one block did. Losses are the block's, in nats per token.
+    """The result of training on one block. Losses are the block's, in nats per token.
 
-    A loss is None if it is not a finite number, the one after training also if it was not measured.
+    A loss is None if it is not finite; ``loss_after`` also if it was not measured.
     """
 
     loss_before: float | None
     loss_after: float | None
     rss_bytes: int = 0
-    """Resident memory of the training process, if it is one of its own."""
+    """Resident memory of the training process, if training has a process of its own."""
     skipped: int = 0
-    """Steps that were left out because the loss or its gradient was not a finite number."""
+    """Number of steps skipped because the loss or its gradient was not finite."""
 
 
 class Trainer(Protocol):
-    """What the loop needs of the side that trains the adapter."""
+    """Trains the adapter."""
 
     def train(
         self, prefix: Sequence[int], block: Sequence[int], loss_mask: Sequence[bool] | None = None
     ) -> Update:
-        """Train on ``block`` with ``prefix`` before it as context, without loss.
+        """Train on ``block``, with ``prefix`` before it as context without loss.
 
-        A call that an exception interrupted may be made again, as the next one, and teaches the
-        block once.
+        If an exception interrupts the call, repeating it as the next call learns the block once.
 
         Args:
-            loss_mask: which tokens of ``block`` have a loss, at least one; all if None.
+            prefix: tokens before the block.
+            block: tokens to learn.
+            loss_mask: whether each token of ``block`` has a loss, at least one; None is all.
         """
         ...
 
     def export(self) -> Path:
-        """Write the adapter as it is now to a new GGUF file, the caller's to delete."""
+        """Write the current adapter to a new GGUF file, which the caller deletes."""
         ...
 
     def save(self, path: Path) -> None:
-        """Write all that training depends on."""
+        """Write the whole state of training to ``path``."""
         ...
 
     def load(self, path: Path) -> None:
-        """Go on from what `save` wrote."""
+        """Continue from the state that `save` wrote."""
         ...

@@ -1,4 +1,4 @@
-"""`TempLora`: one long text on one model. The Python API."""
+"""`TempLora`, the Python API: one long text on one model."""
 
 import codecs
 import logging
@@ -44,11 +44,11 @@ from templora_edge.updates import Updates
 
 _logger = logging.getLogger(__name__)
 _warned: set[Path] = set()
-"""Models of which it was said that a context goes past their training: once will do."""
+"""Models whose context was warned about; once is enough."""
 
 
 class Shortcuts(TypedDict, total=False):
-    """The options that `TempLora` is most often given, by name; `Options` explains them."""
+    """The most common options, as keywords of `TempLora`; `Options` documents them."""
 
     n_ctx: int
     n_threads: int
@@ -72,26 +72,26 @@ class Shortcuts(TypedDict, total=False):
 
 
 class TempLora(Closing):
-    """One long text whose past is learned, block by block, by a temporary LoRA.
+    """One long text whose past a temporary LoRA learns, block by block.
 
-    `generate`, `absorb` and `score` continue the same text, in any order. The adapter and its
-    traces are gone when the context manager exits; `save_adapter` keeps a copy. `options` are those
-    in force, all defaults filled in. `engine` and `trainer` are for tasks that drive them in a loop
-    of their own.
+    `generate`, `absorb` and `score` continue the same text, in any order. When the context manager
+    exits, the adapter and all its traces are removed; `save_adapter` keeps a copy. The attribute
+    `options` holds the resolved options; `engine`, `trainer` and `updates` are for callers with a
+    loop of their own.
 
     Args:
         model: path of a GGUF; None is the bundled model.
-        options: what is left open in them depends on the base, the preset and ``text``.
-        text: what kind of text is learned; on given text and on translations small bases take
-            other learning rates than on text of their own.
-        past_training: a context beyond the trained one is meant, and not warned of.
-        shortcuts: options by name, as `Options.changed` takes them.
+        options: options; open ones depend on the base, the preset and ``text``.
+        text: kind of text that is learned; small bases need different learning rates on generated
+            text, given text and translations.
+        past_training: do not warn of a context beyond the trained one.
+        shortcuts: options by name, as in `Options.changed`.
 
     Raises:
-        ModelFileError: no such GGUF, or not a usable one.
-        UnsupportedModelError: an architecture Temp-LoRA cannot train.
-        OptionError: options that contradict each other or the model.
-        InsufficientMemoryError: the context does not fit.
+        ModelFileError: the GGUF is missing or not usable.
+        UnsupportedModelError: Temp-LoRA cannot train this architecture.
+        OptionError: the options contradict each other or the model.
+        InsufficientMemoryError: the context does not fit in memory.
         AdapterError: an adapter does not fit the model.
     """
 
@@ -115,10 +115,10 @@ class TempLora(Closing):
             AdapterFile.read(fixed.path).check_fits(self.base)
         if self.options.templora:
             family_of(self.base)
-        with ExitStack() as stack:  # undoes what was opened if a later step fails
+        with ExitStack() as stack:  # closes what was opened if a later step fails
             self.trainer: SidecarTrainer | None = None
             if self.options.templora:
-                # one file at a time: a swap removes its own before the next one is written
+                # one file at a time: a swap removes its file before the next one is written
                 needed = adapter_file_bytes(self.base, self.options.lora)
                 workspace = stack.enter_context(Workspace(needed=needed))
                 self.trainer = stack.enter_context(
@@ -139,19 +139,19 @@ class TempLora(Closing):
 
     @property
     def blocks(self) -> tuple[BlockReport, ...]:
-        """Every block so far."""
+        """Reports of all blocks so far."""
         return tuple(self._loop.blocks)
 
     @property
     def n_tokens(self) -> int:
-        """Length of the text so far, without BOS."""
+        """Length of the text so far in tokens, without BOS."""
         return len(self._loop.text)
 
     @property
     def peak_rss_bytes(self) -> int:
-        """Highest resident memory of both processes, pages they share counted twice."""
+        """Peak resident memory of both processes; pages that they share count twice."""
         both = memory.peak_resident() + (self.trainer.peak_rss_bytes if self.trainer else 0)
-        # the kernel's peaks lag a little behind what was read at a block's end
+        # the kernel's peaks lag a little behind the readings at the ends of blocks
         return max(both, *(block.rss_bytes for block in self._loop.blocks), 0)
 
     def generate(
@@ -182,17 +182,20 @@ class TempLora(Closing):
         """Append ``prompt``, absorbing it if it is long, and continue the text.
 
         Args:
-            n_predict: tokens to write; None is until the model ends the text.
+            prompt: text to append; may be empty once there is some text.
+            n_predict: number of tokens to generate; None is until the model ends the text.
+            sampling: sampling options; None is the defaults.
             chat: wrap the prompt in the GGUF's own chat template.
-            special: read control tokens in the prompt, such as <|im_end|>, as llama.cpp does;
+            special: parse control tokens such as <|im_end|> in the prompt, as llama.cpp does;
                 otherwise they are text.
 
         Yields:
-            Absorbed prompt blocks, then pieces, and each block's report once it is learned.
+            Progress of absorbing the prompt, then pieces, and each block's report once it is
+            learned.
 
         Raises:
             OptionError: ``n_predict`` is negative.
-            PromptError: there is nothing to continue.
+            PromptError: there is no text to continue.
             EngineError, SidecarError: llama.cpp or the training process failed.
         """
         if n_predict is not None and n_predict < 0:
@@ -224,7 +227,7 @@ class TempLora(Closing):
         return Score.of([event.nll for event in events if isinstance(event, ScoredBlock)])
 
     def stream_score(self, tokens: Sequence[int]) -> Iterator[ScoredBlock | BlockReport]:
-        """As `score`, from tokens: each block's score, and its report once it is learned."""
+        """Like `score`, from tokens; yields each block's score, and its report once learned."""
         for part in windows.cut(0, len(tokens), self.options.blocks.block_len):
             yield from self._loop.score(tokens[part.start : part.stop])
         if tokens:
@@ -233,15 +236,15 @@ class TempLora(Closing):
     def score_block(
         self, block: Sequence[int], before: Sequence[int]
     ) -> Iterator[ScoredBlock | BlockReport]:
-        """Append and score ``block`` after ``before`` alone; see `TempLoraLoop.score`."""
+        """Append and score ``block``, conditioned on ``before`` only; see `TempLoraLoop.score`."""
         return self._loop.score(block, before)
 
     def tokenize(self, text: str) -> list[int]:
-        """Tokens of ``text`` as it would be appended; what looks like a control token is text."""
+        """Tokens of ``text`` as it would be appended, with control tokens read as text."""
         return self.engine.model.vocab.tokenize(text)
 
     def save_adapter(self, path: str | Path) -> None:
-        """Train on the last block too and keep the adapter as a GGUF file.
+        """Train on the last block too, and save the adapter as a GGUF file.
 
         Raises:
             OptionError: there is no adapter.
@@ -283,7 +286,7 @@ def _warn_past_training(base: GgufFile, engine: EngineOptions) -> None:
     n_ctx = engine.n_ctx
     try:
         scaling = Scaling.of(base, engine.rope)
-    except ModelFileError:  # of a model for llama.cpp alone, which may know more
+    except ModelFileError:  # without training, llama.cpp may know more than we do
         return
     if n_ctx <= scaling.n_trained or base.path in _warned:
         return

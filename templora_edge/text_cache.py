@@ -1,4 +1,4 @@
-"""The KV cache of one text: what is decoded of it, and how room is made for the next block."""
+"""The KV cache of one text: which tokens are decoded, and how room is made for a block."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -11,17 +11,20 @@ from templora_edge.protocols import Engine
 
 
 class TextCache:
-    """A text, and the engine's cache as a window on its end.
+    """A text, with the engine's cache as a window on its end.
 
-    A step that an exception interrupts, KeyboardInterrupt for one, leaves the text as it was; the
-    cache is then filled again from the last L_X tokens.
+    If an exception interrupts a step, KeyboardInterrupt included, the text stays as it was, and the
+    cache is filled again from the last L_X tokens.
     """
 
     def __init__(self, engine: Engine, options: BlockOptions, head: Sequence[int] = ()) -> None:
         """Begin an empty text.
 
         Args:
-            head: what every context begins with, and is no part of the text: BOS, or nothing.
+            engine: engine whose cache is used.
+            options: lengths and KV policy, resolved.
+            head: tokens that every context begins with and that are not part of the text: BOS, or
+                none.
 
         Raises:
             OptionError: the prefix has no room for more than the head.
@@ -35,16 +38,16 @@ class TextCache:
         self.head = list(head)
         self.options = options
         self._engine = engine
-        self._decoded = 0  # tokens of the text that have been through the engine
-        self._adapter = 0  # the one that the cache was last looked at with
+        self._decoded = 0  # tokens of the text that the engine has decoded
+        self._adapter = 0  # number of the adapter in use when room was last made
         self._seconds = 0.0
 
     def make_room(self, adapter: int) -> None:
-        """See to it that what is pending and one whole block fit behind what is cached.
+        """Ensure that the cache has room for the pending tokens and one whole block.
 
         Args:
-            adapter: number of the adapter that the engine has; the policy may want what another
-                one computed to be computed again.
+            adapter: number of the engine's adapter; the policy may recompute what another adapter
+                computed.
         """
         with self._step():
             plan = windows.plan_kv(
@@ -65,7 +68,7 @@ class TextCache:
             self._adapter = adapter
 
     def next_token(self) -> int | None:
-        """Decode what is pending and choose the next token; None where the model ends the text."""
+        """Decode the pending tokens and sample the next one; None if the model ends the text."""
         with self._step():
             self._engine.decode(self._pending())
             self._decoded = len(self.text)
@@ -73,10 +76,14 @@ class TextCache:
         return None if self._engine.is_end(token) else token
 
     def score(self, tokens: Sequence[int], before: Sequence[int] | None = None) -> list[float]:
-        """Append ``tokens``; their NLL in nats, but for a first one that nothing precedes.
+        """Append ``tokens`` and return the NLL of each in nats.
+
+        A first token that nothing precedes has none.
 
         Args:
-            before: all that precedes them in an empty cache, appended too; None is the text so far.
+            tokens: tokens to score.
+            before: tokens that precede them in an empty cache, appended too; None is the text so
+                far.
         """
         with self._step():
             if before is None:
@@ -88,24 +95,24 @@ class TextCache:
                 new, pending, scored = [*before, *tokens], [*self.head, *before], list(tokens)
             if scored:
                 nll = self._engine.score(pending, scored)
-                self._decoded = len(self.text) + len(new) - 1  # the last one has not been decoded
+                self._decoded = len(self.text) + len(new) - 1  # the last token is not decoded yet
             else:
                 nll = []
             self.text.extend(new)
         return nll
 
     def pop_seconds(self) -> float:
-        """Time that the steps took since this was last asked."""
+        """Seconds that steps took since the last call."""
         seconds, self._seconds = self._seconds, 0.0
         return seconds
 
     def _pending(self) -> list[int]:
-        """What is to be decoded next: an empty cache's head, and the text that is not cached."""
+        """Tokens to decode next: the head if the cache is empty, and the text not decoded yet."""
         head = [] if self._engine.n_past else self.head
         return head + self.text[self._decoded :]
 
     def _refill(self, start: int) -> None:
-        """Empty the cache; what is pending then begins at ``start``."""
+        """Empty the cache; the pending text then begins at ``start``."""
         self._engine.clear()
         self._decoded = start
 

@@ -1,6 +1,6 @@
-"""The one way in which the adapter changes: learn a block, swap the adapter in, keep its state.
+"""The one update path: learn a block, swap the adapter in, save its state.
 
-Whatever is learned goes through here, a text or pairs of a translation, given or generated; time,
+All learning goes through here, of texts and of translated pairs, given or generated; the time,
 memory and losses of updates are measured here and nowhere else.
 """
 
@@ -17,9 +17,9 @@ from templora_edge.protocols import Engine, Trainer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateReport:
-    """One update: seconds of its steps, and the losses of its block in nats a token.
+    """One update: seconds spent on its steps, and losses of its block in nats per token.
 
-    Losses are None, and times 0, for what did not happen.
+    Steps that did not happen have a time of 0 and a loss of None.
     """
 
     train_s: float = 0.0
@@ -28,26 +28,26 @@ class UpdateReport:
     loss_before: float | None = None
     loss_after: float | None = None
     rss_bytes: int = 0
-    """Resident memory of the generating and the training process after the update; pages of the
-    base that both map count twice."""
+    """Resident memory of both processes after the update; pages of the base, which both map, count
+    twice."""
 
 
 class Updates:
     """An adapter in training, and the engine that generates with it.
 
-    Any step may be interrupted, by KeyboardInterrupt for one, and made again: `learn` with the same
-    block teaches it once, and `swap` serves what was learned if that is still to be done.
+    Any step may be interrupted, by KeyboardInterrupt too, and repeated: `learn` with the same block
+    learns it once, and `swap` does nothing if the engine has the newest adapter.
     """
 
     def __init__(self, engine: Engine, trainer: Trainer | None) -> None:
-        """``trainer``: None is no Temp-LoRA; there is nothing to learn or to swap then."""
+        """Begin with a fresh adapter; with a ``trainer`` of None there is no adapter at all."""
         self._engine = engine
         self._trainer = trainer
-        self._trained = 0  # the trainer's adapter, by the number of its updates
+        self._trained = 0  # number of the trainer's adapter: that of its updates
         self._report = UpdateReport()
         self._trainer_rss = 0
         self.served = 0
-        """The engine's adapter, by the number of its updates."""
+        """Number of the engine's adapter, which counts its updates."""
 
     @property
     def enabled(self) -> bool:
@@ -56,16 +56,18 @@ class Updates:
 
     @property
     def rss_bytes(self) -> int:
-        """Resident memory of both processes; the training one's after its last update."""
+        """Resident memory of both processes; of the training process, after its last update."""
         return memory.resident() + self._trainer_rss
 
     def learn(
         self, prefix: Sequence[int], block: Sequence[int], loss_mask: Sequence[bool] | None = None
     ) -> UpdateReport:
-        """Train the adapter on ``block``, ``prefix`` before it as context without loss.
+        """Train the adapter on ``block``, with ``prefix`` before it as context without loss.
 
         Args:
-            loss_mask: which tokens of ``block`` have a loss, at least one; None is all.
+            prefix: tokens before the block.
+            block: tokens to learn.
+            loss_mask: whether each token of ``block`` has a loss, at least one; None is all.
         """
         begun = time.perf_counter()
         if self._trainer is None:
@@ -82,10 +84,10 @@ class Updates:
         return self._report
 
     def swap(self) -> UpdateReport | None:
-        """Export the newest adapter, load it, set it, free the one before; the KV cache stays.
+        """Export the newest adapter, load and set it, free the old one; keep the KV cache.
 
         Returns:
-            The last update, with the times of its swap; None if its adapter is served already.
+            The last update, with the times of its swap; None if the engine has its adapter already.
         """
         if self._trainer is None or self.served == self._trained:
             return None
@@ -102,7 +104,7 @@ class Updates:
         return self._report
 
     def save(self, path: Path) -> None:
-        """Write the adapter as it is now to ``path``, as a GGUF.
+        """Write the current adapter to ``path`` as a GGUF.
 
         Raises:
             OptionError: there is no adapter.
@@ -116,7 +118,7 @@ class Updates:
             adapter.unlink()
 
     def save_state(self, path: Path) -> None:
-        """Write to ``path`` all that later updates depend on: adapter, optimizer, random numbers.
+        """Write everything later updates depend on to ``path``: adapter, optimizer, random state.
 
         Raises:
             OptionError: there is no adapter.
@@ -125,7 +127,7 @@ class Updates:
         self._existing().save(path)
 
     def load_state(self, path: Path) -> None:
-        """Go on from what `save_state` wrote; `swap` then serves its adapter.
+        """Continue from the state that `save_state` wrote; `swap` then serves its adapter.
 
         Raises:
             OptionError: there is no adapter.

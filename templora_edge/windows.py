@@ -1,4 +1,4 @@
-"""Pure arithmetic of blocks and windows. Positions are indices into the whole text, in tokens."""
+"""Arithmetic of blocks and windows. Positions are token indices into the whole text."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ def train_prefix(block: range, train_prefix_len: int) -> range:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """The next block fits behind what is cached."""
+    """Leave the cache: the next block fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +41,22 @@ KvPlan = Keep | Refill | Shift
 
 
 def last_prefix(options: BlockOptions, n_head: int, text_len: int) -> Refill:
-    """Decode L_X tokens again: the ``n_head`` of the cache's head, and the end of the text."""
+    """The plan to decode L_X tokens again: the head of ``n_head`` tokens and the text's end."""
     return Refill(max(0, text_len - (options.prefix_len - n_head)))
 
 
 def plan_kv(
     options: BlockOptions, *, n_head: int, cached: int, pending: int, text_len: int, swapped: bool
 ) -> KvPlan:
-    """What to do with the cache before the next block.
+    """Decide what to do with the cache before the next block.
 
     Args:
-        n_head: tokens at the head of the cache that are not of the text (BOS); never dropped.
-        cached: tokens in the cache, its head included.
-        pending: tokens that are not in the cache yet; decoded before the block. Those of the head
-            where the cache is empty.
-        text_len: tokens of the text so far.
+        options: lengths and KV policy, resolved.
+        n_head: number of tokens at the head of the cache that are not text (BOS); never dropped.
+        cached: number of tokens in the cache, including the head.
+        pending: number of tokens to decode before the block, including the head if the cache is
+            empty.
+        text_len: length of the text so far, in tokens.
         swapped: whether the adapter changed since the cache was filled.
     """
     room = options.n_ctx - options.block_len
