@@ -13,7 +13,7 @@ from typing import Any
 
 from scripts.profiling.flops import count
 from templora_edge.assets import BUNDLED_MODEL
-from templora_edge.evaluation.perplexity import PerplexityJob, PerplexityRun, Text
+from templora_edge.evaluation.perplexity import NamedText, PerplexityJob, PerplexityRun
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.options import BlockOptions, LoraOptions, Options
 
@@ -76,7 +76,7 @@ class Trial:
 
     def measure(self, settings: Settings) -> dict[str, Any]:
         """Score the book with the base alone and with Temp-LoRA."""
-        text = Text(self.book.name, self.book.read_text(encoding="utf-8"))
+        text = NamedText(self.book.name, self.book.read_text(encoding="utf-8"))
         job = PerplexityJob(
             (text,),
             self.model,

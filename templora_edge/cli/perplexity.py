@@ -65,10 +65,10 @@ def perplexity(
     texts = [(name, read_text(name, "stdin" if name == "-" else name)) for name in files]
 
     from templora_edge.cli.progress import CountProgress
-    from templora_edge.evaluation.perplexity import PerplexityJob, PerplexityRun, Text
+    from templora_edge.evaluation.perplexity import NamedText, PerplexityJob, PerplexityRun
 
     job = PerplexityJob(
-        tuple(Text(name, text) for name, text in texts),
+        tuple(NamedText(name, text) for name, text in texts),
         flags.model,
         flags.options.changed(seed=seed),
         max_tokens=max_tokens,

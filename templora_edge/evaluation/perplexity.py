@@ -30,7 +30,7 @@ Nll = list[tuple[float, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class NamedText:
     """What is scored, and how it is called."""
 
     name: str
@@ -41,7 +41,7 @@ class Text:
 class PerplexityJob:
     """Texts to score; without ``options.templora`` by the base alone."""
 
-    texts: tuple[Text, ...]
+    texts: tuple[NamedText, ...]
     model: Path | None = None
     options: Options = field(default_factory=Options)
     max_tokens: int | None = None
@@ -134,7 +134,7 @@ class PerplexityRun:
         """Tokens a bucket."""
         return -(-max(len(text.tokens) for text in self._texts) // self.job.n_buckets)
 
-    def _check(self, text: Text, n_tokens: int, n_ctx: int) -> None:
+    def _check(self, text: NamedText, n_tokens: int, n_ctx: int) -> None:
         if not text.text:
             raise PromptError(f"{text.name}: empty; expected some text to score")
         if self.job.protocol is ScoringProtocol.LLAMA_PERPLEXITY and n_tokens < 2 * n_ctx:

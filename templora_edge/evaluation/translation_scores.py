@@ -29,7 +29,7 @@ TERM_SHARE: Final = 0.02
 COVERED: Final = 0.5
 """Characters of a translation, to those of its reference, below which something was left out."""
 
-_WORD: Final = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_NAME_OR_WORD: Final = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _SENTENCE_END: Final = frozenset(".!?…:\"“”«»‘'-–—")
 
 
@@ -143,13 +143,13 @@ def consistency(
     with it best (Dice's coefficient over segments), a capitalised one for a name. Of all
     occurrences, those count that have it.
     """
-    words = [frozenset(_WORD.findall(text)) for text in hypothesis]
+    words = [frozenset(_NAME_OR_WORD.findall(text)) for text in hypothesis]
     places = Counter(word for found in words for word in found)
     names, lower = Counter[str](), Counter[str]()
     where: dict[str, set[int]] = defaultdict(set)
     for index, text in enumerate(reference):
         capitalised = set(_names(text))
-        small = {word for word in _WORD.findall(text) if word.islower()}
+        small = {word for word in _NAME_OR_WORD.findall(text) if word.islower()}
         for word in capitalised | small:
             where[word].add(index)
         names.update(capitalised)
@@ -180,7 +180,7 @@ def code(language: str | None) -> str:
 
 def _names(text: str) -> Iterable[str]:
     """Capitalised words that do not begin a sentence."""
-    for match in _WORD.finditer(text):
+    for match in _NAME_OR_WORD.finditer(text):
         before = text[: match.start()].rstrip()
         if match.group()[0].isupper() and before and before[-1] not in _SENTENCE_END:
             yield match.group()

@@ -35,7 +35,7 @@ _NUMBER: Final = re.compile(
     r"(?<!\d)\d{1,3}(?:[ \u00a0\u202f.,']\d{3})+(?!\d)|\d+(?:[.,:]\d+)+|\d{2,}"
 )
 """Numbers of several digits: 1,000 or 1 000; 3.14; 1789."""
-_WORD: Final = re.compile(r"\w+")
+_WORD_OR_NUMBER: Final = re.compile(r"\w+")
 _PREAMBLE: Final = re.compile(
     r"\s*(?:sure\b|certainly\b|of course[,!.]|here(?:'s| is| are) (?:the|your|a) |"
     r"(?:the )?translation\b\s*[:(]|translated (?:text|into)|as an ai\b|i(?:'m| am) sorry|"
@@ -126,10 +126,10 @@ def _is_untranslated(source: str, translation: str, from_: str, to: str) -> bool
         return False
     if translation.strip().casefold() == source.strip().casefold():
         # a name or an exclamation may be the same in both
-        return len(_WORD.findall(source)) >= COPIED_WORDS
-    words = _WORD.findall(source.casefold())
+        return len(_WORD_OR_NUMBER.findall(source)) >= COPIED_WORDS
+    words = _WORD_OR_NUMBER.findall(source.casefold())
     there = set(_runs(words))
-    runs = _runs(_WORD.findall(translation.casefold()))
+    runs = _runs(_WORD_OR_NUMBER.findall(translation.casefold()))
     if sum(run in there and len(set(run)) > 2 for run in runs) > 0.3 * len(runs):
         return True
     letters = [character for character in translation if character.isalpha()]
@@ -174,7 +174,7 @@ def _numbers(text: str) -> Counter[str]:
 
 def _loops(text: str) -> int:
     """How often, at most, some words follow themselves; a character where words have no spaces."""
-    words = _WORD.findall(text.casefold())
+    words = _WORD_OR_NUMBER.findall(text.casefold())
     most = max(_repeats(words, n) for n in range(1, LOOP_MOST_WORDS + 1))
     letters = [character for character in text if character.isalpha()]
     return max(

@@ -21,7 +21,7 @@ from texts import TEXT
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.engine import LlamaEngine
 from templora_edge.evaluation.metrics import Comparison, between
-from templora_edge.evaluation.perplexity import PerplexityJob, PerplexityRun, Text
+from templora_edge.evaluation.perplexity import NamedText, PerplexityJob, PerplexityRun
 from templora_edge.host.workspace import default_root
 from templora_edge.options import EngineOptions, Options, ScoringProtocol
 from templora_edge.score import Score
@@ -38,7 +38,7 @@ NOVEL = (
 
 def score(text: str, *, templora: bool = True, **changes: Any) -> dict[str, Any]:
     options = OPTIONS.changed(templora=templora)
-    job = PerplexityJob((Text("text", text),), options=options, **changes)
+    job = PerplexityJob((NamedText("text", text),), options=options, **changes)
     run = PerplexityRun(job)
     list(run)
     return run.result()
@@ -142,7 +142,7 @@ def test_the_chunks_of_llama_perplexity() -> None:
     """A slow reference of llama.cpp's perplexity.cpp: whole windows, second halves, BOS first."""
     text = NOVEL * 14
     job = PerplexityJob(
-        (Text("text", text),),
+        (NamedText("text", text),),
         options=OPTIONS.changed(templora=False),
         protocol=ScoringProtocol.LLAMA_PERPLEXITY,
     )
