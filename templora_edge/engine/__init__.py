@@ -1,4 +1,4 @@
-"""llama.cpp, through llama-cpp-python's low-level API, in objects that own what they allocate."""
+"""llama.cpp through llama-cpp-python's low-level API, in objects that own what they allocate."""
 
 from templora_edge.engine.adapter import Adapter
 from templora_edge.engine.context import Context

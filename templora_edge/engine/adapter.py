@@ -12,7 +12,7 @@ from templora_edge.errors import AdapterError
 
 
 class Adapter(Closing):
-    """Owns a `llama_adapter_lora`. The file is read whole and not needed afterwards.
+    """Owns a `llama_adapter_lora`. The file is read completely and not needed afterwards.
 
     Raises:
         AdapterError: the file is not an adapter for this model.
@@ -31,6 +31,6 @@ class Adapter(Closing):
         self.pointer = pointer
 
     def close(self) -> None:
-        """Free it. `llama_adapter_lora_free` does not detach: no context may still use it."""
+        """Free the adapter, which no context may still use: llama.cpp does not detach it."""
         if pointer := Adapter.pointer.take(self):
             llama_cpp.llama_adapter_lora_free(pointer)

@@ -1,4 +1,4 @@
-"""A context of llama.cpp: the KV cache and the logits of the last decode."""
+"""A llama.cpp context: the KV cache and the logits of the last decode."""
 
 import ctypes
 from collections.abc import Iterator, Sequence
@@ -32,16 +32,16 @@ _SEQUENCE: Final = 0
 
 
 _ROPE_SCALING_TYPES: Final = {"none": 0, "linear": 1, "yarn": 2}
-"""llama.h, llama_rope_scaling_type."""
+"""Values of llama_rope_scaling_type in llama.h."""
 
 
 class Context(Closing):
-    """Owns a `llama_context` of one sequence, whose positions run from 0 without gaps.
+    """Owns a `llama_context` with one sequence, whose positions run from 0 without gaps.
 
     Raises:
-        InsufficientMemoryError: the KV cache does not fit the memory there is.
-        OptionError: SelfExtend or shifting, which the model cannot do.
-        EngineError: llama.cpp cannot make the context.
+        InsufficientMemoryError: the KV cache does not fit in memory.
+        OptionError: the model supports no SelfExtend or shifting.
+        EngineError: llama.cpp cannot create the context.
     """
 
     pointer = Pointer()
@@ -60,7 +60,7 @@ class Context(Closing):
         params.n_threads = params.n_threads_batch = options.n_threads
         params.type_k = GGMLQuantizationType[options.type_k.name]
         params.type_v = GGMLQuantizationType[options.type_v.name]
-        params.swa_full = options.swa_full or options.k_shift  # caches of one size can be shifted
+        params.swa_full = options.swa_full or options.k_shift  # a shift needs caches of equal size
         if options.type_v.quantized:
             params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED
         elif options.flash_attn is not None:
@@ -88,33 +88,33 @@ class Context(Closing):
 
     @property
     def n_past(self) -> int:
-        """Tokens in the KV cache."""
+        """Number of tokens in the KV cache."""
         return self._positions.n_tokens(self._n_positions)
 
     @property
     def _n_positions(self) -> int:
-        """Positions in use; also the position of the next token."""
+        """Number of positions in use, which is also the position of the next token."""
         return int(llama_cpp.llama_memory_seq_pos_max(self._memory, _SEQUENCE)) + 1
 
     @property
     def _first_position(self) -> int:
-        """First position that every layer still holds: sliding-window layers forget."""
+        """First position that all layers still hold; sliding-window layers drop older ones."""
         return int(llama_cpp.llama_memory_seq_pos_min(self._memory, _SEQUENCE))
 
     def decode(self, tokens: Sequence[int]) -> None:
-        """Append ``tokens`` to the cache; the last one's logits become current.
+        """Append ``tokens`` to the cache; `logits` are then those after the last one.
 
         Raises:
-            EngineError: they do not fit, or llama.cpp fails.
+            EngineError: the tokens do not fit, or llama.cpp fails.
         """
         for chunk in self._chunks(tokens):
             self._decode_chunk(chunk, every_logit=False)
 
     def decode_all(self, tokens: Sequence[int]) -> Iterator[npt.NDArray[np.float32]]:
-        """As `decode`, and yield the logits after every token, batch by batch, (n, n_vocab) each.
+        """Like `decode`, but yield the logits after every token, (n, n_vocab) per batch.
 
-        They are llama.cpp's own memory, valid until the next decode: half a gigabyte for a batch
-        of 512 tokens and a vocabulary of 262k.
+        The arrays are views of llama.cpp's memory, valid until the next decode; a batch of 512
+        tokens takes half a gigabyte with a vocabulary of 262k.
         """
         for chunk in self._chunks(tokens):
             self._decode_chunk(chunk, every_logit=True)
@@ -136,9 +136,9 @@ class Context(Closing):
     def truncate(self, n_tokens: int) -> None:
         """Forget all but the first ``n_tokens``.
 
-        The whole cache is emptied where what would be left is not what decoding those tokens gives:
-        in a group of SelfExtend, in recurrent state, and where sliding-window layers have dropped
-        tokens that the next one looks back at (unless `EngineOptions.swa_full` keeps them all).
+        The whole cache is emptied if the rest would differ from a cache that only decoded those
+        tokens: inside a group of SelfExtend, with recurrent state, and if sliding-window layers
+        have dropped tokens that the next one attends to (unless `EngineOptions.swa_full`).
         """
         n_positions = self._n_positions
         if n_tokens >= self._positions.n_tokens(n_positions):
@@ -152,12 +152,12 @@ class Context(Closing):
             self.clear()
 
     def shift(self, keep: int, discard: int) -> None:
-        """Drop ``discard`` tokens after the first ``keep``; later ones move down by as much.
+        """Drop ``discard`` tokens after the first ``keep``, and move later ones down to fill the gap.
 
-        Some more are dropped where SelfExtend has grouped them with those.
+        A few more are dropped if SelfExtend has grouped them with these.
 
         Raises:
-            EngineError: the context was made without `EngineOptions.shift`.
+            EngineError: the context was created without `EngineOptions.shift`.
         """
         if not self._k_shift:
             raise EngineError("a context that was made without EngineOptions.shift cannot shift")
@@ -167,10 +167,10 @@ class Context(Closing):
         self._move(Move(end, n_positions, begin - end))
 
     def set_adapters(self, adapters: Sequence[tuple[Adapter, float]]) -> None:
-        """Use ``adapters``, each times its scale, from the next decode on; the cache stays.
+        """Use ``adapters``, (adapter, scale) each, from the next decode on; keep the cache.
 
         Raises:
-            EngineError: llama.cpp refuses.
+            EngineError: llama.cpp refuses the adapters.
         """
         n = len(adapters)
         pointers = (llama_cpp.llama_adapter_lora_p_ctypes * n)(*(a.pointer for a, _ in adapters))
@@ -195,7 +195,7 @@ class Context(Closing):
         return Positions(options.self_extend, scaling.n_trained)
 
     def _chunks(self, tokens: Sequence[int]) -> Iterator[Sequence[int]]:
-        """Pieces to decode one by one; SelfExtend makes room for each when its turn comes."""
+        """Cut ``tokens`` into chunks to decode in order, making room for each with SelfExtend."""
         begin = 0
         while begin < len(tokens):
             room = self._positions.room(self._n_positions)
@@ -208,10 +208,10 @@ class Context(Closing):
             begin += len(chunk)
 
     def _move(self, move: Move) -> None:
-        """Rotate cached keys to other positions at the next decode.
+        """Move cached keys to other positions; they are rotated at the next decode.
 
-        `llama_memory_seq_div` would do for groups, but rotates keys the wrong way
-        (llama-kv-cells.h, pos_div).
+        `llama_memory_seq_div` could move groups, but rotates keys the wrong way (llama-kv-cells.h,
+        pos_div).
         """
         llama_cpp.llama_memory_seq_add(self._memory, _SEQUENCE, move.begin, move.end, move.delta)
 
@@ -250,7 +250,7 @@ def _value_bytes(kind: KvType) -> float:
 
 
 def _set_rope(params: Any, rope: RopeOptions) -> None:
-    """Hand over what is given; llama.cpp takes the rest from the model."""
+    """Set the given options; llama.cpp takes the rest from the model."""
     if rope.scaling is not None:
         params.rope_scaling_type = _ROPE_SCALING_TYPES[rope.scaling]
     for name in (

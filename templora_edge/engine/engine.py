@@ -1,4 +1,4 @@
-"""The engine of the loop: one text on llama.cpp, its adapter swapped while the cache stays."""
+"""The loop's engine: llama.cpp, with an adapter that can be swapped while the KV cache stays."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -23,12 +23,13 @@ class LlamaEngine(Closing):
     """`templora_edge.protocols.Engine` on llama.cpp.
 
     Raises:
-        ModelFileError, InsufficientMemoryError, EngineError: no model or no context to be had.
-        AdapterError: an adapter of `EngineOptions.lora` is not one for this model.
+        ModelFileError, InsufficientMemoryError, EngineError: the model cannot be loaded, or the
+            context cannot be created.
+        AdapterError: an adapter in `EngineOptions.lora` does not fit the model.
     """
 
     def __init__(self, path: Path, options: EngineOptions) -> None:
-        """``options``: those of resolved `Options`."""
+        """Load the model at ``path`` with resolved ``options``."""
         if not options.n_ctx or not options.n_threads or options.chooses_groups:
             raise OptionError(
                 f"n_ctx is {options.n_ctx}, n_threads is {options.n_threads}, self_extend is "
@@ -50,19 +51,19 @@ class LlamaEngine(Closing):
 
     @property
     def n_ctx(self) -> int:
-        """W, in tokens."""
+        """Context (W), in tokens."""
         return self.context.n_ctx
 
     @property
     def n_past(self) -> int:
-        """Tokens in the KV cache."""
+        """Number of tokens in the KV cache."""
         return self.context.n_past
 
     def decode(self, tokens: Sequence[int]) -> None:
         """Append ``tokens`` to the cache.
 
         Raises:
-            EngineError: they do not fit, or llama.cpp fails.
+            EngineError: the tokens do not fit, or llama.cpp fails.
         """
         self.context.decode(tokens)
 
@@ -71,17 +72,18 @@ class LlamaEngine(Closing):
         return self._sampler.sample(self.context.pointer)
 
     def score(self, pending: Sequence[int], tokens: Sequence[int]) -> list[float]:
-        """Decode ``pending`` and all of ``tokens`` but the last; NLL of each of ``tokens``.
+        """Decode ``pending`` and all of ``tokens`` but the last; return the NLL of ``tokens``.
 
         Args:
-            pending: what precedes ``tokens`` and is not in the cache yet; nothing if the logits of
-                the last decode are those before ``tokens``.
+            pending: tokens before ``tokens`` that are not in the cache yet; may be empty if the
+                last decode ended just before ``tokens``.
+            tokens: tokens to score.
 
         Returns:
-            -log p(token | everything before it) in nats, one a token.
+            -log p(token | everything before it) in nats, for each of ``tokens``.
 
         Raises:
-            EngineError: they do not fit, or llama.cpp fails.
+            EngineError: the tokens do not fit, or llama.cpp fails.
         """
         self.context.decode(pending)
         nll = [_nll(self.context.logits(), tokens[0])]
@@ -98,7 +100,7 @@ class LlamaEngine(Closing):
         self.context.clear()
 
     def truncate(self, n_tokens: int) -> None:
-        """Forget all but the first ``n_tokens``, or more than that; `n_past` says what is left."""
+        """Keep at most the first ``n_tokens`` in the cache; `n_past` is how many are left."""
         self.context.truncate(n_tokens)
 
     def shift(self, keep: int, discard: int) -> None:
@@ -110,16 +112,16 @@ class LlamaEngine(Closing):
         self.context.shift(keep, discard)
 
     def swap(self, adapter: Path | None) -> None:
-        """Replace the adapter by the one in the file, or by none. The KV cache stays.
+        """Replace the adapter with the one in the file, or with none.
 
-        So do the adapters of `EngineOptions.lora`.
+        The KV cache and the adapters of `EngineOptions.lora` stay.
 
-        The order matters: load new, set new, free old. `llama_set_adapters_lora` compares
-        pointers, and an adapter loaded after the old one is freed can get the same address: the
-        context would silently keep the old graph.
+        The order matters: load new, set new, free old. `llama_set_adapters_lora` compares pointers,
+        and an adapter loaded after the old one was freed can get the same address: the context
+        would silently keep the old graph.
 
         Raises:
-            AdapterError: the file is not an adapter for this model; the old one stays in use.
+            AdapterError: the file is not an adapter for this model; the old adapter stays in use.
         """
         new = None if adapter is None else Adapter(self.model, adapter)
         try:
@@ -140,7 +142,7 @@ class LlamaEngine(Closing):
         old.close()
 
     def close(self) -> None:
-        """Free everything, in the order llama.cpp needs."""
+        """Free everything, in the order that llama.cpp needs."""
         self._sampler.close()
         self.context.close()
         if self._adapter is not None:
@@ -149,7 +151,7 @@ class LlamaEngine(Closing):
 
 
 def _nll(logits: npt.NDArray[np.float32], token: int) -> float:
-    """-log softmax(logits)[token]; logits (n_vocab,), one row, for a batch of them is large."""
+    """-log softmax(logits)[token] of one row, (n_vocab,): a whole batch would take much memory."""
     peak = logits.max()
     log_sum = np.log(np.exp(logits - peak).sum(dtype=np.float64))
     return float(log_sum + np.float64(peak) - np.float64(logits[token]))

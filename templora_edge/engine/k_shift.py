@@ -1,4 +1,4 @@
-"""Which cached keys can be moved to other positions: llama.cpp's K-shift and its limits."""
+"""llama.cpp's K-shift and its limits: which cached keys can be moved to other positions."""
 
 import os
 from typing import Any, Final
@@ -13,18 +13,18 @@ from templora_edge.options import KvType, SelfExtendOptions
 
 _ROPE_TYPE_NONE: Final = -1
 _ROPE_TYPES_MULTI: Final = (8, 24, 40)
-"""M-RoPE, vision, interleaved M-RoPE (llama.h, llama_rope_type)."""
+"""M-RoPE, vision, interleaved M-RoPE (llama_rope_type in llama.h)."""
 _UNIT: Final = 1e-4
-"""Largest difference of a factor from one that is rounding."""
+"""Difference from 1 up to which a factor is 1 but for rounding."""
 _HADAMARD: Final = 64
-"""Head sizes that are multiples of it have their quantized keys rotated (llama-kv-cache.cpp)."""
+"""llama.cpp rotates quantized keys if the head size is a multiple of this (llama-kv-cache.cpp)."""
 
 
 def check_k_shift(model: Model, memory: Any, scaling: Scaling, type_k: KvType) -> None:
-    """Refuse keys that cannot be moved, before any work.
+    """Reject keys that cannot be moved, before any work is done.
 
     Raises:
-        OptionError: it says why.
+        OptionError: the keys cannot be moved; it says why.
     """
     if reason := _model_reason(model, memory, scaling):
         raise OptionError(
@@ -38,10 +38,10 @@ def check_k_shift(model: Model, memory: Any, scaling: Scaling, type_k: KvType) -
 
 
 def check_length(self_extend: SelfExtendOptions, n_ctx: int, n_trained: int) -> None:
-    """Refuse a context that does not fit the positions of the model.
+    """Reject a context that does not fit the positions the model was trained on.
 
     Raises:
-        OptionError: it says which group would do.
+        OptionError: the context does not fit; it says how many tokens would.
     """
     group, window = self_extend.group, self_extend.window
     needed = self_extend.n_positions(n_ctx) + group
@@ -68,7 +68,7 @@ def _model_reason(model: Model, memory: Any, scaling: Scaling) -> str | None:
         (rope_type == _ROPE_TYPE_NONE, "it has no rotary positions"),
         (rope_type in _ROPE_TYPES_MULTI, "its positions have several dimensions (M-RoPE)"),
         (
-            # build_rope_shift of llama-kv-cache.cpp applies the factor again at every K-shift
+            # build_rope_shift in llama-kv-cache.cpp applies the factor again at every K-shift
             abs(scaling.magnitude - 1) > _UNIT,
             f"its RoPE scaling multiplies keys by {scaling.magnitude:.3f}, which llama.cpp would "
             "repeat whenever they are moved",
@@ -82,7 +82,7 @@ def _model_reason(model: Model, memory: Any, scaling: Scaling) -> str | None:
 
 
 def _type_reason(base: GgufFile, type_k: KvType) -> str | None:
-    """llama.cpp ends the process, or mixes up dimensions, where this finds a reason."""
+    """Why keys of this type cannot be moved: llama.cpp would abort, or mix up dimensions."""
     if type_k is KvType.BF16:
         return "llama.cpp cannot rotate BF16"
     if not type_k.quantized:

@@ -33,12 +33,12 @@ class Model(Closing):
         backend.start()
         backend.clear_errors()
         params = llama_cpp.llama_model_default_params()
-        # Repacked weights are a private copy, as large as the model, where the mapped file's pages
-        # are shared with the sidecar; and llama.cpp's AMX kernels crash on some machines.
+        # Repacked weights are a private copy as large as the model, while the mapped file's pages
+        # are shared with the training process; and llama.cpp's AMX kernels crash on some machines.
         params.use_extra_bufts = False
         pointer = llama_cpp.llama_model_load_from_file(bytes(path), params)
         if not pointer:
-            GgufFile(path)  # says it better where the file is damaged, or an adapter
+            GgufFile(path)  # raises a clearer error if the file is damaged or an adapter
             raise ModelFileError(
                 f"{path}: llama.cpp cannot load it ({backend.last_error()}); "
                 "expected a whole GGUF model of an architecture it knows"
@@ -57,7 +57,7 @@ class Model(Closing):
 
     @property
     def n_swa(self) -> int:
-        """Tokens of a sliding window, itself included; 0 if all layers see the whole context."""
+        """Tokens in a sliding window, with the current one; 0 without sliding-window layers."""
         return int(llama_cpp.llama_model_n_swa(self.pointer))
 
     @property
@@ -66,7 +66,7 @@ class Model(Closing):
         return int(llama_cpp.llama_model_n_params(self.pointer))
 
     def metadata(self, key: str) -> str | None:
-        """The metadata value of ``key`` as llama.cpp prints it, None if absent."""
+        """The metadata value of ``key`` as llama.cpp prints it; None if absent."""
         size = llama_cpp.llama_model_meta_val_str(self.pointer, key.encode(), None, 0)
         if size < 0:
             return None
@@ -75,7 +75,7 @@ class Model(Closing):
         return buffer.value.decode("utf-8", "replace")
 
     def kv_bytes(self, n_ctx: int, key_bytes: float, value_bytes: float) -> int:
-        """Memory that a KV cache of ``n_ctx`` tokens takes, from bytes a number."""
+        """Size of a KV cache of ``n_ctx`` tokens, from the bytes per number in keys and values."""
         heads = int(llama_cpp.llama_model_n_head(self.pointer))
         head_dim = int(llama_cpp.llama_model_n_embd(self.pointer)) // max(1, heads)
         architecture = self.metadata("general.architecture")
@@ -87,18 +87,18 @@ class Model(Closing):
         return int(layers * n_ctx * token_bytes)
 
     def chat_prompt(self, messages: Sequence[dict[str, str]]) -> str:
-        """Turns (role, content) in the GGUF's own chat template, ready for the model's next one.
+        """Render turns (role, content) in the GGUF's chat template, up to the model's next turn.
 
-        For `Vocab.tokenize_prompt`. Models that would think aloud are asked not to, where their
-        template knows how (``enable_thinking``).
+        The result is for `Vocab.tokenize_prompt`. Thinking is turned off if the template can do so
+        (``enable_thinking``).
 
         Raises:
-            EngineError: the GGUF has no chat template, or it fails.
+            EngineError: the GGUF has no chat template, or the template fails.
         """
         formatter = self._chat_formatter
         try:
             formatted = formatter(messages=cast(Any, messages), enable_thinking=False)
-        except Exception as error:  # a template is foreign code; jinja2 has many error types
+        except Exception as error:  # a template is foreign code and can raise anything
             raise self._template_failed(error) from error
         return str(formatted.prompt)
 
@@ -123,7 +123,7 @@ class Model(Closing):
         return EngineError(f"{self.path}: its chat template fails ({reason})")
 
     def close(self) -> None:
-        """Free the model. Contexts and adapters made from it must be gone."""
+        """Free the model, after all contexts and adapters made from it."""
         if pointer := Model.pointer.take(self):
             llama_cpp.llama_model_free(pointer)
             Vocab.pointer.take(self.vocab)

@@ -1,4 +1,4 @@
-"""Pointers into llama.cpp that must not be used once they are freed."""
+"""Pointers into llama.cpp that cannot be used after they are freed."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ from templora_edge.errors import EngineError
 
 
 class Pointer:
-    """An attribute that holds a C pointer until `take`; reading it later is an error, no crash.
+    """An attribute that holds a C pointer until `take`; reading it later raises, not crashes.
 
     Raises:
-        EngineError: what it led to is freed.
+        EngineError: the object it pointed to has been freed.
     """
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -27,7 +27,7 @@ class Pointer:
         setattr(owner, self._name, pointer)
 
     def take(self, owner: Any) -> Any:
-        """The pointer, to be freed, which is then gone; None if it was taken before."""
+        """Remove and return the pointer, to free it; None if it was taken before."""
         pointer = getattr(owner, self._name, None)
         setattr(owner, self._name, None)
         return pointer

@@ -12,7 +12,7 @@ from templora_edge.options import SamplingOptions
 
 
 class Sampler(Closing):
-    """Owns a `llama_sampler` chain: penalties, top-k, top-p, min-p, temperature, draw."""
+    """Owns a `llama_sampler` chain: penalties, top-k, top-p, min-p, temperature, random choice."""
 
     pointer = Pointer()
 
@@ -46,12 +46,12 @@ class Sampler(Closing):
         add(llama_cpp.llama_sampler_init_dist(options.seed))
 
     def accept(self, tokens: Iterable[int]) -> None:
-        """Count ``tokens`` as already written, for the repeat penalty."""
+        """Add ``tokens`` to the history, for the repeat penalty."""
         for token in tokens:
             llama_cpp.llama_sampler_accept(self.pointer, token)
 
     def sample(self, context: Any) -> int:
-        """Choose from the last logits of a `llama_context`, and accept the choice."""
+        """Sample from the last logits of a `llama_context`, and accept the token."""
         return int(llama_cpp.llama_sampler_sample(self.pointer, context, -1))
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Text to tokens and back."""
+"""A model's tokenizer: text to tokens and back."""
 
 import ctypes
 import re
@@ -13,15 +13,15 @@ from templora_edge.engine.pointer import Pointer
 from templora_edge.errors import EngineError
 
 _CONTROL: Final = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
-"""Tokens that llama.cpp reads in a text with ``parse_special`` only."""
+"""Attributes of tokens that llama.cpp parses in a text only with ``parse_special``."""
 _QUOTE: Final = "\ufdd0"
 """A code point that Unicode reserves for use inside programs."""
 _SPACES: Final = " \t\n\v\f\r"
-"""What C's isspace knows."""
+"""The spaces that C's isspace knows."""
 
 
 class Vocab:
-    """The tokenizer of a model. Lives as long as its `Model`."""
+    """The tokenizer of a `Model`, valid as long as the model is open."""
 
     pointer = Pointer()
 
@@ -31,12 +31,12 @@ class Vocab:
 
     @property
     def eos(self) -> int:
-        """End-of-text token, -1 if there is none."""
+        """End-of-text token; -1 if there is none."""
         return int(llama_cpp.llama_vocab_eos(self.pointer))
 
     @property
     def bos(self) -> int:
-        """Begin-of-text token, -1 if there is none."""
+        """Begin-of-text token; -1 if there is none."""
         return int(llama_cpp.llama_vocab_bos(self.pointer))
 
     @property
@@ -46,14 +46,15 @@ class Vocab:
 
     @property
     def head(self) -> tuple[int, ...]:
-        """What every context and every training sequence begins with: BOS, or nothing."""
+        """The tokens that every context and training sequence begins with: BOS, or none."""
         return (self.bos,) if self.adds_bos else ()
 
     def tokenize(self, text: str, *, parse_special: bool = False) -> list[int]:
         """Tokens of ``text``, without BOS.
 
         Args:
-            parse_special: read the text of control tokens as those tokens.
+            text: text to tokenize.
+            parse_special: parse control tokens in the text.
 
         Raises:
             EngineError: the text is too large for llama.cpp (2 GiB).
@@ -71,17 +72,17 @@ class Vocab:
         return tokens[:n]
 
     def tokenize_prompt(self, prompt: str) -> list[int]:
-        """Tokens of a template's output, without BOS, also where the template writes it.
+        """Tokens of a template's output, without BOS even if the template writes it.
 
-        Control tokens are read as such, but for those of texts that went through `quote`. Without
-        any of these the tokens are llama.cpp's (common_chat_template_direct_apply, llama_tokenize).
+        Control tokens are parsed, except in text that went through `quote`. Without quoted text the
+        tokens are llama.cpp's (common_chat_template_direct_apply, llama_tokenize).
         """
         if self.adds_bos:
             prompt = prompt.removeprefix(self.text(self.bos))
         if _QUOTE not in prompt:
             return self.tokenize(prompt, parse_special=True)
-        # control tokens split a text before anything else is done, in llama.cpp too
-        # (tokenizer_st_partition), so the pieces between them can be tokenized one by one
+        # llama.cpp also splits a text at control tokens first (tokenizer_st_partition), so the
+        # parts between them can be tokenized one by one
         tokens: list[int] = []
         end = 0
         for match in re.finditer(self._control_pattern, prompt):
@@ -97,25 +98,25 @@ class Vocab:
         return tokens + self.tokenize(_unquote(prompt[end:]))
 
     def quote(self, text: str) -> str:
-        """``text`` for a template, in which control tokens stay text (`tokenize_prompt`)."""
+        """``text`` marked for use in a template, so that `tokenize_prompt` parses nothing in it."""
         text = text.replace(_QUOTE, 2 * _QUOTE)
         if not self._control_tokens:
             return text
-        # a mark inside each of them: templates trim and cut texts, but not there
+        # put a mark inside each control token: templates trim and cut texts, but not there
         return re.sub(f"(?=(?:{self._control_pattern}))(.)", rf"\1{_QUOTE}", text, flags=re.DOTALL)
 
     def piece(self, token: int) -> bytes:
-        """Bytes of one token, which may end inside a UTF-8 character; control tokens have none."""
+        """Bytes of one token, which may end within a UTF-8 character; none for control tokens."""
         return self._piece(token, special=False)
 
     def text(self, token: int) -> str:
-        """Text of one token, control tokens included; empty if there is no such token."""
+        """Text of one token, control tokens too; empty if there is no such token."""
         if token < 0:
             return ""
         return self._piece(token, special=True).decode("utf-8", "replace")
 
     def detokenize(self, tokens: Sequence[int]) -> str:
-        """Text of ``tokens``; bytes that are not UTF-8 become U+FFFD."""
+        """Text of ``tokens``; invalid UTF-8 becomes U+FFFD."""
         return b"".join(map(self.piece, tokens)).decode("utf-8", "replace")
 
     def is_end(self, token: int) -> bool:
@@ -138,13 +139,13 @@ class Vocab:
 
     @cached_property
     def _control_pattern(self) -> str:
-        """All of them, the longest first, as llama.cpp looks for them."""
+        """A pattern of all control tokens, longest first, in llama.cpp's order."""
         return "|".join(map(re.escape, sorted(self._control_tokens, key=len, reverse=True)))
 
     def _piece(self, token: int, *, special: bool) -> bytes:
         buffer = ctypes.create_string_buffer(64)
         n = llama_cpp.llama_token_to_piece(self.pointer, token, buffer, len(buffer), 0, special)
-        if n < 0:  # the length it needs
+        if n < 0:  # minus the length it needs
             buffer = ctypes.create_string_buffer(-n)
             n = llama_cpp.llama_token_to_piece(self.pointer, token, buffer, -n, 0, special)
         return buffer.raw[:n]

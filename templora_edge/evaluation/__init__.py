@@ -1,1 +1,1 @@
-"""The protocols that measure: perplexity, passkey, translation scores."""
+"""Evaluation: perplexity, the passkey test, translation scores."""

@@ -1,4 +1,4 @@
-"""How two scores of the same tokens compare."""
+"""Comparison of two scores of the same tokens, with its standard error."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,14 +9,14 @@ from templora_edge.score import Score
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Scores of the same tokens by the base alone and with Temp-LoRA, block by block."""
+    """Scores of the same tokens with the base alone and with Temp-LoRA, block by block."""
 
     base: Score
     templora: Score
 
     @property
     def change_percent(self) -> float | None:
-        """Change of `Score.ppl`; negative is an improvement. None if nothing was scored."""
+        """Change of `Score.ppl` in percent; negative is an improvement. None without tokens."""
         if not self.base.n_tokens:
             return None
         return 100 * math.expm1(self._mean_difference)
@@ -25,8 +25,9 @@ class Comparison:
     def change_percent_se(self) -> float | None:
         """Standard error of `change_percent`, from the paired differences of blocks.
 
-        Blocks, not tokens, are the units: neighbouring tokens err together. The error of a ratio of
-        sums over clusters, carried through exp by its derivative. None for fewer than two blocks.
+        The units are blocks, not tokens, because errors of neighbouring tokens are correlated: the
+        standard error of a ratio of sums over clusters, propagated through exp by its derivative.
+        None for fewer than two blocks.
         """
         sizes = self.base.tokens
         n_blocks = sum(size > 0 for size in sizes)
@@ -49,7 +50,7 @@ class Comparison:
 
 
 def between(blocks: Iterable[Sequence[float]], begin: int, end: int) -> list[Sequence[float]]:
-    """The part of ``blocks`` of per-token values at positions begin to end, block by block."""
+    """The values in ``blocks`` at token positions in ``[begin, end)``, still block by block."""
     parts, position = [], 0
     for block in blocks:
         part = block[max(0, begin - position) : max(0, end - position)]

@@ -1,8 +1,8 @@
 """The passkey test: five digits hidden in filler (Mohtashami and Jaggi, arXiv 2305.16300).
 
-A grid of lengths and depths, by the base alone, with SelfExtend, with Temp-LoRA, and with both.
-Base and SelfExtend decode the whole text; Temp-LoRA learns it and decodes its last window; both do
-both.
+A grid of lengths and depths, with the base alone, SelfExtend, Temp-LoRA, and both. Base and
+SelfExtend decode the whole text; Temp-LoRA learns the text and decodes its last window; "both"
+learns the text and decodes all of it.
 """
 
 import random
@@ -37,7 +37,7 @@ FILLER: Final = (
 NEEDLE: Final = " The pass key is {key}. Remember it. {key} is the pass key."
 QUESTION: Final = " What is the pass key? The pass key is"
 N_ANSWER: Final = 16
-"""Tokens that are written for an answer."""
+"""Tokens generated for an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +46,17 @@ class PasskeyJob:
 
     model: Path | None = None
     lengths: tuple[int, ...] = ()
-    """Lengths of the whole text, in tokens, at most; empty: 1/2, 1, 2 and 4 trained contexts."""
+    """Most tokens of the whole text; empty is 1/2, 1, 2 and 4 trained contexts."""
     n_depths: int = 5
-    """Equally spaced, from the beginning of the filler to its end."""
+    """Number of depths, equally spaced from the beginning of the filler to its end."""
     modes: tuple[PasskeyMode, ...] = tuple(PasskeyMode)
     options: Options = field(default_factory=Options)
-    """Their n_ctx is Temp-LoRA's W, their seed that of the keys too."""
+    """Options of the sessions; n_ctx is that of Temp-LoRA alone, and the seed also chooses keys."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One test."""
+    """The result of one test."""
 
     mode: PasskeyMode
     length: int
@@ -69,10 +69,10 @@ class Cell:
 
 
 class PasskeyRun:
-    """A grid under way: iterate to work, ask for `result` at any time.
+    """A run of the grid: iterate to do the tests; `result` may be called at any time.
 
     Raises:
-        OptionError: a length that the frame of the text does not fit.
+        OptionError: a length is too short for the fixed parts of the text.
         ModelFileError: the model cannot be loaded.
     """
 
@@ -94,14 +94,14 @@ class PasskeyRun:
 
     @property
     def n_cells(self) -> int:
-        """Tests of the whole grid."""
+        """Number of tests in the whole grid."""
         return len(self.job.modes) * len(self._texts)
 
     def __iter__(self) -> Iterator[Cell]:
-        """Do one test after another.
+        """Run the tests one by one.
 
         Raises:
-            TemploraError: see `TempLora`.
+            TemploraError: a test failed; see `TempLora`.
         """
         for mode in self.job.modes:
             for length, depth in self._texts:
@@ -109,7 +109,7 @@ class PasskeyRun:
                 yield self.cells[-1]
 
     def result(self) -> dict[str, Any]:
-        """What is done so far, ready for JSON."""
+        """Results so far, ready for JSON."""
         found = {
             mode.value: sum(cell.found for cell in self.cells if cell.mode is mode)
             for mode in self.job.modes
@@ -118,7 +118,7 @@ class PasskeyRun:
         return {"trained_context": self._n_trained, "found": found, "cells": cells}
 
     def _key(self, length: int, depth: float) -> str:
-        """The same for every mode."""
+        """The key of a text, the same for every mode."""
         chance = random.Random(f"{self.job.options.lora.seed} {length} {depth}")  # noqa: S311
         return str(chance.randrange(10_000, 100_000))
 
@@ -127,7 +127,7 @@ class PasskeyRun:
         text, n_tokens = self._texts[length, depth]
         greedy = SamplingOptions(temperature=0, ignore_eos=True)
         options = self._options(mode, n_tokens)
-        # past the trained context is what is tested
+        # going past the trained context is what is tested, so no warning
         with TempLora(self.job.model, options, text=TextKind.GIVEN, past_training=True) as session:
             if mode.learns:
                 session.absorb(text.removesuffix(QUESTION))
@@ -142,7 +142,7 @@ class PasskeyRun:
         given = self.job.options
         options = given.changed(templora=mode.learns, measure_after=False, self_extend=None)
         if not mode.learns and any(other.learns for other in self.job.modes):
-            options = options.changed(adapter=None)  # the base alone goes on from nothing
+            options = options.changed(adapter=None)  # the base alone starts from no adapter
         if mode is PasskeyMode.TEMPLORA:
             return options
         block = given.blocks.block_len or (self._n_trained // 4 if mode.learns else N_ANSWER)
@@ -157,13 +157,17 @@ class PasskeyRun:
 
 
 def is_found(key: str, answer: str) -> bool:
-    """Whether the first number of ``answer`` is ``key``."""
+    """Whether the first number in ``answer`` is ``key``."""
     number = re.search(r"\d+", answer)
     return number is not None and number.group() == key
 
 
 def passkey_text(vocab: Vocab, length: int, depth: float, key: str) -> tuple[str, int]:
-    """The text, of at most ``length`` tokens, and how many it has."""
+    """The text of a test, at most ``length`` tokens long, and its number of tokens.
+
+    Raises:
+        OptionError: ``length`` is too short for the fixed parts of the text.
+    """
     needle = NEEDLE.format(key=key)
     frame = len(vocab.head) + len(vocab.tokenize(INTRO + needle + QUESTION))
     n_fillers = (length - frame) // len(vocab.tokenize(FILLER))

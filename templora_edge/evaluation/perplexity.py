@@ -1,7 +1,7 @@
-"""Streaming perplexity: texts through the loop, by the base alone and with Temp-LoRA.
+"""Streaming perplexity: texts scored by the loop, with the base alone and with Temp-LoRA.
 
-Both score the same tokens in one run, block by block in turn; a block is scored before it is
-trained on. Each text starts from a fresh adapter.
+Both sides score the same tokens in one run, taking turns block by block; a block is scored before
+the adapter learns it. Each text starts with a fresh adapter.
 """
 
 import time
@@ -22,16 +22,17 @@ from templora_edge.score import Score
 from templora_edge.session import TempLora
 
 MAX_POINTS: Final = 40
+"""Most points of a curve."""
 BLOCKS_A_POINT: Final = 4
-"""At least, of a curve: fewer say little of the spread."""
+"""Fewest blocks per point of a curve: fewer would say little about the spread."""
 
 Nll = list[tuple[float, ...]]
-"""Per-token NLL in nats, a tuple a block."""
+"""Per-token NLL in nats, one tuple per block."""
 
 
 @dataclass(frozen=True, slots=True)
 class NamedText:
-    """What is scored, and how it is called."""
+    """A text to score, and its name in results."""
 
     name: str
     text: str
@@ -39,15 +40,16 @@ class NamedText:
 
 @dataclass(frozen=True, slots=True)
 class PerplexityJob:
-    """Texts to score; without ``options.templora`` by the base alone."""
+    """Texts to score; without ``options.templora``, with the base alone."""
 
     texts: tuple[NamedText, ...]
     model: Path | None = None
     options: Options = field(default_factory=Options)
     max_tokens: int | None = None
-    """Tokens scored of each text, at most."""
+    """Most tokens to score of each text; None is all."""
     n_buckets: int = 4
-    """Equal ranges of positions, shared by all texts: the longest one is cut into so many."""
+    """Number of equal ranges of positions into which the longest text is cut; all texts share
+    these ranges."""
     protocol: ScoringProtocol = ScoringProtocol.STREAM
 
 
@@ -63,14 +65,14 @@ class _TextRun:
 
 @dataclass(frozen=True, slots=True)
 class TokensDone:
-    """Tokens of all texts that both sides are done with."""
+    """Progress: ``done`` of the ``total`` tokens of all texts are scored by both sides."""
 
     done: int
     total: int
 
 
 class PerplexityRun:
-    """A job under way: iterate to work, ask for `result` at any time.
+    """A run of a job: iterate to score the texts; `result` may be called at any time.
 
     Raises:
         PromptError: a text is too short to be scored.
@@ -90,10 +92,10 @@ class PerplexityRun:
                 self._texts.append(_TextRun(text.name, tokens))
 
     def __iter__(self) -> Iterator[TokensDone]:
-        """Score block after block.
+        """Score the texts block by block.
 
         Raises:
-            TemploraError: see `TempLora`.
+            TemploraError: scoring failed; see `TempLora`.
         """
         total = sum(len(text.tokens) for text in self._texts)
         before = 0
@@ -103,7 +105,7 @@ class PerplexityRun:
             before += len(text.tokens)
 
     def result(self) -> dict[str, Any]:
-        """What is scored so far, ready for JSON; the texts that were begun."""
+        """Results so far, of the texts that were begun, ready for JSON."""
         begun = [text for text in self._texts if text.base]
         width = self.bucket_width
         phases = begun[0].seconds if begun else {}
@@ -124,14 +126,14 @@ class PerplexityRun:
         }
 
     def curve(self) -> list[dict[str, Any]]:
-        """The total by position, finer than the buckets, but some blocks a point."""
+        """The total by position, finer than the buckets, with several blocks per point."""
         longest = max(len(text.tokens) for text in self._texts)
         width = max(-(-longest // MAX_POINTS), BLOCKS_A_POINT * self.options.blocks.block_len)
         return _buckets(self._texts, width, -(-longest // width))
 
     @property
     def bucket_width(self) -> int:
-        """Tokens a bucket."""
+        """Tokens per bucket."""
         return -(-max(len(text.tokens) for text in self._texts) // self.job.n_buckets)
 
     def _check(self, text: NamedText, n_tokens: int, n_ctx: int) -> None:
@@ -144,7 +146,7 @@ class PerplexityRun:
             )
 
     def _score(self, text: _TextRun) -> Iterator[int]:
-        """Score one text; yields the tokens of it that are done."""
+        """Score one text, yielding the number of its tokens done so far."""
         begun = time.perf_counter()
         with ExitStack() as stack:
             sides: list[tuple[TempLora, Nll]] = []
@@ -165,7 +167,7 @@ class PerplexityRun:
                     for (_, scored), block in zip(sides, blocks, strict=True):
                         scored.append(block.nll)
                     yield sides[0][0].n_tokens
-            finally:  # also when the reader stops reading
+            finally:  # also when the caller stops iterating
                 for session, _ in sides:
                     _account(text, session)
 
@@ -181,7 +183,7 @@ def _account(text: _TextRun, session: TempLora) -> None:
 
 
 def _figures(texts: list[_TextRun], begin: int = 0, end: int | None = None) -> dict[str, Any]:
-    """Both sides' figures for positions begin to end of all ``texts``, as far as both scored."""
+    """Figures of both sides at positions in ``[begin, end)`` of ``texts``, as far as both got."""
     base, templora = Score((), ()), Score((), ())
     both = any(text.templora for text in texts)
     for text in texts:

@@ -1,4 +1,4 @@
-"""Which tokens of a text are scored, and what they are conditioned on."""
+"""Scoring protocols: which tokens of a text are scored, and their context."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,7 +11,7 @@ from templora_edge.session import TempLora
 def scored_blocks(
     session: TempLora, tokens: Sequence[int], protocol: ScoringProtocol
 ) -> Iterator[ScoredBlock]:
-    """Scores of ``tokens`` by ``session``, block by block."""
+    """Score ``tokens`` with ``session``, block by block."""
     match protocol:
         case ScoringProtocol.STREAM:
             events = session.stream_score(tokens)
@@ -23,11 +23,11 @@ def scored_blocks(
 def _llama_perplexity(
     session: TempLora, tokens: Sequence[int]
 ) -> Iterator[ScoredBlock | BlockReport]:
-    """The second halves of windows, as llama.cpp's llama-perplexity scores them.
+    """Score the second half of each window, as llama.cpp's llama-perplexity does.
 
-    Every window of n_ctx tokens starts from an empty cache, its first token replaced by BOS where
-    the model uses it; a rest that fills no window is left out. With Temp-LoRA a window is learned
-    before the next one.
+    Every window of n_ctx tokens starts with an empty cache, its first token replaced with BOS if
+    the model uses it; an incomplete window at the end is left out. With Temp-LoRA, the scored half
+    of a window is learned before the next window.
     """
     head, n_ctx = session.engine.model.vocab.head, session.options.blocks.n_ctx
     tokens = [*head, *tokens]

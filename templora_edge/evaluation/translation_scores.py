@@ -1,4 +1,4 @@
-"""How good translations are, by measures that others use too, and by what a long text adds.
+"""Scores of translations: standard ones, and ones that matter for long texts.
 
 BLEU and chrF are sacrebleu's, with its signatures. d-BLEU (Liu et al. 2020, arXiv 2001.08210,
 section 4) counts n-grams over whole documents: each document is one line.
@@ -19,15 +19,15 @@ from sacrebleu.significance import PairedTest, Result
 from templora_edge.translation.checks import has_loop
 
 RESAMPLES: Final = 1000
-"""Samples of the bootstrap (Koehn 2004), as sacrebleu's default."""
+"""Samples of the bootstrap (Koehn 2004); sacrebleu's default."""
 NAME_SEGMENTS: Final = 3
-"""Segments of the reference that a name or term must occur in to be counted."""
+"""Fewest segments of the reference in which a name or term must occur to count."""
 TERM_LETTERS: Final = 6
-"""Shorter words are seldom terms."""
+"""Fewest letters of a term; shorter words are rarely terms."""
 TERM_SHARE: Final = 0.02
-"""Share of all segments: a word in more of them is no term."""
+"""Largest share of segments in which a term occurs; a more frequent word is no term."""
 COVERED: Final = 0.5
-"""Characters of a translation, to those of its reference, below which something was left out."""
+"""Length of a translation over that of its reference below which something is missing."""
 
 _NAME_OR_WORD: Final = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _SENTENCE_END: Final = frozenset(".!?…:\"“”«»‘'-–—")
@@ -41,15 +41,15 @@ class Scores:
     d_bleu: float
     chrf: float
     signatures: dict[str, str]
-    """Signatures of sacrebleu, by metric."""
+    """sacrebleu's signatures, by metric."""
     names: float | None
-    """Share of a name's occurrences that have its most frequent rendering; None without names."""
+    """Share of the names' occurrences with the name's usual rendering; None without names."""
     terms: float | None
-    """The same of other words that are rare elsewhere."""
+    """The same for terms: other words that are rare in the text."""
     coverage: float
-    """Share of segments that are at least half as long as their reference."""
+    """Share of segments at least half as long as their reference."""
     repetition: float
-    """Share of segments in which some words follow themselves again and again."""
+    """Share of segments that contain a repetition loop."""
 
 
 def score(
@@ -58,11 +58,13 @@ def score(
     documents: Sequence[str],
     target_language: str | None = None,
 ) -> Scores:
-    """Compare translations with their references.
+    """Score translations against their references.
 
     Args:
-        documents: the document of each segment; segments of one are neighbours.
-        target_language: code; BLEU splits Chinese, Japanese and Korean its own way.
+        hypothesis: translations, one per segment.
+        reference: reference translation of each segment.
+        documents: document of each segment; segments of a document must be consecutive.
+        target_language: language code; BLEU tokenizes Chinese, Japanese and Korean differently.
     """
     bleu, chrf = BLEU(trg_lang=code(target_language)), CHRF()
     figures = {
@@ -92,7 +94,7 @@ def d_bleu(
     documents: Sequence[str],
     target_language: str | None = None,
 ) -> float:
-    """BLEU with a document a line; args as `score`."""
+    """BLEU with each document as one line; arguments as in `score`."""
     lines = whole(hypothesis, documents), [whole(reference, documents)]
     return float(BLEU(trg_lang=code(target_language)).corpus_score(*lines).score)
 
@@ -104,14 +106,17 @@ def compare(
     *,
     chrf: bool = True,
 ) -> dict[str, Any]:
-    """Paired bootstrap of the second hypothesis against the first, over segments.
+    """Compare the second hypothesis with the first in a paired bootstrap over segments.
 
     Args:
-        chrf: False leaves chrF out, which takes most of the time.
+        hypotheses: name -> translations, one per segment.
+        reference: reference translation of each segment.
+        target_language: language code, as in `score`.
+        chrf: whether to include chrF, which takes most of the time.
 
     Returns:
-        metric -> the mean of each, half the width of its 95 % interval, and p, the chance of such
-        a difference if there were none.
+        metric -> name -> score, bootstrap mean, half the width of its 95 % interval, and p, the
+        probability of such a difference if there were none.
     """
     metrics: dict[str, Metric] = {"BLEU": BLEU(trg_lang=code(target_language))}
     if chrf:
@@ -137,11 +142,10 @@ def compare(
 def consistency(
     hypothesis: Sequence[str], reference: Sequence[str]
 ) -> tuple[float | None, float | None]:
-    """How faithfully names, and terms, keep to one rendering.
+    """Consistency of names and of terms: the shares of occurrences with the usual rendering.
 
-    The reference says where each occurs; its rendering is the word of the hypothesis that goes
-    with it best (Dice's coefficient over segments), a capitalised one for a name. Of all
-    occurrences, those count that have it.
+    The reference says in which segments each occurs. Its usual rendering is the word of the
+    hypothesis that matches these segments best by Dice's coefficient, a capitalised one for a name.
     """
     words = [frozenset(_NAME_OR_WORD.findall(text)) for text in hypothesis]
     places = Counter(word for found in words for word in found)
@@ -168,13 +172,13 @@ def consistency(
 
 
 def whole(texts: Sequence[str], documents: Sequence[str]) -> list[str]:
-    """A line a document."""
+    """The segments of each document joined to one line."""
     pairs = zip(documents, texts, strict=True)
     return [" ".join(text for _, text in some) for _, some in groupby(pairs, lambda pair: pair[0])]
 
 
 def code(language: str | None) -> str:
-    """As sacrebleu wants it: without a country, "" if it is not known."""
+    """A language code in sacrebleu's form: without a region; "" for None."""
     return (language or "").partition("-")[0]
 
 
@@ -203,7 +207,7 @@ def _share(
         )
         total += len(there)
         if candidates:
-            # ties go to the first in the alphabet, so that a result can be had again
+            # break ties alphabetically, so that results are reproducible
             shares = {c: n / (len(there) + places[c]) for c, n in sorted(candidates.items())}
             kept += candidates[max(shares, key=lambda candidate: shares[candidate])]
     return kept / total if total else None

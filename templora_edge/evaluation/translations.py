@@ -1,4 +1,4 @@
-"""Translations against references: what is read, and what is said of them."""
+"""Evaluation of translation files against references."""
 
 import json
 from collections.abc import Iterator
@@ -11,21 +11,22 @@ from templora_edge.extras import needs_extra
 from templora_edge.host.text_file import read_text
 
 TARGETS: Final = ("translation", "target", "tgt", "hypothesis")
-"""Keys of a translation, where no language is named."""
+"""Keys of a translation in JSON, besides the language code."""
 SOURCES: Final = ("source", "src")
+"""Keys of a source in JSON."""
 COMET_MODEL: Final = "Unbabel/wmt22-comet-da"
-"""The one that the paper's authors use."""
+"""The COMET model that the paper's authors use."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluateJob:
-    """What is compared."""
+    """The files to compare."""
 
     hypothesis: Path
     reference: Path
     source: Path | None = None
     against: Path | None = None
-    """Another hypothesis, to which the first is compared."""
+    """Another hypothesis, with which the first is compared."""
     target_language: str | None = None
 
 
@@ -37,14 +38,14 @@ class Side:
     texts: list[str]
     documents: list[str]
     sources: list[str] | None
-    """Where the file has them too."""
+    """Sources, if the file has them too."""
 
 
 def evaluate(job: EvaluateJob) -> dict[str, Any]:
     """All scores, ready for JSON.
 
     Raises:
-        DocumentError: a file cannot be read, or has other segments than the reference.
+        DocumentError: a file cannot be read, or has another number of segments than the reference.
         MissingExtraError: sacrebleu is not installed.
     """
     with needs_extra("evaluate", "evaluate"):
@@ -82,18 +83,20 @@ def evaluate(job: EvaluateJob) -> dict[str, Any]:
 
 
 def read_side(path: Path, language: str | None, *, sources: bool = False) -> Side:
-    """Segments of a file.
+    """Read the segments of a file.
 
-    A .jsonl file has an object a segment: its document (``doc``, if there are several) and its text
-    under the code of its language, or one of `TARGETS`. A .json file is GuoFeng's: a list of blocks
-    whose ``inference`` is a list of pairs by language. Any other file has a segment a line.
+    A .jsonl file has one object per segment, with its document (``doc``, if there are several) and
+    its text under its language code or one of `TARGETS`. A .json file has GuoFeng's format: a list
+    of blocks whose ``inference`` is a list of pairs by language. Any other file has one segment per
+    line.
 
     Args:
-        language: code of the texts; not needed where there is no doubt.
+        path: file to read.
+        language: language code of the texts; may be None if the file is unambiguous.
         sources: read the sources in a file of pairs.
 
     Raises:
-        DocumentError: it cannot be read, is empty, or has no such text.
+        DocumentError: the file cannot be read, is empty, or has no such text.
     """
     try:
         text = read_text(path)
@@ -102,7 +105,7 @@ def read_side(path: Path, language: str | None, *, sources: bool = False) -> Sid
         elif path.suffix.lower() == ".json":
             entries = list(_guofeng(json.loads(text)))
         else:
-            # as sacrebleu's command reads them: "\n" alone ends a line
+            # like sacrebleu's command: only "\n" ends a line
             entries = text.removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DocumentError(f"{path}: cannot be read ({error})") from error
@@ -126,7 +129,7 @@ def _text(path: Path, entry: Any, language: str | None, *, sources: bool) -> str
         return entry
     keys = SOURCES if sources else (language, *TARGETS) if language else TARGETS
     text = _first(entry, keys)
-    if text is None and isinstance(entry, dict):  # the one that is neither
+    if text is None and isinstance(entry, dict):  # the only language that is neither
         others = [key for key in entry if len(key) == 2 and isinstance(entry[key], str)]
         if len(others) == 1:
             text = entry[others[0]]
@@ -149,10 +152,10 @@ def _has_comet() -> bool:
 
 
 def _comet(sources: list[str], hypothesis: Side, reference: Side) -> float:
-    """COMET's score of the whole (Rei et al. 2022), from -1 to 1 or so.
+    """COMET's system score (Rei et al. 2022), about -1 to 1.
 
     Raises:
-        DocumentError: its model cannot be had.
+        DocumentError: its model cannot be loaded.
     """
     from comet import download_model, load_from_checkpoint
 
@@ -160,7 +163,7 @@ def _comet(sources: list[str], hypothesis: Side, reference: Side) -> float:
         model = load_from_checkpoint(download_model(COMET_MODEL))
     except (OSError, KeyError, ValueError) as error:
         raise DocumentError(
-            f"COMET: {COMET_MODEL} cannot be had ({error}); download it once while online, or "
+            f"COMET: {COMET_MODEL} cannot be loaded ({error}); download it once while online, or "
             "uninstall unbabel-comet"
         ) from error
     triples = [

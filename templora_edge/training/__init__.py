@@ -1,5 +1,5 @@
-"""Training, in a process of its own.
+"""Training in a separate process, the sidecar.
 
-Importing this package loads no torch: `process` is the parent's half; `worker`, `trainer` and
-`base` run in the child (or in a test).
+Importing this package loads no torch: `client` and `channel` are the parent's half; `worker`,
+`trainer` and the rest run in the child (or in a test).
 """

@@ -1,8 +1,8 @@
-"""Requests to a child process and their answers, which no interrupt tears or mixes up.
+"""Requests to a child process and their answers, safe from interrupts.
 
-Python raises KeyboardInterrupt, and whatever else a signal's handler raises, between any two steps
-of the main thread, and there alone. So a thread of its own writes and reads: every message is
-whole, and an answer that nobody waits for any more is read all the same, as its own request's.
+Python runs signal handlers between any two steps of the main thread, and only there; they raise
+KeyboardInterrupt, for example. So a separate thread writes and reads: every message is complete,
+and an answer that nobody waits for any more is still read, as that of its own request.
 """
 
 import subprocess
@@ -16,21 +16,23 @@ from templora_edge.training.messages import Failed, receive, send
 
 
 class Call:
-    """A request and, in time, its answer."""
+    """A request and, eventually, its answer."""
 
     def __init__(self, request: Any) -> None:
         self.request = request
         self.answer: Any = None
-        """An exception if the request could not be sent or nothing came back."""
-        self._woken: SimpleQueue[None] = SimpleQueue()  # no lock that an interrupt could leave held
+        """The answer; an exception if the request could not be sent or nothing came back."""
+        self._woken: SimpleQueue[None] = (
+            SimpleQueue()
+        )  # not a lock: an interrupt could leave it held
 
     def finish(self, answer: Any) -> None:
-        """Let `wait` return ``answer``."""
+        """Make `wait` return ``answer``."""
         self.answer = answer
         self._woken.put(None)
 
     def wait(self) -> Any:
-        """The answer, as often as it is asked for."""
+        """Wait for the answer and return it; may be called again."""
         if self.answer is None:
             self._woken.get()
         return self.answer
@@ -40,7 +42,7 @@ Jobs: TypeAlias = "SimpleQueue[Call | Path | None]"
 
 
 class Channel:
-    """Carries calls to a child over its stdin and stdout, one at a time, in order."""
+    """Sends calls to a child over its stdin and stdout, one at a time, in order."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         if process.stdin is None or process.stdout is None:
@@ -53,19 +55,19 @@ class Channel:
         self._thread.start()
 
     def post(self, call: Call) -> None:
-        """Send ``call`` when those before it are answered. To post it again does nothing."""
+        """Send ``call`` once earlier calls are answered. Posting it again does nothing."""
         self._jobs.put(call)
 
     def remove(self, path: Path) -> None:
-        """Remove the file ``path`` when all that was posted is answered, or the child is gone."""
+        """Remove the file ``path`` once all earlier calls are answered, or the child is gone."""
         self._jobs.put(path)
 
     def close(self) -> None:
-        """Finish what was posted; a child that lives is waited for."""
+        """Finish what was posted, waiting for a child that is alive."""
         self._jobs.put(None)
         self._thread.join()
         for stream in self._streams:
-            with suppress(BrokenPipeError):  # of what a dead child was not told
+            with suppress(BrokenPipeError):  # from flushing what a dead child did not read
                 stream.close()
 
     def __del__(self) -> None:
@@ -80,7 +82,7 @@ def _carry(jobs: Jobs, stdin: IO[bytes], stdout: IO[bytes]) -> None:
                 with suppress(OSError):
                     job.unlink()
             case Call(answer=None):
-                if not isinstance(answer, Failed | Exception):  # the child is gone after either
+                if not isinstance(answer, Failed | Exception):  # after either the child is gone
                     answer = _exchange(job.request, stdin, stdout)
                 job.finish(answer)
 
@@ -89,5 +91,7 @@ def _exchange(request: Any, stdin: IO[bytes], stdout: IO[bytes]) -> Any:
     try:
         send(stdin, request)
         return receive(stdout)
-    except Exception as error:  # the caller raises it; here it would leave the caller waiting
+    except (
+        Exception
+    ) as error:  # the caller raises it; raised here, it would leave the caller waiting
         return error

@@ -1,4 +1,4 @@
-"""The parent's half of the sidecar. Imports no torch."""
+"""The parent's half of the training process. Imports no torch."""
 
 import itertools
 import logging
@@ -31,15 +31,15 @@ COMMAND = [sys.executable, "-P", "-m", "templora_edge.training"]
 CHILD_ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_VERBOSITY": "error",
-    # Idle threads of torch must not spin for long on the cores that dequantization needs; but if
-    # they slept at once, waking them would take half of a small base's time (docs/log.md).
+    # torch's idle threads must not spin for long on the cores that dequantization needs; but if
+    # they slept at once, waking them would take half the time of a small base (docs/log.md).
     "GOMP_SPINCOUNT": "20000",
     "KMP_BLOCKTIME": "1",
 }
 
 
 def _caches(workspace: Path) -> dict[str, str]:
-    """Where torch keeps what it compiles: it makes the folder, in $TMPDIR, when it is imported."""
+    """Folders for torch's compiled code; by default torch makes one in $TMPDIR on import."""
     return {
         "TORCHINDUCTOR_CACHE_DIR": str(workspace / "torchinductor"),
         "TRITON_CACHE_DIR": str(workspace / "triton"),
@@ -52,24 +52,29 @@ _log = logging.getLogger("templora_edge")
 
 
 class SidecarTrainer(Closing):
-    """`templora_edge.protocols.Trainer` in a process of its own, which ends when this one does.
+    """`templora_edge.protocols.Trainer` in a child process, which ends when this process does.
 
-    llama.cpp's and torch's thread pools never share a process, and a training process killed for
-    memory is an error message here. The child starts at once and loads torch in the background;
-    `wait_ready` waits for it.
+    So llama.cpp's and torch's thread pools do not share a process, and when training is killed for
+    memory, this process reports an error. The child starts at once and loads torch in the
+    background; `wait_ready` waits for it.
 
-    An exception that a signal raises while a method waits, KeyboardInterrupt for one, stops the
-    waiting alone: the child finishes what it was asked for, and the next call waits for that.
+    If a signal handler raises while a method waits, KeyboardInterrupt for example, only the waiting
+    stops: the child finishes the request, and the next call waits for that.
     """
 
     def __init__(self, base: Path, options: Options, workspace: Path) -> None:
-        """``options``: resolved."""
+        """Start the child.
+
+        Args:
+            base: path of the base GGUF.
+            options: resolved options.
+            workspace: folder for exported adapters and torch's caches.
+        """
         self._workspace = workspace
         self._numbers = itertools.count()
         self.peak_rss_bytes = 0
         self._closed = False
-        # a session of its own: Ctrl-C reaches the parent alone, which then ends the child in its
-        # own time
+        # a new session: Ctrl-C reaches only the parent, which then ends the child in its own time
         self._process = subprocess.Popen(
             COMMAND,
             stdin=subprocess.PIPE,
@@ -78,10 +83,10 @@ class SidecarTrainer(Closing):
             env=os.environ | CHILD_ENVIRONMENT | _caches(workspace),
         )
         self._channel = Channel(self._process)
-        # not resolved: the parts of a split GGUF are found by the name that a link has
+        # links stay links: the parts of a split GGUF are found by the name of the link
         self._start = Call(Start(base.absolute(), options))
         self._channel.post(self._start)
-        self._training: Call | None = None  # until its answer was handed out
+        self._training: Call | None = None  # a call whose answer was not handed out yet
 
     @property
     def pid(self) -> int:
@@ -93,23 +98,23 @@ class SidecarTrainer(Closing):
 
         Raises:
             SidecarError: the child died.
-            TemploraError: whatever of ours it raised.
+            TemploraError: the child raised it while loading.
         """
         self._note(self._answer(self._start, Ready))
 
     def train(
         self, prefix: Sequence[int], block: Sequence[int], loss_mask: Sequence[bool] | None = None
     ) -> Update:
-        """Train on ``block``, where ``loss_mask`` says so, ``prefix`` before it as context.
+        """Train on ``block``, with ``prefix`` before it as context; see `protocols.Trainer.train`.
 
-        A block whose call was interrupted is learned all the same. To call again, with the same
-        arguments and no other call in between, waits for that and returns its update: nothing is
-        learned twice.
+        A block whose call was interrupted is still learned. Calling again with the same arguments,
+        and no other call in between, waits for that and returns its update: nothing is learned
+        twice.
 
-        Logs a warning where steps were left out because their numbers are not finite.
+        Logs a warning if steps were skipped because their numbers were not finite.
 
         Raises:
-            SidecarError: the child died, by being killed for memory perhaps; or training diverged.
+            SidecarError: the child died, perhaps killed for memory, or training diverged.
         """
         mask = None if loss_mask is None else tuple(loss_mask)
         request = Train(tuple(prefix), tuple(block), mask)
@@ -123,11 +128,11 @@ class SidecarTrainer(Closing):
                 len(block),
                 update.skipped,
             )
-        self._training = None  # and no call after it: only in calls Python looks for signals
+        self._training = None  # no call may follow: only during calls does Python handle signals
         return update
 
     def export(self) -> Path:
-        """Write the adapter as it is now to a new GGUF file in the workspace.
+        """Write the current adapter to a new GGUF file in the workspace.
 
         Raises:
             SidecarError: the child died.
@@ -137,16 +142,16 @@ class SidecarTrainer(Closing):
         return path
 
     def save(self, path: Path) -> None:
-        """Write adapter, optimizer and random numbers to ``path``.
+        """Write adapter, optimizer and random state to ``path``.
 
         Raises:
-            OutputError: there is no room.
+            OutputError: ``path`` cannot be written.
             SidecarError: the child died.
         """
         self._write(Save(path))
 
     def load(self, path: Path) -> None:
-        """Go on from what `save` wrote, as if training had never stopped.
+        """Continue from the state that `save` wrote, as if training had never stopped.
 
         Raises:
             JobError: the file is missing, damaged, or of other options.
@@ -156,14 +161,14 @@ class SidecarTrainer(Closing):
         self._note(self._ask(Call(Load(path)), Ready))
 
     def close(self) -> None:
-        """End the child, in the middle of training if need be."""
+        """End the child, even in the middle of training."""
         self._closed = True
         self._process.kill()
         self._process.wait()
         self._channel.close()
 
     def _write(self, request: Export | Save) -> None:
-        """Have a file written; one that the caller does not get to know of is removed."""
+        """Ask for a file; if the call is interrupted, remove the file once it is written."""
         self._training = None
         try:
             self._note(self._ask(Call(request), Ready))

@@ -1,8 +1,8 @@
-"""Quantized blocks to floats, by ggml's own dequantizer.
+"""Dequantization with ggml's own functions.
 
-ggml is reached by the path of the shared library that llama-cpp-python ships, which is not an
-import of llama_cpp. gguf's numpy dequantizer is the oracle in tests, and the fallback where the
-library or a type is missing.
+ggml is loaded from the shared library that llama-cpp-python ships, without importing llama_cpp.
+gguf's numpy dequantizer is the reference in tests, and the fallback if the library or a type is
+missing.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ Blocks = npt.NDArray[np.uint8]
 ToFloat = Callable[[int, int, int], None]
 
 CHUNK_FLOATS: Final = 1 << 18
-"""Floats a thread dequantizes at a time before they are rounded to bf16: one MiB, in its cache."""
+"""Floats that a thread dequantizes before rounding them to bf16: one MiB, which fits its cache."""
 
 
 class _TypeTraits(ctypes.Structure):
@@ -53,7 +53,7 @@ def _library(name: str) -> ctypes.CDLL | None:
 
 @cache
 def to_bf16_function() -> ToFloat | None:
-    """``ggml_cpu_fp32_to_bf16(floats, bf16, n)``, which is compiled for this machine's vectors."""
+    """``ggml_cpu_fp32_to_bf16(floats, bf16, n)``, vectorised for this CPU; None if missing."""
     function = getattr(_library("ggml-cpu"), "ggml_cpu_fp32_to_bf16", None)
     if function is None:
         return None
@@ -65,7 +65,7 @@ def to_bf16_function() -> ToFloat | None:
 
 @cache
 def to_float_function(kind: gguf.GGMLQuantizationType) -> ToFloat | None:
-    """Ggml's ``to_float(blocks, floats, n)`` for a type, on addresses; None if it has none."""
+    """Ggml's ``to_float(blocks, floats, n)`` for a type, taking addresses; None if missing."""
     get_type_traits = getattr(_library("ggml-base"), "ggml_get_type_traits", None)
     if get_type_traits is None:
         return None
@@ -88,7 +88,7 @@ class Dequantizer:
     def rows(
         self, blocks: Blocks, kind: gguf.GGMLQuantizationType, out: torch.Tensor
     ) -> torch.Tensor:
-        """Dequantize ``blocks`` (n, bytes a row) into ``out`` (n, row), float32 or bfloat16."""
+        """Dequantize ``blocks`` (n, bytes per row) into ``out`` (n, width), float32 or bfloat16."""
         if kind == gguf.GGMLQuantizationType.F32:
             return out.copy_(_as_tensor(blocks.view(np.float32)))
         function = to_float_function(kind)
@@ -108,7 +108,7 @@ _buffers = threading.local()
 
 
 def _buffer(n_floats: int) -> npt.NDArray[np.float32]:
-    """The buffer of this thread: a new one each time would cost its page faults each time."""
+    """This thread's buffer; a new one each time would cost page faults each time."""
     if getattr(_buffers, "floats", np.empty(0)).size < n_floats:
         _buffers.floats = np.empty(n_floats, np.float32)
     floats: npt.NDArray[np.float32] = _buffers.floats
@@ -116,7 +116,7 @@ def _buffer(n_floats: int) -> npt.NDArray[np.float32]:
 
 
 def _convert(function: ToFloat, blocks: Blocks, out: torch.Tensor) -> None:
-    """Dequantize on one thread. Only C runs here: torch would start threads of its own."""
+    """Dequantize on one thread, using only C functions: torch would start threads of its own."""
     n, width = out.shape
     to_bf16 = to_bf16_function()
     if out.dtype == torch.float32 or to_bf16 is None:
@@ -135,6 +135,6 @@ def _convert(function: ToFloat, blocks: Blocks, out: torch.Tensor) -> None:
 def _as_tensor(values: npt.NDArray[np.float32]) -> torch.Tensor:
     if values.flags.writeable:
         return torch.from_numpy(values)
-    # torch warns of read-only arrays; this one is only read
+    # torch warns about read-only arrays
     copy: npt.NDArray[np.float32] = np.array(values, dtype=np.float32)
     return torch.from_numpy(copy)

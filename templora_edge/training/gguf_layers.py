@@ -1,6 +1,6 @@
-"""Frozen layers whose weights stay quantized, mapped from the GGUF, and are dequantized when used.
+"""Frozen layers whose weights stay quantized in the mapped GGUF and are dequantized on use.
 
-The pages are shared with llama.cpp's mapping of the same file; dequantized weights live in scratch
+The pages are shared with llama.cpp's mapping of the same file. Dequantized weights live in scratch
 buffers that later layers overwrite, so autograd must not keep them: backward dequantizes again.
 """
 
@@ -16,22 +16,22 @@ from templora_edge.training.dequantize import Blocks, Dequantizer
 
 
 class Scratch:
-    """The two buffers that dequantized weights are put into, in turn, in the compute dtype.
+    """Two buffers that hold dequantized weights in turn, in the compute dtype.
 
-    Two, because backward begins with the matrices that forward ended with: where layers are
-    recomputed, the up and down projections are still there.
+    There are two because backward begins with the matrices that forward ended with: when layers are
+    recomputed, the up and down projections are still loaded.
     """
 
     def __init__(self, n_floats: int, dtype: torch.dtype, n_threads: int) -> None:
         self.n_floats = n_floats
         self.dtype = dtype
-        # ((address of the quantized rows, how many), their weights)
+        # ((address of the quantized rows, number of rows), their weights)
         self._older = ((0, 0), torch.empty(n_floats, dtype=dtype))
         self._newer = ((0, 0), torch.empty(n_floats, dtype=dtype))
         self._dequantizer = Dequantizer(n_threads)
 
     def load(self, blocks: Blocks, kind: gguf.GGMLQuantizationType, width: int) -> torch.Tensor:
-        """Dequantize rows, (n, width); valid until two other tensors are loaded."""
+        """Dequantize rows to (n, width); valid until two other tensors are loaded."""
         n = blocks.shape[0]
         wanted = (blocks.ctypes.data, n)
         if self._older[0] == wanted:
@@ -44,12 +44,12 @@ class Scratch:
         return buffer[: n * width].view(n, width)
 
     def load_new(self, blocks: Blocks, kind: gguf.GGMLQuantizationType, width: int) -> torch.Tensor:
-        """Dequantize rows into a float32 tensor of their own."""
+        """Dequantize rows into a new float32 tensor, (n, width)."""
         return self._dequantizer.rows(blocks, kind, torch.empty(blocks.shape[0], width))
 
 
 class MappedTensor:
-    """A matrix of the base, or some rows of it, as it lies in the file."""
+    """A matrix of the base, or some of its rows, as stored in the file."""
 
     def __init__(
         self, tensor: gguf.ReaderTensor, scratch: Scratch, rows: slice = slice(None)
@@ -61,11 +61,11 @@ class MappedTensor:
         self.scratch = scratch
 
     def load(self, rows: slice = slice(None)) -> torch.Tensor:
-        """These rows in the compute dtype, valid until two other tensors are loaded."""
+        """``rows`` in the compute dtype, (n, in); valid until two other tensors are loaded."""
         return self.scratch.load(self.blocks[rows], self.kind, self.shape[1])
 
     def gather(self, indices: npt.NDArray[np.int64]) -> torch.Tensor:
-        """Rows by index in float32, (n, in)."""
+        """The rows at ``indices`` in float32, (n, in)."""
         return self.scratch.load_new(self.blocks[indices], self.kind, self.shape[1])
 
 
@@ -75,9 +75,9 @@ class MappedLinear(torch.nn.Linear):
     Args:
         source: the weight, (out, in).
         bias: (out,) or None.
-        order: of the file's rows among transformers' rows, if llama.cpp reorders them.
-        fixed: the adapters that the layer has, A (r, in) and B (out, r) in the compute dtype, their
-            scales in B, its rows as the file has them; `None` if it has none.
+        order: the file's rows as indices of transformers' rows, if llama.cpp reorders them.
+        fixed: the layer's fixed adapters joined, A (r, in) and B (out, r) in the compute dtype,
+            with scales in B and rows in the file's order; None if there are none.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class MappedLinear(torch.nn.Linear):
 
 
 class _Matmul(torch.autograd.Function):
-    """x Wᵀ with a W that is there only while it is used."""
+    """x Wᵀ with a W that is dequantized only while it is used."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, layer: MappedLinear) -> torch.Tensor:
@@ -131,7 +131,7 @@ class _Matmul(torch.autograd.Function):
 
 
 class MappedEmbedding(torch.nn.Module):
-    """Token embeddings whose rows are dequantized as they are looked up."""
+    """Token embeddings whose rows are dequantized on lookup."""
 
     def __init__(self, source: MappedTensor, scale: float = 1.0) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ class MappedEmbedding(torch.nn.Module):
 
 
 class MappedHead(torch.nn.Module):
-    """The output layer, in slices of the vocabulary that fit the scratch buffer."""
+    """The output layer, computed in slices of the vocabulary that fit the scratch buffer."""
 
     def __init__(
         self, source: MappedTensor, bias: torch.Tensor | None, softcap: float | None
@@ -156,18 +156,18 @@ class MappedHead(torch.nn.Module):
         self.softcap = softcap
 
     def slices(self) -> Iterator[slice]:
-        """Rows of the vocabulary that are dequantized at a time."""
+        """Slices of the vocabulary, one dequantized at a time."""
         n_vocab, width = self.source.shape
         step = self.source.scratch.n_floats // width
         for begin in range(0, n_vocab, step):
             yield slice(begin, min(begin + step, n_vocab))
 
     def slope(self, logits: torch.Tensor) -> torch.Tensor | float:
-        """Derivative of the logits with respect to those before the soft cap."""
+        """Derivative of ``logits`` with respect to the logits before soft-capping."""
         return 1.0 if self.softcap is None else 1 - (logits / self.softcap) ** 2
 
     def slice_logits(self, hidden: torch.Tensor, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits of one slice, (…, rows) in float32, and the weights that are loaded for it."""
+        """Logits of one slice, (…, rows) in float32, and its loaded weights."""
         weight = self.source.load(rows)
         logits = (hidden.to(weight.dtype) @ weight.T).float()
         if self.bias is not None:
@@ -177,7 +177,7 @@ class MappedHead(torch.nn.Module):
         return logits, weight
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(…, width) -> (…, n_vocab), float32; carries no gradient (`cross_entropy` does)."""
+        """(…, width) -> (…, n_vocab), float32, without gradient (`cross_entropy` has one)."""
         with torch.no_grad():
             return torch.cat([self.slice_logits(hidden, rows)[0] for rows in self.slices()], -1)
 
@@ -188,10 +188,10 @@ class MappedHead(torch.nn.Module):
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """Cross-entropy that never holds the logits of more than one slice of the vocabulary.
+    """Cross-entropy that never holds logits of more than one slice of the vocabulary.
 
-    The gradient is summed up in the forward pass, as flash attention sums its output: each slice is
-    dequantized once, and its logits are gone when the next one is loaded.
+    The gradient is accumulated in the forward pass, as flash attention does with its output: each
+    slice is dequantized once, and its logits are freed before the next one is loaded.
     """
 
     @staticmethod

@@ -1,7 +1,7 @@
-"""The base model as torch sees it: transformers' own network over the GGUF that llama.cpp serves.
+"""The base model for training: transformers' network over the GGUF that llama.cpp serves.
 
-The skeleton is built on the meta device from the GGUF's metadata; linear layers, embedding and head
-become mapped ones, the few vectors are loaded, the rotary frequencies are llama.cpp's.
+The skeleton is built on the meta device from the GGUF's metadata. Linear layers, embedding and head
+are replaced with mapped ones, the few vectors are loaded, and rotary frequencies are llama.cpp's.
 """
 
 import numpy as np
@@ -36,17 +36,18 @@ _NOT_WEIGHTS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_s
 
 
 def load_base(gguf: GgufFile, options: Options, dtype: torch.dtype) -> PreTrainedModel:
-    """A frozen model whose matrices stay in ``gguf``.
+    """Build a frozen model whose matrices stay in ``gguf``.
 
     Args:
-        options: resolved; the context chooses phi3's rotary factors, adapters that the base has
-            are added in the compute dtype.
-        dtype: of matrix products, float32 or bfloat16.
+        gguf: file of the base.
+        options: resolved options; the context chooses phi3's rotary factors, and fixed adapters are
+            added in the compute dtype.
+        dtype: dtype of matrix products, float32 or bfloat16.
 
     Raises:
-        AdapterError: an adapter is not one for this base.
-        UnsupportedModelError: its architecture is not in the table, or it has tensors that the
-            architecture does not explain.
+        AdapterError: a fixed adapter does not fit the base.
+        UnsupportedModelError: the architecture is not in the table of families, or the file has
+            tensors that the architecture does not have.
         ModelFileError: metadata or tensors are missing.
     """
     return _Builder(gguf, options, dtype).build()
@@ -103,7 +104,7 @@ class _Builder:
         return MappedLinear(source, bias, order, self.fixed(f"{name}.weight", rows))
 
     def fixed(self, tensor: str, rows: slice) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """A (r, in) and B (rows, r) of all fixed adapters of a tensor, their scales in B."""
+        """A (r, in) and B (rows, r) of all fixed adapters of a tensor, joined, with scales in B."""
         pairs = []
         for adapter, scale in self.lora:
             if tensor in adapter.ranks:
@@ -137,7 +138,7 @@ class _Builder:
         return Rope(tables)
 
     def vector(self, module: str, kind: str, shape: tuple[int, ...]) -> torch.Tensor:
-        """A norm's weight or bias."""
+        """Weight or bias of a norm, in ``shape``."""
         value = self.values(f"{self.family.gguf_name(module)}.{kind}").reshape(shape)
         return value - self.family.norm_offset if kind == "weight" else value
 
@@ -146,7 +147,7 @@ class _Builder:
         return torch.tensor(self.gguf.dequantize(name))
 
     def take(self, name: str) -> ReaderTensor:
-        """A tensor of the file, noted as used."""
+        """A tensor of the file, marked as used."""
         self.used.add(name)
         return self.gguf.tensor(name)
 

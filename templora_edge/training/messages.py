@@ -1,4 +1,4 @@
-"""What the two halves of the sidecar say to each other, pickled over pipes."""
+"""Messages between the two processes, pickled over pipes."""
 
 import pickle
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ class Start:
 
     base: Path
     options: Options
-    """Resolved."""
+    """Resolved options."""
 
 
 @dataclass(frozen=True, slots=True)
 class Train:
-    """Train on a block, the prefix before it without loss. Answered by `protocols.Update`."""
+    """Train on a block, with the prefix before it without loss. Answered by `protocols.Update`."""
 
     prefix: tuple[int, ...]
     block: tuple[int, ...]
@@ -35,28 +35,28 @@ class Export:
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """Write adapter, optimizer and random numbers to this file. Answered by `Ready`."""
+    """Write adapter, optimizer and random state to this file. Answered by `Ready`."""
 
     path: Path
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Go on from what `Save` wrote. Answered by `Ready`."""
+    """Continue from the state that `Save` wrote. Answered by `Ready`."""
 
     path: Path
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Done. Carries the sidecar's highest resident memory so far, in bytes."""
+    """Done. Carries the training process's peak resident memory so far, in bytes."""
 
     peak_rss_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An error of ours, to be raised again on the other side; the child ends with it."""
+    """A TemploraError, which the parent raises again; the child ends after it."""
 
     error: Exception
 
@@ -71,9 +71,9 @@ def receive(stream: IO[bytes]) -> Any:
     """Read one message.
 
     Raises:
-        EOFError: the other side is gone.
+        EOFError: the other process is gone.
     """
     try:
         return pickle.load(stream)
-    except pickle.UnpicklingError as error:  # it died in the middle of a message
+    except pickle.UnpicklingError as error:  # the process died in the middle of a message
         raise EOFError(str(error)) from error

@@ -1,4 +1,4 @@
-"""A train prefix that its update only reads: keys and values without gradient."""
+"""A train prefix that an update only reads: keys and values without gradient."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 
 class _ReadLayer(DynamicLayer):  # type: ignore[no-untyped-call]
-    """Keys and values that new ones are joined to, but not kept with.
+    """Keys and values of the prefix; new ones are joined to them but not kept.
 
-    So a layer that is recomputed in backward (checkpointing) reads what it read at first.
+    So a layer that is recomputed in backward (checkpointing) reads the same cache as in forward.
     """
 
     def __init__(self, computed: Any) -> None:
@@ -30,7 +30,7 @@ class _ReadLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 def read_prefix(network: PreTrainedModel, tokens: torch.Tensor) -> Cache:
     """Keys and values of ``tokens`` (1, L_T), computed without gradient.
 
-    Every layer sees the whole of them: transformers' masks know of sliding windows by themselves.
+    Every layer keeps all of them; transformers' masks take care of sliding windows.
     """
     cache = DynamicCache()
     with torch.no_grad():
@@ -39,6 +39,6 @@ def read_prefix(network: PreTrainedModel, tokens: torch.Tensor) -> Cache:
 
 
 def allow_prefix(network: PreTrainedModel) -> None:
-    """Let layers that are checkpointed keep the cache they are given: it is only read."""
+    """Let checkpointed layers use the cache they are given, which is safe as it is only read."""
     for layer in network.get_submodule("layers").children():
         layer._can_checkpoint_with_cache = True  # type: ignore[assignment]  # no submodule

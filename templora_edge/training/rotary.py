@@ -6,7 +6,7 @@ from templora_edge.models.rope import Frequencies
 
 
 class Rope(torch.nn.Module):
-    """Stands in for any of transformers' rotary embeddings; one set of frequencies a layer type."""
+    """Replaces transformers' rotary embeddings, with a set of frequencies per layer type."""
 
     def __init__(self, by_layer_type: dict[str, Frequencies]) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class Rope(torch.nn.Module):
         position_ids: torch.Tensor,
         layer_type: str = "full_attention",
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cosines and sines, (B, T, n_rot) each, both halves alike."""
+        """Cosines and sines, (B, T, n_rot) each; the second half repeats the first."""
         values, factor = self._tables[layer_type]
         angles = position_ids[..., None].double() * values
         doubled = torch.cat((angles, angles), dim=-1)

@@ -1,4 +1,4 @@
-"""Training the adapter on one block: the paper's update rule (arXiv 2401.11504, section 3)."""
+"""Training of the adapter on a block: the paper's update rule (arXiv 2401.11504, section 3)."""
 
 import math
 import pickle
@@ -35,14 +35,14 @@ from templora_edge.training.gguf_network import load_base
 from templora_edge.training.prefix_cache import allow_prefix, read_prefix
 
 ROUNDS: Final = 20
-"""Products in each precision that `choose_dtype` times: a job that goes on has to choose again, and
-to choose the same."""
+"""Products in each precision that `choose_dtype` times. A resumed job chooses again, and must choose
+the same."""
 MOST_SKIPPED: Final = 3
-"""Steps in a row whose numbers are not finite that end training."""
+"""Consecutive steps with numbers that are not finite that end training."""
 
 
 class LoraTrainer:
-    """A fresh adapter on a frozen base, and its optimizer, which lives as long as it does.
+    """An adapter on a frozen base, and its optimizer, which lives as long as the adapter.
 
     Raises:
         UnsupportedModelError: the base is not of a known family.
@@ -50,7 +50,7 @@ class LoraTrainer:
     """
 
     def __init__(self, base: GgufFile, options: Options) -> None:
-        """``options``: resolved."""
+        """Load the base and begin with a fresh or given adapter; ``options`` must be resolved."""
         lora, training = options.lora, options.training
         torch.manual_seed(lora.seed)
         self._lora = lora
@@ -98,10 +98,10 @@ class LoraTrainer:
             fused=True,
         )
         self._n_blocks = 0
-        self._n_skipped = 0  # steps in a row
+        self._n_skipped = 0  # consecutive steps
 
     def _take(self, adapter: KeptAdapter) -> None:
-        """Begin with weights that were trained before; the optimizer begins anew."""
+        """Start from the weights of ``adapter``, with a new optimizer."""
         fresh = get_peft_model_state_dict(self.model)
         weights = adapter.weights(
             {name: value.numpy() for name, value in fresh.items()},
@@ -119,10 +119,15 @@ class LoraTrainer:
     def train(
         self, prefix: Sequence[int], block: Sequence[int], loss_mask: Sequence[bool] | None = None
     ) -> Update:
-        """Train ``epochs`` steps on ``block``, ``prefix`` before it as context, without loss.
+        """Train ``epochs`` steps on ``block``, with ``prefix`` before it as context without loss.
 
         Args:
-            loss_mask: which tokens of ``block`` have a loss, at least one; all if None.
+            prefix: tokens before the block.
+            block: tokens to learn.
+            loss_mask: whether each token of ``block`` has a loss, at least one; None is all.
+
+        Raises:
+            SidecarError: training diverged.
         """
         self._n_blocks += 1
         rate = min(1.0, self._n_blocks / (self._lora.warmup_blocks + 1))
@@ -149,10 +154,11 @@ class LoraTrainer:
         return Update(finite[0], finite[-1] if self._measure_after else None, skipped=skipped)
 
     def _step(self, loss: torch.Tensor) -> bool:
-        """Learn from ``loss``; False if it or its gradient is not finite: then nothing changes.
+        """Take a step on ``loss``; return False, changing nothing, if it or its gradient is not finite.
 
         Raises:
-            SidecarError: for the third time in a row, or the step leaves the range of numbers.
+            SidecarError: that happened `MOST_SKIPPED` times in a row, or the step made a weight not
+                finite.
         """
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self._trained, self._lora.max_grad_norm)
@@ -170,7 +176,7 @@ class LoraTrainer:
         return finite
 
     def _fade(self) -> None:
-        """Take the adapter's output, which is linear in B, back towards zero by ``decay``."""
+        """Shrink the adapter's output, which is linear in B, by the share ``decay``."""
         if self._lora.decay == 0:
             return
         with torch.no_grad():
@@ -179,11 +185,11 @@ class LoraTrainer:
                     parameter.mul_(1 - self._lora.decay)
 
     def loss(self, tokens: torch.Tensor, loss_mask: torch.Tensor) -> torch.Tensor:
-        """Mean cross-entropy of those of the last tokens that ``loss_mask`` chooses, in nats.
+        """Mean cross-entropy in nats of the last n tokens, where ``loss_mask`` is true.
 
         Args:
-            tokens: (1, T).
-            loss_mask: (n,) bool, n < T.
+            tokens: token ids, (1, T).
+            loss_mask: mask of the last n tokens, (n,) bool, n < T.
         """
         n_scored = len(loss_mask)
         bf16 = self.dtype == torch.bfloat16
@@ -199,7 +205,7 @@ class LoraTrainer:
         return loss
 
     def save(self, path: Path) -> None:
-        """Write all that training depends on to ``path``."""
+        """Write the whole state of training to ``path``."""
         state = {
             "adapter": get_peft_model_state_dict(self.model),
             "optimizer": self._optimizer.state_dict(),
@@ -209,7 +215,7 @@ class LoraTrainer:
         torch.save(state, path)
 
     def load(self, path: Path) -> None:
-        """Go on from what `save` wrote.
+        """Continue from the state that `save` wrote.
 
         Raises:
             JobError: the file is missing, damaged, or of other options.
@@ -224,14 +230,14 @@ class LoraTrainer:
             self._n_blocks = state["n_blocks"]
             torch.set_rng_state(state["random"])
         except (OSError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
-            reason = " ".join(str(error).split())[:160]  # torch names every weight, a line each
+            reason = " ".join(str(error).split())[:160]  # torch names every weight, one per line
             raise JobError(
                 f"{path}: not the state of this training, or damaged ({reason}); "
                 "start with --restart"
             ) from error
 
     def write(self, path: Path) -> None:
-        """Write the adapter as it is now as the GGUF ``path``."""
+        """Write the current adapter to ``path`` as a GGUF."""
         weights = {
             name: value.detach().float().numpy()
             for name, value in get_peft_model_state_dict(self.model).items()
@@ -244,10 +250,10 @@ def _all_finite(tensors: Iterable[torch.Tensor]) -> bool:
 
 
 def _must_checkpoint(footprint: Footprint, allowed_gib: float | None) -> bool:
-    """Whether layers must be recomputed in backward to fit the memory.
+    """Whether layers must be recomputed in backward for training to fit in memory.
 
     Raises:
-        InsufficientMemoryError: it does not fit even so.
+        InsufficientMemoryError: training does not fit even then.
     """
     budget = memory.available() if allowed_gib is None else int(allowed_gib * 2**30)
     if footprint.total(checkpointing=False) <= budget:
@@ -263,7 +269,7 @@ def _must_checkpoint(footprint: Footprint, allowed_gib: float | None) -> bool:
 
 
 def choose_dtype(wanted: TrainDtype) -> torch.dtype:
-    """The dtype of matrix products; `auto` takes bf16 if it is at least 1.5 times as fast here."""
+    """The dtype of matrix products; `auto` is bf16 if it measures more than 1.5 times as fast."""
     if wanted is not TrainDtype.AUTO:
         return {TrainDtype.FP32: torch.float32, TrainDtype.BF16: torch.bfloat16}[wanted]
     seconds = dict.fromkeys((torch.float32, torch.bfloat16), math.inf)
@@ -272,7 +278,7 @@ def choose_dtype(wanted: TrainDtype) -> torch.dtype:
         for dtype in seconds
     }
     for _ in range(ROUNDS):
-        for dtype, (a, b) in factors.items():  # in turn: what else is running slows both alike
+        for dtype, (a, b) in factors.items():  # in turn, so that other load slows both alike
             begun = time.perf_counter()
             torch.mm(a, b)
             seconds[dtype] = min(seconds[dtype], time.perf_counter() - begun)

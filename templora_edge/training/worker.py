@@ -1,4 +1,4 @@
-"""The child's half: answers messages on stdin until the parent is gone."""
+"""The child's half of the training process: answers messages until the parent is gone."""
 
 import os
 import queue
@@ -25,13 +25,13 @@ from templora_edge.training.messages import (
 
 
 def main() -> None:
-    """Run until the parent closes the pipe, or dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    """Answer messages on stdin until the parent closes the pipe or dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     warnings.simplefilter("ignore")
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints must not end up among the answers
+    os.dup2(2, 1)  # output of libraries must not end up among the answers
     requests: queue.Queue[Any] = queue.Queue()
-    stream = os.fdopen(os.dup(0), "rb")  # not sys.stdin, whose lock the interpreter wants at exit
+    stream = os.fdopen(os.dup(0), "rb")  # not sys.stdin, whose lock the interpreter takes at exit
     threading.Thread(target=_read, args=(stream, requests), daemon=True).start()
     try:
         _serve(requests, answers)
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _read(stream: IO[bytes], requests: "queue.Queue[Any]") -> None:
-    """Pass requests on; end the process at once, even in mid-training, when the parent is gone."""
+    """Queue requests; when the parent is gone, end the process at once, even in mid-training."""
     while True:
         try:
             requests.put(receive(stream))
@@ -77,7 +77,7 @@ def _serve(requests: "queue.Queue[Any]", answers: IO[bytes]) -> None:
                     trainer.write(path) if isinstance(request, Export) else trainer.save(path)
                 except (OSError, RuntimeError) as error:  # torch's writer raises the latter
                     reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-                    # what is exported is temporary; what is saved is a part of a job
+                    # an exported adapter is temporary; a saved state belongs to a job
                     remedy = (
                         f"set TMPDIR to a folder with room ({rooms()})"
                         if isinstance(request, Export)

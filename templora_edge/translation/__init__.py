@@ -1,1 +1,1 @@
-"""Translation: what a segment is, what is asked of the model, and what may be believed of it."""
+"""Translation of documents: segments, prompts, checks of answers, and durable jobs."""

@@ -1,4 +1,4 @@
-"""From a segment to its translation: what is asked, how often, and which answer is kept."""
+"""From a segment to its translation: ask, check, retry, and keep the best answer."""
 
 import time
 from dataclasses import dataclass, replace
@@ -16,14 +16,14 @@ ATTEMPTS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Languages:
-    """Languages of a document and of its translation, as BCP 47 tags."""
+    """Languages of a document and its translation, as BCP 47 tags."""
 
     source: str
     target: str
 
 
 class Answers:
-    """Asks for translations until one passes its checks."""
+    """Asks for translations of a segment until one passes all checks."""
 
     def __init__(
         self, loop: PairLoop, languages: Languages, sampling: SamplingOptions, glossary: Glossary
@@ -32,12 +32,12 @@ class Answers:
         self._sampling, self._glossary = sampling, glossary
 
     def ask(self, row: SegmentRow) -> None:
-        """Decode the prompt for a segment; one without words is not asked for."""
+        """Decode the prompt for a segment, unless it has no words."""
         if has_words(row.source):
             self._loop.ask(row.source, self._glossary.found_in(row.source))
 
     def best(self, row: SegmentRow) -> SegmentRow:
-        """An answer to what was asked that passes its checks, or the one with the fewest flags."""
+        """The first answer to `ask` that passes all checks, or else the one with fewest flags."""
         if not has_words(row.source):  # a model would make something up for it
             return replace(row, translation=row.source, tokens=self._loop.n_tokens(row.source))
         begun = time.perf_counter()
@@ -54,7 +54,7 @@ class Answers:
             )
             answers.append(replace(row, translation=answer.text, flags=tuple(flags)))
         best = min(answers, key=lambda one: (Flag.EMPTY in one.flags, len(one.flags)))
-        if Flag.EMPTY in best.flags:  # the source keeps its place
+        if Flag.EMPTY in best.flags:  # keep the source instead
             best = replace(best, translation=row.source)
         return replace(
             best,
@@ -64,7 +64,7 @@ class Answers:
         )
 
     def _sampling_of(self, number: int, attempt: int) -> SamplingOptions:
-        """As the user chose at first; then warmer, and with a stronger penalty."""
+        """The user's sampling at first; then a higher temperature and repeat penalty each time."""
         if attempt == 0:
             return self._sampling
         return replace(

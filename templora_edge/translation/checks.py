@@ -1,4 +1,4 @@
-"""What may not be believed of a translation. What fails a check is never trained on."""
+"""Checks of translations. One that fails a check is flagged and never trained on."""
 
 import re
 import unicodedata
@@ -15,21 +15,22 @@ if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
 
 LETTERS_TO_IDENTIFY: Final = 60
-"""Letters that tell two languages apart safely."""
+"""Fewest letters from which two languages can be told apart reliably."""
 SAMPLE_LETTERS: Final = 400
-"""Letters of each of three places of a document, from which its language is told."""
+"""Characters in each of the three samples from which a document's language is identified."""
 CHARACTERS_TO_COMPARE: Final = 20
-"""Shorter segments may have any length in another language."""
+"""Fewest characters for a check of length: the ratio of shorter segments varies too much."""
 LENGTH_RATIOS: Final = (0.35, 2.8)
-"""Ratio of a translation to its source, in characters, each weighted as below."""
+"""Allowed ratios of a translation's length to its source's, in weighted characters."""
 WIDE_LANGUAGES: Final = ("zh", "ja", "ko")
 CJK_WEIGHT: Final = 3.0
-"""Latin characters that say what one Chinese, Japanese or Korean one does."""
+"""Weight of a Chinese, Japanese or Korean character, in Latin ones."""
 LOOP_REPEATS: Final = 4
-"""Times the same words follow each other before it is a loop."""
+"""Consecutive repetitions of the same words that make a loop."""
 LOOP_MOST_WORDS: Final = 12
+"""Longest group of words whose repetition is noticed."""
 COPIED_WORDS: Final = 5
-"""Words in a row that only a copy shares with its source, names apart."""
+"""Consecutive words shared with the source that mean a copy; names may be shorter."""
 
 _NUMBER: Final = re.compile(
     r"(?<!\d)\d{1,3}(?:[ \u00a0\u202f.,']\d{3})+(?!\d)|\d+(?:[.,:]\d+)+|\d{2,}"
@@ -48,7 +49,7 @@ _NOTE: Final = re.compile(r"\n\s*[(\[*]*(?:note|translator'?s note|n\.?b\.?)\b",
 
 
 class Flag(StrEnum):
-    """Why a translation is not to be believed."""
+    """The check that a translation failed."""
 
     EMPTY = "empty"
     UNTRANSLATED = "untranslated"
@@ -63,10 +64,14 @@ class Flag(StrEnum):
 def check(
     source: str, translation: str, *, source_language: str, target_language: str, finished: bool
 ) -> list[Flag]:
-    """Everything that is wrong with ``translation``, as far as can be seen without knowing both.
+    """The checks that ``translation`` fails; none needs knowledge of either language.
 
     Args:
-        finished: whether the model ended it by itself.
+        source: the segment.
+        translation: its translation.
+        source_language: BCP 47 tag of the source.
+        target_language: BCP 47 tag of the translation.
+        finished: whether the model ended the translation by itself.
     """
     text, original = plain(translation), plain(source)
     if not has_letters(text):
@@ -85,7 +90,7 @@ def check(
 
 
 def other_language(paragraphs: Sequence[str], language: str) -> str | None:
-    """The language of a document that is not in ``language`` wherever one looks; None if it is."""
+    """The language of a document if all samples agree that it is not ``language``, else None."""
     wanted = language.partition("-")[0]
     text = plain(" ".join(paragraphs))
     if wanted not in known_languages() or len(text) < SAMPLE_LETTERS:
@@ -96,18 +101,18 @@ def other_language(paragraphs: Sequence[str], language: str) -> str | None:
 
 
 def has_loop(text: str) -> bool:
-    """Whether some words follow themselves again and again."""
+    """Whether ``text`` repeats some words over and over."""
     return _loops(text) >= LOOP_REPEATS
 
 
 def identify(text: str, languages: tuple[str, ...] | None = None) -> str:
-    """The language of ``text``, a two-letter code, among ``languages``."""
+    """The two-letter code of the language of ``text``, one of ``languages``; None is any."""
     return str(_identifier(languages).classify(text)[0])
 
 
 @cache
 def known_languages() -> frozenset[str]:
-    """Codes that `identify` can tell."""
+    """Codes of the languages that `identify` knows."""
     return frozenset(_identifier(None).labels)
 
 
@@ -146,7 +151,7 @@ def _runs(words: list[str]) -> list[tuple[str, ...]]:
 
 
 def _codes(from_: str, to: str) -> tuple[str, str] | None:
-    """Both languages as `identify` calls them; None if it does not know one, or they are one."""
+    """The codes of both languages for `identify`; None if one is unknown or both are the same."""
     pair = from_.partition("-")[0], to.partition("-")[0]
     return pair if pair[0] != pair[1] and known_languages().issuperset(pair) else None
 
@@ -167,13 +172,13 @@ def _is_wide(character: str) -> bool:
 
 
 def _numbers(text: str) -> Counter[str]:
-    """Numbers of two digits or more, however they are grouped; one digit may become a word."""
+    """Numbers of two or more digits, however grouped; a single digit may become a word."""
     text = unicodedata.normalize("NFKC", text)
     return Counter(re.sub(r"\D", "", number) for number in _NUMBER.findall(text))
 
 
 def _loops(text: str) -> int:
-    """How often, at most, some words follow themselves; a character where words have no spaces."""
+    """Most consecutive repetitions of a group of words, or of characters in unspaced scripts."""
     words = _WORD_OR_NUMBER.findall(text.casefold())
     most = max(_repeats(words, n) for n in range(1, LOOP_MOST_WORDS + 1))
     letters = [character for character in text if character.isalpha()]
@@ -183,7 +188,7 @@ def _loops(text: str) -> int:
 
 
 def _repeats(items: list[str], n: int) -> int:
-    """The longest run of one ``n``-gram, in times."""
+    """Length of the longest run of one ``n``-gram, in repetitions."""
     most = run = 1
     for i in range(n, len(items) - n + 1, 1):
         if items[i : i + n] == items[i - n : i]:

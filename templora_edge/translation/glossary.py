@@ -1,4 +1,4 @@
-"""Terms that are to be translated in one way: CSV of two columns, or TBX."""
+"""Glossaries of required translations of terms: CSV with two columns, or TBX."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from templora_edge.translation.prompt import Pair
 
 @dataclass(frozen=True, slots=True)
 class Glossary:
-    """Pairs of terms."""
+    """Terms and their required translations."""
 
     terms: tuple[Pair, ...]
 
@@ -34,7 +34,7 @@ class Glossary:
         """Read a .csv or .tbx file.
 
         Raises:
-            DocumentError: it cannot be read, or holds no terms for these languages.
+            DocumentError: the file cannot be read, or has no terms for these languages.
             MissingExtraError: lxml, which reads .tbx, is not installed.
         """
         try:
@@ -55,7 +55,7 @@ class Glossary:
 
 
 def _occurs(term: str, text: str) -> bool:
-    """As whole words, in any case; anywhere in scripts without spaces."""
+    """Whether ``term`` occurs in ``text``, ignoring case; as whole words in spaced scripts."""
     pattern = re.escape(term)
     if term[:1].isascii() or term[:1].isalpha():
         pattern = rf"(?<![^\W\d_]){pattern}(?![^\W\d_])" if _has_spaces(term) else pattern

@@ -1,4 +1,4 @@
-"""Offline translation of a document: what is opened, compared, written."""
+"""Translation of a document as a resumable job: check files, translate, write results."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ from templora_edge.translation.store import Store, discard, folder_of
 from templora_edge.translation.written import Written
 
 NOT_COMPARED: Final = ("n_threads", "n_batch")
-"""Settings of a job that may change between two runs of it."""
+"""Settings that may change between two runs of a job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +52,17 @@ class TranslateJob:
     report: Path | None = None
     review: Review | None = None
     limit: int | None = None
-    """Segments to do at most, without writing ``out``."""
+    """Most segments to translate, without writing ``out``; None is all."""
     restart: bool = False
-    """Throw away what an earlier run of this job did."""
+    """Discard the work of earlier runs of this job."""
     retry_flagged: bool = False
+    """Translate flagged segments again."""
     force: bool = False
-    """Overwrite files that it did not write, or that were changed since."""
+    """Overwrite files that the job did not write, or that were changed since."""
 
     @property
     def outputs(self) -> list[tuple[str, Path | None]]:
-        """What it writes when all segments are done, by flag."""
+        """Files written when all segments are done, with their flags."""
         return [
             ("-o", self.out),
             ("--bilingual", self.bilingual),
@@ -71,7 +72,7 @@ class TranslateJob:
 
     @property
     def inputs(self) -> list[tuple[str, Path | None]]:
-        """What must not be overwritten, by flag."""
+        """Files that must not be overwritten, with their flags."""
         return [
             ("IN", self.source),
             ("-m", self.model or BUNDLED_TRANSLATOR),
@@ -84,13 +85,13 @@ class TranslateJob:
 
 
 class Translator(Closing):
-    """An open `TranslateJob`: iterate to work, or ask for its plan.
+    """An open `TranslateJob`: iterate to translate, or ask for its `plan`.
 
     Raises:
-        DocumentError: the source cannot be read, or is not in its language.
-        OptionError: a result would overwrite what is read, or another result.
-        OutputError: a result could not be written, or would overwrite a file of someone else's.
-        TemploraError: see `TempLora`.
+        DocumentError: the source cannot be read, or is in another language.
+        OptionError: an output is also an input or another output.
+        OutputError: an output cannot be written, or would overwrite a file not from this job.
+        TemploraError: the session cannot be opened; see `TempLora`.
     """
 
     def __init__(self, job: TranslateJob) -> None:
@@ -122,12 +123,12 @@ class Translator(Closing):
             self._stack = stack.pop_all()
 
     def __iter__(self) -> Iterator[Step]:
-        """Translate what is not translated yet, and write what was asked for.
+        """Translate the segments that are left, and write the results.
 
         Raises:
             JobError: an earlier run of the job had other settings.
-            OutputError: a file could not be written; those that were there stay.
-            TemploraError: see `TranslationRun`.
+            OutputError: a file could not be written; the one it would replace stays.
+            TemploraError: translation failed; see `TranslationRun`.
         """
         job = self.job
         folder = folder_of(job.out)
@@ -154,14 +155,14 @@ class Translator(Closing):
                     yield from run
             finally:
                 spent = store.get("seconds", 0.0) + time.perf_counter() - begun
-                with suppress(JobError):  # what stopped the work is what must be said
+                with suppress(JobError):  # must not hide the error that stopped the work
                     store.put("seconds", spent)
             self.report = self._report(store)
             if self.report["done"] == self.report["segments"] and job.limit is None:
                 self._write(store, run)
 
     def plan(self) -> Plan:
-        """What is left to do, with a guess at the time it takes; the job is not begun."""
+        """Estimate the work and time that are left, without starting the job."""
         folder = folder_of(self.job.out)
         left = [source for _, source in segments_of(self.paragraphs, self._loop)]
         if (folder / "job.sqlite").is_file() and not self.job.restart:
@@ -170,7 +171,7 @@ class Translator(Closing):
         return estimate(left, self._loop, self.session.updates, self.job.sampling)
 
     def _write(self, store: Store, run: TranslationRun) -> None:
-        """Write the document, and whatever else was asked for; the state of training goes."""
+        """Write the document and all other outputs, then remove the state of training."""
         job, translations = self.job, assemble(self.paragraphs, store.segments())
         kept = job.adapter_out
         if kept is not None and not (store.finished and self._written.holds(kept)):
@@ -195,7 +196,7 @@ class Translator(Closing):
         store.finish()
 
     def _report(self, store: Store) -> dict[str, Any]:
-        """What was done, and what is to be looked at, ready for JSON."""
+        """Counts, settings, flagged segments and glossary violations, ready for JSON."""
         rows = store.segments()
         violated: Counter[str] = Counter()
         for row in rows:
@@ -208,7 +209,7 @@ class Translator(Closing):
         }
 
     def close(self) -> None:
-        """End training, close the job."""
+        """Close the session, which ends training."""
         self._stack.close()
 
     def _check_outputs(self) -> None:
@@ -218,14 +219,14 @@ class Translator(Closing):
                 f"-o {job.out}: expected a {job.source.suffix} file, the format of {job.source}"
             )
         own = [path for _, path in job.outputs if path is not None and self._written.holds(path)]
-        first_ones = job.limit is not None  # which are shown, not written
-        check_outputs(job.outputs, job.inputs, force=job.force or first_ones, own=own)
+        only_shown = job.limit is not None
+        check_outputs(job.outputs, job.inputs, force=job.force or only_shown, own=own)
 
     def _begin(self, store: Store) -> None:
-        """Start the job, or see to it that it is the one that was started.
+        """Start the job, or check that its settings are those it was started with.
 
         Raises:
-            JobError: names what differs.
+            JobError: the settings differ; it names which.
         """
         job, options = self.job, self.session.options
         settings = {
@@ -255,10 +256,10 @@ class Translator(Closing):
 
 
 def status(out: Path) -> dict[str, Any]:
-    """What is done of the job of ``out``, ready for JSON.
+    """Counts of what is done of the job of ``out``, ready for JSON.
 
     Raises:
-        JobError: there is none.
+        JobError: there is no such job.
     """
     folder = folder_of(out)
     if not (folder / "job.sqlite").is_file():

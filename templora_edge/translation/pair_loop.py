@@ -1,15 +1,15 @@
-"""Temp-LoRA over pairs: a block of translations is learned, then the next one is begun.
+"""Temp-LoRA over pairs: translate a block of segments, learn it, then begin the next one.
 
     for each block, a run of segments up to Δ tokens of translation:
         decode the prompt with the preceding pairs       (Engine)
-        for each segment: translate, check, try again    (Engine)
-        train on the block's translations as answers,
-        those that passed every check                    (Updates)
+        for each segment: translate, check, retry        (Engine)
+        train on the translations of the block
+        that passed every check, as answers              (Updates)
         swap the new adapter in                          (Updates)
 
-What the cache holds at any moment is a function of the texts alone, and every token of it was
-decoded in the same company, whether it was just written or is read again by a resumed job: a job
-that was killed goes on to the very bytes it would have written.
+The contents of the cache depend on the texts alone: every token is decoded in the same batches,
+whether it was just generated or is read again by a resumed job. So a job that was killed and
+resumed writes the same bytes as one that was not.
 """
 
 from collections.abc import Sequence
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
     from templora_edge.session import TempLora
 
 TOKENS_A_TOKEN: Final = 3
-"""Most tokens of a translation, to one of its source."""
+"""Most tokens of a translation per token of its source."""
 LEAST_TOKENS: Final = 48
-"""Tokens of the longest translation of a short source."""
+"""Tokens that a translation may always have, however short its source."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model wrote."""
+    """The model's answer to a prompt."""
 
     text: str
     finished: bool
-    """Whether it ended by itself."""
+    """Whether the model ended the answer by itself."""
 
 
 class PairLoop:
-    """One document, translated segment by segment in order."""
+    """Translates one document, segment by segment in order."""
 
     def __init__(
         self,
@@ -53,19 +53,24 @@ class PairLoop:
         """Begin a document.
 
         Args:
-            options: W holds prompt and translation together; Δ counts tokens of translations, L_X
-                those of the pairs shown before a block, L_T those of the prompt in an update.
+            engine: llama.cpp, with the adapter.
+            tokenizer: tokenizer of the model.
+            updates: the update path.
+            prompt: builds the prompt for a segment.
+            options: resolved lengths in tokens. W holds prompt and translation together; Δ counts
+                tokens of translations, L_X those of the pairs shown before a block, L_T those of
+                the prompt in an update.
         """
         self.options = options
         self._engine, self._tokenizer, self._updates = engine, tokenizer, updates
         self._prompt = prompt
         self._before: tuple[Pair, ...] = ()  # pairs before the block
-        self._block: list[Pair] = []  # this block's, that passed
-        self._shown = 0  # of the pairs before the block, the first that the prompt shows
-        self._cached: list[int] = []  # prompt whose tokens are in the cache
+        self._block: list[Pair] = []  # pairs of the block that passed their checks
+        self._shown = 0  # index of the first pair before the block that the prompt shows
+        self._cached: list[int] = []  # tokens of the prompt that are in the cache
 
     def fits(self, source: str) -> bool:
-        """Whether a segment is short enough to be translated: a quarter of the context at most."""
+        """Whether a segment is short enough to translate: at most a quarter of the context."""
         return 4 * self.n_tokens(source) <= self.options.n_ctx
 
     def tokenize(self, text: str) -> list[int]:
@@ -77,7 +82,7 @@ class PairLoop:
         return len(self.tokenize(text))
 
     def longest_answer(self, source: str) -> int:
-        """Tokens that the translation of ``source`` may take; a longer one would not end."""
+        """Most tokens of the translation of ``source``; a longer one would probably never end."""
         return max(LEAST_TOKENS, TOKENS_A_TOKEN * self.n_tokens(source))
 
     def ask(self, source: str, terms: tuple[Pair, ...]) -> None:
@@ -92,10 +97,10 @@ class PairLoop:
         self._last = tokens[-1]
 
     def answer(self, sampling: SamplingOptions, n_predict: int) -> Answer:
-        """Write the translation of what was asked: one line, ``n_predict`` tokens at most.
+        """Generate an answer to `ask`: one line, at most ``n_predict`` tokens.
 
-        The last token of the prompt is always decoded by itself, so that a second answer, and a job
-        taken up again, find the same numbers in the cache.
+        The last token of the prompt is always decoded on its own, so that a second answer and a
+        resumed job find the same numbers in the cache.
         """
         self._rewind()
         self._engine.use_sampling(sampling)
@@ -114,21 +119,21 @@ class PairLoop:
         return Answer(self._tokenizer.detokenize(written).strip(), finished=False)
 
     def score(self, translation: str) -> list[float]:
-        """NLL of ``translation`` as an answer to what was asked, in nats, one a token."""
+        """NLL of each token of ``translation`` as an answer to `ask`, in nats."""
         self._rewind()
         tokens = self._tokenizer.tokenize(translation)
         return self._engine.score([self._last], tokens)
 
     def accept(self, pair: Pair) -> None:
-        """``pair`` passed its checks: it is shown to the segments after it, and will be learned."""
+        """Show ``pair``, which passed its checks, in later prompts, and learn it with its block."""
         self._block.append(pair)
 
     def replace_block(self, pairs: Sequence[Pair]) -> None:
-        """What is to be learned of this block, in place of what was accepted."""
+        """Learn ``pairs`` with this block instead of the accepted ones."""
         self._block = list(pairs)
 
     def finish_block(self) -> None:
-        """Train on what was accepted since the last call, and swap."""
+        """Train on the pairs of this block, swap the adapter, and begin the next block."""
         pairs, self._block = tuple(self._block), []
         if pairs:
             self.learn(pairs)
@@ -136,14 +141,14 @@ class PairLoop:
         self.begin_block((*self._before, *pairs))
 
     def begin_block(self, before: Sequence[Pair]) -> None:
-        """Show the last of ``before`` from now on, as many as L_X allows, in an empty cache."""
+        """Empty the cache, and show the last pairs of ``before`` that fit L_X from now on."""
         self._before = tuple(before)
         self._shown = self._first_that_fits(self.options.prefix_len)
         self._cached = []
         self._engine.clear()
 
     def learn(self, pairs: Sequence[Pair]) -> UpdateReport | None:
-        """Train on the translations of ``pairs``, each as the answer that it was or should be."""
+        """Train on the translations of ``pairs``, as answers to their prompts; None if disabled."""
         if not self._updates.enabled:
             return None
         tokens, mask = self._turns(pairs) if self._prompt.in_turns else self._questions(pairs)
@@ -154,7 +159,7 @@ class PairLoop:
         return self._updates.learn(prefix, tokens[begin:], mask[begin:])
 
     def _turns(self, pairs: Sequence[Pair]) -> tuple[list[int], list[bool]]:
-        """The prompt that shows ``pairs``, and its loss mask: translations and their ends."""
+        """Tokens of the prompt that shows ``pairs``, and a loss mask on translations and ends."""
         shown = self._before[self._shown :]
         tokens = self._tokens(Request("", (*shown, *pairs)))
         mask = [False] * len(tokens)
@@ -167,16 +172,16 @@ class PairLoop:
         return tokens[:end], mask[:end]
 
     def _end(self, translation: str, tokens: list[int], begin: int) -> int:
-        """Where ``translation``, from ``begin`` on, has ended and the token after it says so."""
+        """Index after ``translation``, which starts at ``begin``, and the token that ends it."""
         length = len(translation.strip())
         for end in range(begin, len(tokens)):
             text = self._tokenizer.detokenize(tokens[begin:end]).lstrip()
             if len(text) >= length:
-                return end + (len(text) == length)  # else its last token is the end as well
+                return end + (len(text) == length)  # otherwise its last token also ends it
         return len(tokens)
 
     def _questions(self, pairs: Sequence[Pair]) -> tuple[list[int], list[bool]]:
-        """Prompts and translations one after the other, for templates that show no turns."""
+        """Prompts and translations in sequence, and a loss mask, for templates without turns."""
         tokens: list[int] = []
         mask: list[bool] = []
         for pair in pairs:
@@ -187,25 +192,25 @@ class PairLoop:
         return tokens, mask
 
     def _tokens(self, request: Request) -> list[int]:
-        """Tokens of the prompt for ``request``, without BOS; no text of it is a control token."""
+        """Tokens of the prompt for ``request``, without BOS; texts in it yield no control token."""
         quoted = request.changed(self._tokenizer.quote)
         return self._tokenizer.tokenize_prompt(self._prompt(quoted))
 
     def _rewind(self) -> None:
-        """Leave the prompt in the cache, all but its last token."""
+        """Restore the cache to the prompt without its last token."""
         self._engine.truncate(len(self._cached))
         if self._engine.n_past < len(self._cached):
             self._engine.decode(self._cached[self._engine.n_past :])
 
     def _prompt_tokens(self, source: str, terms: tuple[Pair, ...]) -> list[int]:
-        """The prompt for ``source``; older pairs are left out where the context is short."""
+        """Tokens of the prompt for ``source``, without the oldest pairs if the context is short."""
         room = self.options.n_ctx - 2 * self.n_tokens(source) - 64
         while True:
             pairs = (*self._before[self._shown :], *self._block)
             tokens = [*self._tokenizer.head, *self._tokens(Request(source, pairs, terms))]
             if len(tokens) <= room or self._shown >= len(self._before):
                 return tokens
-            # half of them at once, or every further segment would move the window again
+            # drop half of them at once; otherwise every further segment would move the window
             self._shown += max(1, (len(self._before) - self._shown) // 2)
 
     def _first_that_fits(self, n_tokens: int) -> int:
@@ -222,14 +227,14 @@ class PairLoop:
 def pair_loop(
     session: "TempLora", prompt: TemplatePrompt | None, source_language: str, target_language: str
 ) -> PairLoop:
-    """The loop on what ``session`` has opened; without a prompt, in the model's chat template."""
+    """A `PairLoop` on an open session; a prompt of None is the model's chat template."""
     model = session.engine.model
     chosen = prompt or ChatPrompt(model.chat_prompt, source_language, target_language)
     return PairLoop(session.engine, model.vocab, session.updates, chosen, session.options.blocks)
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    """Length of the longest common beginning."""
+    """Length of the longest common prefix."""
     n = 0
     for left, right in zip(a, b, strict=False):
         if left != right:

@@ -1,4 +1,4 @@
-"""Pairs that are there already: earlier volumes, a translation memory."""
+"""Existing translations, such as earlier volumes or a translation memory, as pairs."""
 
 import csv
 import io
@@ -12,13 +12,13 @@ from templora_edge.translation.prompt import Pair
 
 
 def read_bitext(path: Path, source_language: str, target_language: str) -> list[Pair]:
-    """Pairs of a .jsonl or .tsv file, in order.
+    """Read the pairs of a .jsonl or .tsv file, in order.
 
     A JSON line is an object with the keys ``source`` and ``target``, ``src`` and ``tgt``, or the
     codes of both languages; a tab-separated line is a source and its translation.
 
     Raises:
-        DocumentError: it cannot be read, or a line is no pair.
+        DocumentError: the file cannot be read, or a line is not a pair.
     """
     try:
         if path.suffix.lower() == ".jsonl":
@@ -73,5 +73,5 @@ def _read_tsv(path: Path) -> list[Pair]:
 
 
 def _pair(source: str, translation: str) -> Pair:
-    """A segment is one line."""
+    """A pair with each text on one line, as segments are."""
     return Pair(" ".join(source.split()), " ".join(translation.split()))

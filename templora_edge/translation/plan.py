@@ -16,11 +16,11 @@ TRIED_TOKENS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The work of a job."""
+    """The work and time that a job would take."""
 
     segments: int
     tokens: int
-    """Tokens of the segments' sources."""
+    """Tokens in the sources of the segments."""
     updates: int
     seconds: float
     """Estimated, training included."""
@@ -39,7 +39,7 @@ def estimate(
 
 
 def _seconds_a_token(sources: Sequence[str], loop: PairLoop, sampling: SamplingOptions) -> float:
-    """Time for a token of a source, its translation included."""
+    """Seconds per token of a source, including its translation."""
     begun, n_tokens = time.perf_counter(), 0
     loop.begin_block(())
     for source in sources:

@@ -1,4 +1,4 @@
-"""What the model is asked: by its own chat template, or one for models with a format of theirs."""
+"""Translation prompts, from the model's chat template or a template for translation."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ ONLY: Final = " Answer with the translation only.\n\n"
 SEVERAL_SCRIPTS: Final = frozenset(
     ["az", "ff", "ks", "pa", "sd", "shi", "sr", "su", "uz", "vai", "yue", "zh"]
 )
-"""Languages whose script depends on the region, so that their names say it."""
+"""Languages whose script depends on the region, so that their names include the script."""
 
 Message = dict[str, str]
-"""A turn: role and content."""
+"""A turn of a chat: role and content."""
 Render = Callable[[Sequence[Message]], str]
 """Turns -> a prompt that ends where the model's next turn begins."""
 
@@ -41,16 +41,16 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A source to translate, and what the model is told with it."""
+    """A source to translate, with its context."""
 
     source: str
     pairs: tuple[Pair, ...] = ()
-    """Those that precede it, oldest first."""
+    """Preceding pairs, oldest first."""
     terms: tuple[Pair, ...] = ()
-    """Terms of the glossary that occur in it."""
+    """Glossary terms that occur in the source."""
 
     def changed(self, change: Callable[[str], str]) -> "Request":
-        """The same with every text of it put through ``change``."""
+        """A copy with ``change`` applied to every text in it."""
 
         def change_all(pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
             return tuple(Pair(change(pair.source), change(pair.translation)) for pair in pairs)
@@ -59,7 +59,7 @@ class Request:
 
 
 class ChatPrompt:
-    """Each pair a turn of the model's own chat template, with the instruction in each."""
+    """Prompts from the model's chat template: each pair is a turn, with the instruction."""
 
     in_turns: Final = True
 
@@ -71,7 +71,7 @@ class ChatPrompt:
         )
 
     def __call__(self, request: Request) -> str:
-        """The prompt."""
+        """The prompt for ``request``."""
         messages: list[Message] = []
         for pair in request.pairs:
             messages.append({"role": "user", "content": self._ask(pair.source, ())})
@@ -90,13 +90,18 @@ class ChatPrompt:
 
 
 class TemplatePrompt:
-    """A Jinja template with `source`, `pairs`, `terms`, `source_language` and `target_language`.
+    """Prompts from a Jinja template.
+
+    Its variables are `source`, `pairs`, `terms`, `source_language` and `target_language`.
 
     Args:
-        name: where it is from, for messages.
+        text: the template.
+        name: its origin, for messages.
+        source_language: BCP 47 tag of the sources.
+        target_language: BCP 47 tag of the translations.
 
     Raises:
-        OptionError: it is not a template that works.
+        OptionError: the template does not work.
     """
 
     def __init__(self, text: str, name: str, source_language: str, target_language: str) -> None:
@@ -118,14 +123,14 @@ class TemplatePrompt:
             raise OptionError(f"{name}: does not use {{{{ source }}}}")
         answered = self(Request("next", (Pair("source", "translation"),)))
         self.in_turns = answered.startswith(asked.rstrip())
-        """Whether pairs are shown as they were asked and answered."""
+        """Whether the prompt shows each pair as it was asked and answered."""
 
     @classmethod
     def read(cls, path: Path, source_language: str, target_language: str) -> "TemplatePrompt":
-        """The template in a file of the user's.
+        """Read the user's template from a file.
 
         Raises:
-            OptionError: it cannot be read, or is not a template that works.
+            OptionError: the file cannot be read, or the template does not work.
         """
         name = f"--prompt-template {path}"
         try:
@@ -135,7 +140,7 @@ class TemplatePrompt:
         return cls(text, name, source_language, target_language)
 
     def __call__(self, request: Request) -> str:
-        """The prompt.
+        """The prompt for ``request``.
 
         Raises:
             OptionError: the template fails.
@@ -155,7 +160,7 @@ class TemplatePrompt:
 
 
 def _refuse(message: str) -> NoReturn:
-    """What chat templates call where they cannot go on."""
+    """The function that chat templates call when they cannot go on."""
     raise jinja2.TemplateError(message)
 
 
@@ -165,10 +170,10 @@ Prompt = ChatPrompt | TemplatePrompt
 def own_prompt(
     base: GgufFile, template: Path | None, source_language: str, target_language: str
 ) -> TemplatePrompt | None:
-    """The user's template, or the one that came with the model; None if it has a chat template.
+    """The user's template, or else the model's; None if the model only has a chat template.
 
     Raises:
-        OptionError: there is none, or it does not work.
+        OptionError: there is no template at all, or it does not work.
     """
     languages = source_language, target_language
     if template is not None:
@@ -185,13 +190,13 @@ def own_prompt(
 
 
 def language_name(code: str) -> str:
-    """The English name of a language, as in instructions.
+    """The English name of a language, for instructions.
 
     Args:
-        code: a BCP 47 tag: ``fr``, ``grc``, ``pt-BR``, ``zh-Hant``.
+        code: BCP 47 tag, for example ``fr``, ``grc``, ``pt-BR`` or ``zh-Hant``.
 
     Raises:
-        OptionError: no such language.
+        OptionError: there is no such language.
     """
     refused = OptionError(f"language {code!r}; expected a code such as fr, en, zh or pt-BR")
     try:
@@ -201,7 +206,7 @@ def language_name(code: str) -> str:
     if language.territory and not language.script and language.language in SEVERAL_SCRIPTS:
         language = language.maximize()  # zh-TW is in traditional characters
     name = language.display_name("en")
-    # codes for private use, and "und", are valid but name nothing
+    # private-use codes and "und" are valid but name no language
     if "_" in code or not language.is_valid() or "Unknown " in name:
         raise refused
     return name

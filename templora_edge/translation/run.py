@@ -1,4 +1,4 @@
-"""The translation of one document under way: its blocks, and what is durable of them."""
+"""One run of a translation: its blocks, and the state it saves after each step."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -14,29 +14,33 @@ from templora_edge.translation.store import Learned, SegmentRow, Store
 from templora_edge.updates import Updates
 
 Review = Callable[[Sequence[Pair]], Sequence[str]]
-"""Pairs of a block -> their translations as a person wants them."""
+"""Pairs of a block -> their translations after a person's review."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How far the work is."""
+    """Progress of a run."""
 
     phase: str
     """references, segments, training, or flagged segments."""
     done: int
-    """Pairs of the references, tokens of the segments' sources, or flagged segments."""
+    """Pairs of references, tokens of sources, or flagged segments, depending on the phase."""
     total: int
     row: SegmentRow | None = None
-    """The segment that was just finished."""
+    """The segment that was just finished, if any."""
 
 
 class TranslationRun:
-    """Iterate to work; at any moment the job can be killed and taken up again.
+    """A run of a job: iterate to translate; it can be killed at any time and resumed.
 
     Args:
-        references: pairs that are learned first.
-        review: shows each block to a person before it is learned.
-        limit: segments to do; None is all.
+        store: the job's durable state.
+        loop: translates segments.
+        updates: the update path.
+        answers: asks for and checks translations.
+        references: pairs to learn first.
+        review: lets a person edit each block before it is learned.
+        limit: most segments to translate; None is all.
     """
 
     def __init__(
@@ -54,10 +58,10 @@ class TranslationRun:
         self._references, self._review, self._limit = tuple(references), review, limit
 
     def __iter__(self) -> Iterator[Step]:
-        """Learn the references, then translate segment after segment, block after block.
+        """Learn the references, then translate the segments, block by block.
 
         Raises:
-            TemploraError: engine, training or store failed; what is finished is kept.
+            TemploraError: the engine, training or the store failed; finished segments are kept.
         """
         learned = self._store.learned
         if learned.state is not None and self._updates.enabled:
@@ -82,7 +86,7 @@ class TranslationRun:
                 block = []
 
     def retry(self) -> Iterator[Step]:
-        """Translate flagged segments anew, after learning all that passed its checks."""
+        """Learn all segments that passed their checks, then translate the flagged ones again."""
         rows = self._store.segments()
         for before, block in self._blocks_of((*self._references, *_believed(rows))):
             self._loop.begin_block(before)
@@ -99,7 +103,7 @@ class TranslationRun:
             yield Step("flagged segments", number, len(flagged), again)
 
     def flush(self) -> None:
-        """Learn what is left, so that the adapter holds the whole document."""
+        """Learn the segments that are left, so that the adapter has learned the whole document."""
         rows, learned = self._store.segments(), self._store.learned
         if learned.segments < len(rows):
             self._finish_block(rows[learned.segments :], len(rows))
@@ -117,7 +121,7 @@ class TranslationRun:
             yield Step("references", len(before) + len(block), len(self._references))
 
     def _blocks_of(self, pairs: Sequence[Pair]) -> Iterator[tuple[Sequence[Pair], Sequence[Pair]]]:
-        """``pairs`` in runs of Δ tokens, each with all that precede it."""
+        """Cut ``pairs`` into blocks of Δ tokens; yield (pairs before the block, its pairs)."""
         begin, n_tokens = 0, 0
         for end, pair in enumerate(pairs, 1):
             n_tokens += self._loop.n_tokens(pair.translation)
@@ -126,7 +130,7 @@ class TranslationRun:
                 begin, n_tokens = end, 0
 
     def _segment(self, row: SegmentRow) -> SegmentRow:
-        """``row`` with its translation, which is on disk; one that has it is only read again."""
+        """Translate ``row`` and save it; if it has a translation, only decode its prompt."""
         self._answers.ask(row)
         if row.translation is None:
             row = self._answers.best(row)
@@ -141,10 +145,10 @@ class TranslationRun:
         self._keep(replace(before, segments=n_segments, blocks=before.blocks + 1))
 
     def _revise(self, block: Sequence[SegmentRow], review: Review) -> None:
-        """Let a person edit ``block``; what a person has seen is believed."""
+        """Let a person edit ``block``; reviewed translations count as correct."""
         pairs = [Pair(row.source, str(row.translation)) for row in block]
         edited = [
-            replace(row, translation=text, flags=())  # its tokens, which end blocks, stay
+            replace(row, translation=text, flags=())  # keep its token count, which ends blocks
             for row, text in zip(block, review(pairs), strict=True)
         ]
         for row in edited:
@@ -152,7 +156,7 @@ class TranslationRun:
         self._loop.replace_block(_believed(edited))
 
     def _keep(self, learned: Learned) -> None:
-        """Note how far training is, its state first."""
+        """Save the state of training, then note how far it is."""
         if self._updates.enabled:
             name = f"training-{learned.references}-{learned.blocks}.pt"
             temporary = self._store.folder / f".{name}"
@@ -168,7 +172,7 @@ class TranslationRun:
 
 
 def segments_of(paragraphs: Sequence[str], loop: PairLoop) -> list[tuple[int, str]]:
-    """Segments that the model can take, each with the number of its paragraph."""
+    """Cut paragraphs into segments short enough for the model: (paragraph number, text) each."""
     return [
         (number, segment.strip())
         for number, paragraph in enumerate(paragraphs)
@@ -178,9 +182,9 @@ def segments_of(paragraphs: Sequence[str], loop: PairLoop) -> list[tuple[int, st
 
 
 def assemble(paragraphs: Sequence[str], rows: Sequence[SegmentRow]) -> list[str]:
-    """Translations of whole paragraphs; where markup was lost, as plain text.
+    """Translations of whole paragraphs, as plain text where markup was lost.
 
-    What is not translated yet stays as it was.
+    Untranslated segments keep their source.
     """
     segments: dict[int, list[str]] = {}
     for row in rows:
@@ -193,7 +197,7 @@ def assemble(paragraphs: Sequence[str], rows: Sequence[SegmentRow]) -> list[str]
 
 
 def _believed(rows: Sequence[SegmentRow]) -> list[Pair]:
-    """Pairs that passed every check."""
+    """The pairs of ``rows`` that passed every check."""
     return [
         Pair(row.source, row.translation)
         for row in rows

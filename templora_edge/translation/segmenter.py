@@ -1,4 +1,4 @@
-"""Where a paragraph may be cut: at sentence ends, in Latin and CJK scripts."""
+"""Cuts paragraphs into segments, at sentence ends in Latin and CJK scripts."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -30,24 +30,25 @@ _ANYWHERE: Final = re.compile(r"(?<=.)(?=.)", re.DOTALL)
 
 
 def has_words(text: str) -> bool:
-    """Whether there is anything to translate; not in ``* * *``, ``1866``, ``XIV.``, ``<1/>``."""
+    """Whether ``text`` has words to translate, unlike ``* * *``, ``1866``, ``XIV.``, ``<1/>``."""
     words = _LETTERS.findall(PLACEHOLDER.sub(" ", text))
     return not all(_ROMAN.fullmatch(word) for word in words)
 
 
 def sentences(text: str) -> list[str]:
-    """``text`` cut after each sentence; the pieces, spaces between them included, make it up."""
+    """``text`` cut after each sentence; pieces keep their spaces, so joining them restores it."""
     return list(_cut(text, _sentence_ends(text)))
 
 
 def split(paragraph: str, fits: Callable[[str], bool]) -> list[str]:
-    """``paragraph`` in as few pieces as the model can take, cut at sentence ends where possible.
+    """Cut ``paragraph`` into few pieces that the model can take, at sentence ends if possible.
 
-    A sentence that does not fit by itself is cut at clauses, then between words, then anywhere;
-    never inside a placeholder, and inside a span only where nothing else is left.
+    A sentence that does not fit is cut between clauses, then between words, then anywhere; never
+    inside a placeholder, and inside a span only as a last resort.
 
     Args:
-        fits: whether the model can take a piece.
+        paragraph: text to cut.
+        fits: whether a piece is short enough for the model.
     """
     if fits(paragraph):
         return [paragraph]
@@ -70,7 +71,7 @@ def split(paragraph: str, fits: Callable[[str], bool]) -> list[str]:
 
 
 def join(pieces: list[str]) -> str:
-    """Translations of the pieces of a paragraph as one; CJK text takes no space between them."""
+    """Join the translated pieces of a paragraph with spaces, or with none after CJK text."""
     joined = ""
     for piece in (piece.strip() for piece in pieces):
         tight = not joined or bool(_CJK.match(joined[-1])) or not piece
@@ -79,7 +80,7 @@ def join(pieces: list[str]) -> str:
 
 
 def _packed(pieces: list[str], fits: Callable[[str], bool]) -> list[str]:
-    """Neighbours put together as long as they fit."""
+    """``pieces`` with neighbours joined as long as they fit."""
     packed: list[str] = []
     for piece in pieces:
         if packed and fits(packed[-1] + piece):
@@ -110,7 +111,7 @@ def _ends(pattern: re.Pattern[str]) -> Callable[[str], list[int]]:
 
 
 def _allowed(text: str, ends: list[int], *, whole_spans: bool) -> list[int]:
-    """Those of ``ends`` that cut no placeholder, and no span if they are to stay whole."""
+    """The ``ends`` that cut no placeholder and, with ``whole_spans``, no span."""
     inside = {i for m in PLACEHOLDER.finditer(text) for i in range(m.start() + 1, m.end())}
     free = [end for end in ends if end not in inside]
     return [end for end in free if is_balanced(text[:end])] if whole_spans else free

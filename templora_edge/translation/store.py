@@ -1,7 +1,7 @@
-"""Durable state of a long translation: every finished segment outlives a kill.
+"""Durable state of a long translation: every finished segment survives a kill.
 
-A job is a folder beside its output: an SQLite file (WAL) with the settings, the segments and how
-far training is, and the state of the training process after the last learned block.
+A job is a folder beside its output. It holds an SQLite file (WAL), with the settings, the segments
+and the progress of training, and the state of the training process after the last learned block.
 """
 
 import fcntl
@@ -36,7 +36,7 @@ CREATE TABLE segment (
 
 @dataclass(frozen=True, slots=True)
 class SegmentRow:
-    """A segment and what became of it."""
+    """A segment, its translation and how it was made."""
 
     id: int
     paragraph: int
@@ -45,28 +45,30 @@ class SegmentRow:
     flags: tuple[str, ...]
     attempts: int
     tokens: int
-    """Length of the translation, by the model's tokenizer."""
+    """Length of the translation in tokens of the model."""
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """How far training is."""
+    """Progress of training."""
 
     state: str | None = None
-    """File of the training process's state in the folder of the job; None before any training."""
+    """Name of the file with the state of training in the job's folder; None if there is none."""
     references: int = 0
-    """Blocks of the references that are learned."""
+    """Number of learned blocks of the references."""
     segments: int = 0
-    """Segments at the beginning of the document that are in learned blocks."""
+    """Number of segments, from the beginning of the document, in learned blocks."""
     blocks: int = 0
+    """Number of learned blocks of the document."""
 
 
 class Store(Closing):
-    """The open folder of a job. Only one process may change it at a time; any may read it.
+    """The open folder of a job. One process at a time may change it; any may read it.
 
     Args:
-        read_only: only look.
+        folder: folder of the job, created if it is missing.
+        read_only: open without locking; the folder must exist.
 
     Raises:
         JobError: the folder is damaged, in use, or cannot be written.
@@ -76,7 +78,7 @@ class Store(Closing):
         self.folder = folder
         path = folder / "job.sqlite"
         try:
-            with ExitStack() as stack:  # undoes what was opened if a later step fails
+            with ExitStack() as stack:  # closes what was opened if a later step fails
                 if not read_only:
                     stack.enter_context(_locked(folder))
                 mode = "ro" if read_only else "rwc"
@@ -95,25 +97,25 @@ class Store(Closing):
 
     @property
     def settings(self) -> dict[str, Any] | None:
-        """What it was started with; None if it was not started yet."""
+        """Settings that the job was started with; None before `begin`."""
         found: dict[str, Any] | None = self.get("settings")
         return found
 
     @property
     def started(self) -> bool:
-        """Whether there is anything that would be lost."""
+        """Whether the job has any work that could be lost."""
         row = self._db.execute("SELECT 1 FROM segment WHERE translation IS NOT NULL").fetchone()
         return row is not None or self.learned != Learned()
 
     def begin(self, settings: Mapping[str, Any], segments: Sequence[tuple[int, str]]) -> None:
-        """Write the settings and all segments, (paragraph, source) each, at once."""
+        """Write the settings and all segments, (paragraph, source) each, in one transaction."""
         with self._change():
             self._db.execute("DELETE FROM segment")
             self._db.executemany("INSERT INTO segment (paragraph, source) VALUES (?, ?)", segments)
             self._set("settings", dict(settings))
 
     def segments(self) -> list[SegmentRow]:
-        """All of them, in reading order."""
+        """All segments, in reading order."""
         rows = self._db.execute(
             "SELECT id, paragraph, source, translation, flags, attempts, tokens, seconds "
             "FROM segment ORDER BY id"
@@ -124,7 +126,7 @@ class Store(Closing):
         ]
 
     def finish_segment(self, row: SegmentRow) -> None:
-        """Keep the translation of a segment, on disk when this returns."""
+        """Save the translation of a segment; it is on disk when this returns."""
         with self._change():
             self._db.execute(
                 "UPDATE segment SET translation = ?, flags = ?, attempts = ?, tokens = ?, "
@@ -135,11 +137,11 @@ class Store(Closing):
 
     @property
     def learned(self) -> Learned:
-        """How far training is."""
+        """Progress of training."""
         return Learned(**self.get("learned", asdict(Learned())))
 
     def set_learned(self, learned: Learned) -> None:
-        """Note how far training is, and remove the state before; the new one is on disk already."""
+        """Save the progress of training, and remove the old state; the new one must be on disk."""
         before = self.learned.state
         with self._change():
             self._set("learned", asdict(learned))
@@ -149,26 +151,26 @@ class Store(Closing):
 
     @property
     def written(self) -> dict[str, list[str]]:
-        """What it has written so far: resolved path -> SHA-256 of every content."""
+        """Files written so far: resolved path -> SHA-256 of each version."""
         found: dict[str, list[str]] = self.get("written", {})
         return found
 
     def set_written(self, written: Mapping[str, Sequence[str]]) -> None:
-        """Note what it has written; what is about to be, too, before it is there."""
+        """Note the files written, including any that is about to be put in place."""
         self.put("written", dict(written))
 
     def finish(self) -> None:
-        """Note that all is done; the state of training goes, as the adapter is a temporary one."""
+        """Mark the job as finished, and remove the state of training: the adapter is temporary."""
         self.set_learned(replace(self.learned, state=None))
         self.put("finished", True)
 
     @property
     def finished(self) -> bool:
-        """Whether all was done and written."""
+        """Whether everything is translated and written."""
         return bool(self.get("finished", False))
 
     def status(self) -> dict[str, Any]:
-        """Counts, ready for JSON."""
+        """Counts of segments, flags, tokens and so on, ready for JSON."""
         rows = self.segments()
         done = [row for row in rows if row.translation is not None]
         flags = Counter(flag for row in done for flag in row.flags)
@@ -184,7 +186,7 @@ class Store(Closing):
         }
 
     def get(self, key: str, default: Any = None) -> Any:
-        """A value of the job."""
+        """The job's value of ``key``."""
         try:
             row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         except sqlite3.Error as error:
@@ -192,12 +194,12 @@ class Store(Closing):
         return default if row is None else json.loads(row[0])
 
     def put(self, key: str, value: Any) -> None:
-        """Keep a value with the job."""
+        """Save a value with the job."""
         with self._change():
             self._set(key, value)
 
     def close(self) -> None:
-        """Let others open it."""
+        """Close the database and release the lock."""
         self._stack.close()
 
     def _prepare(self) -> None:
@@ -228,7 +230,7 @@ class Store(Closing):
             raise self._failed(error) from error
 
     def _failed(self, error: sqlite3.Error) -> JobError:
-        name = getattr(error, "sqlite_errorname", "")  # not on errors of the module's own
+        name = getattr(error, "sqlite_errorname", "")  # errors of the Python module have none
         if name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
             reason = (
                 f"cannot be written ({error}); see to the disk and start again, nothing done is "
@@ -240,12 +242,12 @@ class Store(Closing):
 
 
 def folder_of(out: Path) -> Path:
-    """Where the job of an output is kept."""
+    """The folder of the job that writes ``out``."""
     return out.with_name(f"{out.name}.job")
 
 
 def discard(folder: Path) -> None:
-    """Throw away the job in ``folder``, be it damaged or of another version.
+    """Delete the job in ``folder``, even if it is damaged or of another version.
 
     Raises:
         JobError: another process is working on it, or it cannot be removed.
@@ -258,7 +260,7 @@ def discard(folder: Path) -> None:
 
 
 def _locked(folder: Path) -> BinaryIO:
-    """Keep other processes away from ``folder`` until the result is closed."""
+    """Lock ``folder`` against other processes until the returned file is closed."""
     try:
         folder.mkdir(exist_ok=True)
         with ExitStack() as stack:  # closes the file if it cannot be locked

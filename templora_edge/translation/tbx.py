@@ -13,11 +13,11 @@ _XML_LANG: Final = "{http://www.w3.org/XML/1998/namespace}lang"
 
 
 def read_tbx(path: Path, source_language: str, target_language: str) -> list[Pair]:
-    """Terms of both languages, each with its first translation.
+    """Read the terms that have both languages, each with its first translation.
 
     Raises:
         OSError: the file cannot be opened.
-        DocumentError: it is not well-formed XML.
+        DocumentError: the file is not well-formed XML.
     """
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
     try:
@@ -48,7 +48,7 @@ def _named(element: etree._Element, names: Sequence[str]) -> list[etree._Element
 
 
 def _of_language(by_language: dict[str, list[str]], code: str) -> list[str]:
-    """Terms of ``code``, or of a variety of it."""
+    """Terms in the language ``code``, or else in a variety of it."""
     code = code.lower()
     main = code.partition("-")[0]
     for language, terms in sorted(by_language.items(), key=lambda item: item[0] != code):

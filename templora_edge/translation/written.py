@@ -1,4 +1,4 @@
-"""What a job of several runs wrote, so that it may write it again."""
+"""The files that a job wrote, which a later run of it may overwrite."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ from templora_edge.translation.store import Store
 
 
 class Written:
-    """Files that the job in a folder wrote, told by their contents; none, if it is damaged."""
+    """The files that the job in ``folder`` wrote, known by their contents; none if damaged."""
 
     def __init__(self, folder: Path) -> None:
         self._digests: dict[str, list[str]] = {}
@@ -20,28 +20,30 @@ class Written:
             try:
                 with Store(folder, read_only=True) as store:
                     self._digests = store.written
-            except JobError:  # whoever works on the job says what is wrong with it
+            except JobError:  # opening the job for work will report the reason
                 pass
 
     def holds(self, path: Path) -> bool:
-        """Whether ``path`` has what a run of the job wrote there."""
+        """Whether ``path`` still holds what a run of the job wrote there."""
         known = self._digests.get(os.path.realpath(path))
         return known is not None and path.is_file() and _sha256(path) in known
 
     def keep(self, store: Store) -> None:
-        """Note it with the job."""
+        """Save the record with the job."""
         store.set_written(self._digests)
 
     @contextmanager
     def replacing(self, path: Path, flag: str, store: Store) -> Iterator[Path]:
-        """As `files.replacing`; noted before the file is there, so that no kill comes between.
+        """Like `files.replacing`; the file is recorded before it is put in place.
+
+        So a kill in between leaves no unrecorded file.
 
         Raises:
-            OutputError, JobError: the file or the note could not be written.
+            OutputError, JobError: the file or the record could not be written.
         """
         with replacing(path, flag) as temporary:
             yield temporary
-            if temporary.is_file():  # no device
+            if temporary.is_file():  # not a device
                 self._digests.setdefault(os.path.realpath(path), []).append(_sha256(temporary))
                 self.keep(store)
 
