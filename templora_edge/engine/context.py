@@ -18,6 +18,7 @@ from templora_edge.engine.pointer import Pointer
 from templora_edge.errors import EngineError, InsufficientMemoryError
 from templora_edge.host import memory
 from templora_edge.models.gguf_file import GgufFile
+from templora_edge.models.heads import Heads
 from templora_edge.models.rope import Scaling
 from templora_edge.options import EngineOptions, KvType, RopeOptions
 from templora_edge.positions import Move, Positions
@@ -235,7 +236,8 @@ class Context(Closing):
 
 def _check_memory(model: Model, options: EngineOptions) -> None:
     n_ctx = options.n_ctx
-    needed = model.kv_bytes(n_ctx, _value_bytes(options.type_k), _value_bytes(options.type_v))
+    heads = Heads.of(GgufFile(model.path))
+    needed = heads.kv_bytes(n_ctx, _value_bytes(options.type_k), _value_bytes(options.type_v))
     available = memory.available()
     if needed > available:
         raise InsufficientMemoryError(

@@ -51,11 +51,6 @@ class Model(Closing):
             raise ModelFileError(f"{path}: an encoder model; expected a decoder-only one")
 
     @property
-    def n_ctx_train(self) -> int:
-        """Context the model was trained with, in tokens."""
-        return int(llama_cpp.llama_model_n_ctx_train(self.pointer))
-
-    @property
     def n_swa(self) -> int:
         """Tokens in a sliding window, with the current one; 0 without sliding-window layers."""
         return int(llama_cpp.llama_model_n_swa(self.pointer))
@@ -73,18 +68,6 @@ class Model(Closing):
         buffer = ctypes.create_string_buffer(size + 1)
         llama_cpp.llama_model_meta_val_str(self.pointer, key.encode(), buffer, size + 1)
         return buffer.value.decode("utf-8", "replace")
-
-    def kv_bytes(self, n_ctx: int, key_bytes: float, value_bytes: float) -> int:
-        """Size of a KV cache of ``n_ctx`` tokens, from the bytes per number in keys and values."""
-        heads = int(llama_cpp.llama_model_n_head(self.pointer))
-        head_dim = int(llama_cpp.llama_model_n_embd(self.pointer)) // max(1, heads)
-        architecture = self.metadata("general.architecture")
-        key_length = int(self.metadata(f"{architecture}.attention.key_length") or head_dim)
-        value_length = int(self.metadata(f"{architecture}.attention.value_length") or head_dim)
-        layers = int(llama_cpp.llama_model_n_layer(self.pointer))
-        heads_kv = int(llama_cpp.llama_model_n_head_kv(self.pointer))
-        token_bytes = heads_kv * (key_length * key_bytes + value_length * value_bytes)
-        return int(layers * n_ctx * token_bytes)
 
     def chat_prompt(self, messages: Sequence[dict[str, str]]) -> str:
         """Render turns (role, content) in the GGUF's chat template, up to the model's next turn.

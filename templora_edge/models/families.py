@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from templora_edge.errors import UnsupportedModelError
 from templora_edge.models.gguf_file import GgufFile
+from templora_edge.models.heads import Heads
 from templora_edge.options import LoraOptions, Targets
 
 Settings = dict[str, Any]
@@ -108,16 +109,15 @@ def common_config(base: GgufFile) -> Settings:
     Raises:
         ModelFileError: metadata is missing.
     """
-    heads = int(base.require("{arch}.attention.head_count"))
-    width = int(base.require("{arch}.embedding_length"))
+    n_heads = int(base.require("{arch}.attention.head_count"))
     return {
         "vocab_size": int(base.tensor("token_embd.weight").shape[1]),
-        "hidden_size": width,
+        "hidden_size": int(base.require("{arch}.embedding_length")),
         "intermediate_size": int(base.require("{arch}.feed_forward_length")),
         "num_hidden_layers": int(base.require("{arch}.block_count")),
-        "num_attention_heads": heads,
-        "num_key_value_heads": int(base.get("{arch}.attention.head_count_kv", heads)),
-        "head_dim": int(base.get("{arch}.attention.key_length", width // heads)),
+        "num_attention_heads": n_heads,
+        "num_key_value_heads": int(base.get("{arch}.attention.head_count_kv", n_heads)),
+        "head_dim": Heads.of(base).key_length,
         "max_position_embeddings": int(base.require("{arch}.context_length")),
         "tie_word_embeddings": False,  # the head is ours, see training/gguf_layers.py
         "pad_token_id": None,

@@ -12,6 +12,7 @@ from templora_edge.models.adapter_info import AdapterInfo, adapter_info
 from templora_edge.models.families import family_of
 from templora_edge.models.footprint import adapter_parameters, estimate
 from templora_edge.models.gguf_file import ADAPTER, GgufFile
+from templora_edge.models.heads import Heads
 from templora_edge.models.rope import Scaling
 from templora_edge.options import Options, RopeOptions
 
@@ -97,7 +98,7 @@ def info(path: Path) -> ModelInfo | AdapterInfo:
         k_shift=movable,
         self_extend=movable,
         context=context,
-        kv_cache_bytes=_kv_cache_bytes(base, context),
+        kv_cache_bytes=Heads.of(base).kv_bytes(context, KV_VALUE_BYTES, KV_VALUE_BYTES),
         training=() if reason else tuple(_training(base, rank) for rank in RANKS),
     )
 
@@ -125,15 +126,3 @@ def _training(base: GgufFile, rank: int) -> TrainingMemory:
         footprint.total(checkpointing=False),
         footprint.total(checkpointing=True),
     )
-
-
-def _kv_cache_bytes(base: GgufFile, context: int) -> int:
-    layers = int(base.get("{arch}.block_count", 0))
-    heads = base.get("{arch}.attention.head_count", 0)
-    heads_kv = base.get("{arch}.attention.head_count_kv", heads)
-    width = int(base.get("{arch}.embedding_length", 0))
-    per_layer = heads_kv if isinstance(heads_kv, list) else [heads_kv] * layers
-    head_dim = width // max(1, heads if isinstance(heads, int) else max(heads))
-    key = int(base.get("{arch}.attention.key_length", head_dim))
-    value = int(base.get("{arch}.attention.value_length", head_dim))
-    return context * sum(per_layer) * (key + value) * KV_VALUE_BYTES

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from templora_edge.errors import UnsupportedModelError
 from templora_edge.models.gguf_file import GgufFile
+from templora_edge.models.heads import Heads
 from templora_edge.options import RopeOptions, RopeScaling
 
 Frequencies = tuple[npt.NDArray[np.float64], float]
@@ -109,11 +110,13 @@ def frequencies(
 
 
 def head_size(base: GgufFile) -> int:
-    """Dimensions of a key."""
-    if (length := base.get("{arch}.attention.key_length")) is not None:
-        return int(length)
-    heads = int(base.require("{arch}.attention.head_count"))
-    return int(base.require("{arch}.embedding_length")) // heads
+    """Dimensions of a key.
+
+    Raises:
+        ModelFileError: the model has no attention heads.
+    """
+    base.require("{arch}.attention.head_count")
+    return Heads.of(base).key_length
 
 
 def n_rotated(base: GgufFile) -> int:

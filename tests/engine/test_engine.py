@@ -20,6 +20,8 @@ from templora_edge import KvPolicy, SamplingOptions, TempLora
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.engine import LlamaEngine, Model
 from templora_edge.errors import EngineError, InsufficientMemoryError, ModelFileError, OptionError
+from templora_edge.models.gguf_file import GgufFile
+from templora_edge.models.heads import Heads
 from templora_edge.options import EngineOptions
 
 PROMPT = "It was a dark night, and"
@@ -170,10 +172,10 @@ def test_limits_are_checked_before_llama_cpp_tries() -> None:
 
 
 def test_kv_bytes_is_what_llama_cpp_allocates(tiny_gguf: Callable[[str], Path]) -> None:
-    with Model(tiny_gguf("f32")) as model:
-        # 3 layers x 2 key-value heads x (32 + 32) values x 2 bytes
-        assert model.kv_bytes(1000, 2.0, 2.0) == 1000 * 3 * 2 * 64 * 2
-        assert model.kv_bytes(1000, 2.0, 0.5) == 1000 * 3 * 2 * 32 * 2.5
+    heads = Heads.of(GgufFile(tiny_gguf("f32")))
+    # 3 layers x 2 key-value heads x (32 + 32) values x 2 bytes
+    assert heads.kv_bytes(1000, 2.0, 2.0) == 1000 * 3 * 2 * 64 * 2
+    assert heads.kv_bytes(1000, 2.0, 0.5) == 1000 * 3 * 2 * 32 * 2.5
 
 
 @pytest.mark.parametrize("policy", list(KvPolicy))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import llama_cpp
 import numpy as np
 import pytest
 import torch
@@ -92,7 +93,7 @@ def test_from_texts_to_card(texts: Path, tmp_path: Path) -> None:
         tokens = [*engine.model.vocab.head, *engine.model.vocab.tokenize(text)]
         assert tokens == [0, *tokenizer(text, add_special_tokens=False).input_ids]
         logits = engine_logits(engine, tokens[:64])
-        assert engine.model.n_ctx_train == SMALL.context
+        assert llama_cpp.llama_model_n_ctx_train(engine.model.pointer) == SMALL.context
     with torch.inference_mode():
         expected = reference(input_ids=torch.tensor([tokens[:64]])).logits[0].numpy()
     np.testing.assert_allclose(logits, expected, atol=2e-2)  # F16 weights
