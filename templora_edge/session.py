@@ -19,6 +19,7 @@ from templora_edge.host.files import replacing
 from templora_edge.host.workspace import Workspace
 from templora_edge.loop import TempLoraLoop
 from templora_edge.models.adapter_file import AdapterFile
+from templora_edge.models.base_gguf import BaseGguf
 from templora_edge.models.families import family_of
 from templora_edge.models.footprint import adapter_file_bytes
 from templora_edge.models.gguf_file import GgufFile
@@ -106,7 +107,7 @@ class TempLora(Closing):
     ) -> None:
         wanted = (options or Options()).changed(**shortcuts)
         adapter = wanted.training.adapter
-        self.base = GgufFile(BUNDLED_MODEL if model is None else Path(model))
+        self.base = BaseGguf(BUNDLED_MODEL if model is None else Path(model))
         kept = None
         if wanted.templora and adapter is not None:
             kept = KeptAdapter.read(adapter, self.base)

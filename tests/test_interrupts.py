@@ -178,12 +178,12 @@ def test_a_program_that_ends_after_an_interrupt_waits_for_nothing(
     script = f"""
 import signal, sys
 from pathlib import Path
-from templora_edge.models.gguf_file import GgufFile
+from templora_edge.models.base_gguf import BaseGguf
 from templora_edge.options import Options
 from templora_edge.training.client import SidecarTrainer
 
 base = Path({str(tiny_gguf("f32"))!r})
-options = Options().changed(n_ctx=512, n_threads=1, epochs=10**9).resolve(GgufFile(base))
+options = Options().changed(n_ctx=512, n_threads=1, epochs=10**9).resolve(BaseGguf(base))
 trainer = SidecarTrainer(base, options, Path({str(tmp_path)!r}))
 trainer.wait_ready()
 print(trainer.pid, flush=True)

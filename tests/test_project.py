@@ -50,6 +50,7 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
         ("templora_edge/session.py", "import rich", "only cli imports typer"),
         ("templora_edge/training/client.py", "import lxml", "the core never reaches a library of"),
         ("templora_edge/options/options.py", "import templora_edge.loop", "Data flows down"),
+        ("templora_edge/models/gguf_file.py", "import templora_edge.models.rope", "no cycle"),
     ],
 )
 def test_contracts_are_enforced(module: str, line: str, contract: str, tmp_path: Path) -> None:

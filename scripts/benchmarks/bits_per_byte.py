@@ -15,7 +15,7 @@ from pathlib import Path
 
 from scripts.benchmarks.tables import table
 from templora_edge.engine import LlamaEngine
-from templora_edge.models.gguf_file import GgufFile
+from templora_edge.models.base_gguf import BaseGguf
 from templora_edge.options import Options
 
 N_BYTES = 100_000
@@ -37,7 +37,7 @@ def bits_per_byte(engine: LlamaEngine, text: str) -> float:
 
 def measure(model: Path, texts: dict[str, str]) -> dict[str, float]:
     """Bits per byte of each of ``texts``, and their mean weighted by bytes as ``total``."""
-    base = GgufFile(model)
+    base = BaseGguf(model)
     options = Options().changed(n_ctx=base.n_ctx_train).resolve(base)
     with LlamaEngine(model, options.engine) as engine:
         result = {}

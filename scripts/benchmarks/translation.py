@@ -30,7 +30,7 @@ from typing import Any, Final
 from scripts.benchmarks.runs import Results
 from templora_edge.assets import BUNDLED_TRANSLATOR
 from templora_edge.evaluation.translations import read_side
-from templora_edge.models.gguf_file import GgufFile
+from templora_edge.models.base_gguf import BaseGguf
 from templora_edge.options import GREEDY, Options, Preset, TextKind
 from templora_edge.session import TempLora
 from templora_edge.translation.checks import check
@@ -89,7 +89,7 @@ def read(paths: list[Path], patterns: list[str], limit: int | None) -> dict[str,
 
 
 def measure(
-    base: GgufFile, pairs: list[Pair], options: Options, *, references: bool
+    base: BaseGguf, pairs: list[Pair], options: Options, *, references: bool
 ) -> dict[str, Any]:
     """Translate a document by one system."""
     if references:  # translations that are given are learned as given text is
@@ -131,7 +131,7 @@ def main() -> None:
     documents = read(given.pairs, given.documents, given.limit)
     if not documents:
         parser.error(f"--documents {' '.join(given.documents)}: none of that name in PAIRS.jsonl")
-    base = GgufFile(given.model)
+    base = BaseGguf(given.model)
     rule = {"preset": given.preset, "learning_rate": given.learning_rate, "decay": given.decay}
     for document, pairs in documents.items():
         for system in given.systems:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from templora_edge.engine import LlamaEngine
-from templora_edge.models.gguf_file import GgufFile
+from templora_edge.models.base_gguf import BaseGguf
 from templora_edge.models.rope import Scaling
 from templora_edge.options import Options, RopeOptions, SelfExtendOptions
 
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("-t", dest="threads", type=int, default=1)
     arguments = parser.parse_args()
     n_ctx: int = arguments.n_ctx
-    trained = Scaling.of(GgufFile(arguments.model), RopeOptions()).n_trained
+    trained = Scaling.of(BaseGguf(arguments.model), RopeOptions()).n_trained
     chosen = SelfExtendOptions.for_length(n_ctx, trained)
     if chosen is None:
         raise SystemExit(
@@ -53,7 +53,7 @@ def main() -> None:
     tokens = [int(token) for token in np.random.default_rng(0).integers(10, 1000, n_ctx)]
     seconds = {phase: [0.0, 0.0] for phase in ("prefill", "generation")}
     wanted = Options().changed(n_ctx=n_ctx, n_threads=arguments.threads)
-    options = wanted.resolve(GgufFile(arguments.model)).engine
+    options = wanted.resolve(BaseGguf(arguments.model)).engine
     with (
         LlamaEngine(arguments.model, options) as plain,
         LlamaEngine(arguments.model, replace(options, self_extend=chosen)) as extended,

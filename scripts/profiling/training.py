@@ -22,8 +22,8 @@ import numpy as np
 import torch
 
 from templora_edge.engine import LlamaEngine
+from templora_edge.models.base_gguf import BaseGguf
 from templora_edge.models.footprint import BYTES_PER_ADAPTER_PARAMETER, estimate, largest_layer
-from templora_edge.models.gguf_file import GgufFile
 from templora_edge.options import Options, TrainDtype
 from templora_edge.training.client import SidecarTrainer
 from templora_edge.training.dequantize import Dequantizer
@@ -87,7 +87,7 @@ def measure_memory(
 
 
 def measure_dequantization(
-    base: GgufFile, options: Options, tokens: list[int]
+    base: BaseGguf, options: Options, tokens: list[int]
 ) -> dict[str, float | str | bool]:
     """Share of an update's time that goes into dequantization, in this process; the median."""
     seconds = 0.0
@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--with-engine", action="store_true")
     parser.add_argument("--memory-only", action="store_true")
     arguments = parser.parse_args()
-    base = GgufFile(arguments.model)
+    base = BaseGguf(arguments.model)
     options = (
         Options()
         .changed(

@@ -12,7 +12,8 @@ from scripts.train.corpus import SentencePair
 from templora_edge import SamplingOptions, TempLora
 from templora_edge.engine import LlamaEngine
 from templora_edge.host.files import replacing
-from templora_edge.models.gguf_file import TRANSLATION_TEMPLATE, GgufFile
+from templora_edge.models.base_gguf import BaseGguf
+from templora_edge.models.gguf_file import TRANSLATION_TEMPLATE
 from templora_edge.options import GREEDY, Options
 from templora_edge.translation.pair_loop import PairLoop
 from templora_edge.translation.prompt import TemplatePrompt, language_name
@@ -134,7 +135,7 @@ def translations(model: Path, languages: tuple[str, str], pairs: Sequence[Senten
     """Let ``model`` translate some of ``pairs``, each by itself."""
     names = [language_name(code) for code in languages]
     chosen = pairs[:: max(1, len(pairs) // SAMPLE_PAIRS)][:SAMPLE_PAIRS]
-    base = GgufFile(model)
+    base = BaseGguf(model)
     n_ctx = base.n_ctx_train
     options = Options().changed(n_ctx=n_ctx).resolve(base)
     with LlamaEngine(model, options.engine) as engine:

@@ -17,7 +17,7 @@ from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.engine import Model
 from templora_edge.engine.vocab import Vocab
 from templora_edge.errors import OptionError
-from templora_edge.models.gguf_file import GgufFile
+from templora_edge.models.base_gguf import BaseGguf
 from templora_edge.options import (
     Options,
     PasskeyMode,
@@ -80,7 +80,7 @@ class PasskeyRun:
         self.job = job
         self.cells: list[Cell] = []
         path = job.model or BUNDLED_MODEL
-        self._n_trained = GgufFile(path).n_trained(job.options.engine.rope)
+        self._n_trained = BaseGguf(path).n_trained(job.options.engine.rope)
         trained = self._n_trained
         self.lengths = job.lengths or (trained // 2, trained, 2 * trained, 4 * trained)
         steps = max(1, job.n_depths - 1)

@@ -16,7 +16,7 @@ from templora_edge.engine import Model
 from templora_edge.errors import PromptError
 from templora_edge.evaluation.metrics import Comparison, between
 from templora_edge.evaluation.protocols import scored_blocks
-from templora_edge.models.gguf_file import GgufFile
+from templora_edge.models.base_gguf import BaseGguf
 from templora_edge.options import Options, ScoringProtocol, TextKind
 from templora_edge.score import Score
 from templora_edge.session import TempLora
@@ -82,7 +82,7 @@ class PerplexityRun:
     def __init__(self, job: PerplexityJob) -> None:
         self.job = job
         path = job.model or BUNDLED_MODEL
-        self.options = job.options.resolve(GgufFile(path), text=TextKind.GIVEN)
+        self.options = job.options.resolve(BaseGguf(path), text=TextKind.GIVEN)
         with Model(path) as model:
             n_ctx = self.options.engine.n_ctx
             self._texts = []

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from templora_edge.errors import ModelFileError
-from templora_edge.options import DEFAULT_MAX_CTX, RopeOptions
 
 Floats = npt.NDArray[np.float32]
 
@@ -142,22 +141,6 @@ class GgufFile:
     def n_params(self) -> int:
         """Number of weights in all tensors."""
         return sum(int(t.n_elements) for t in self.tensors.values())
-
-    @property
-    def n_ctx_train(self) -> int:
-        """Context that it was trained on, in tokens; a common one where the file does not say."""
-        return int(self.get("{arch}.context_length", 0)) or DEFAULT_MAX_CTX
-
-    def n_trained(self, rope: RopeOptions) -> int:
-        """Positions that it knows, in tokens, where they are scaled as ``rope`` says.
-
-        Raises:
-            ModelFileError: the file does not say which context it was trained on.
-            UnsupportedModelError: a scaling that llama.cpp itself does not know.
-        """
-        from templora_edge.models.rope import Scaling  # which reads this class
-
-        return Scaling.of(self, rope).n_trained
 
     def get(self, key: str, default: Any = None) -> Any:
         """The metadata value of ``key``; ``{arch}`` in it stands for the architecture."""

@@ -9,6 +9,7 @@ from typing import Final
 from templora_edge.errors import UnsupportedModelError
 from templora_edge.models.adapter_file import AdapterGguf
 from templora_edge.models.adapter_info import AdapterInfo, adapter_info
+from templora_edge.models.base_gguf import BaseGguf
 from templora_edge.models.families import family_of
 from templora_edge.models.footprint import adapter_parameters, estimate
 from templora_edge.models.gguf_file import ADAPTER, GgufFile
@@ -73,7 +74,7 @@ def info(path: Path) -> ModelInfo | AdapterInfo:
     """
     if AdapterGguf(path).get("general.type") == ADAPTER:
         return adapter_info(path)
-    base = GgufFile(path)
+    base = BaseGguf(path)
     try:
         family_of(base)
         reason = ""
@@ -115,7 +116,7 @@ def _keys_can_move(base: GgufFile) -> bool:
         return False
 
 
-def _training(base: GgufFile, rank: int) -> TrainingMemory:
+def _training(base: BaseGguf, rank: int) -> TrainingMemory:
     options = Options().changed(rank=rank).resolve(base)
     footprint = estimate(base, options.lora, n_tokens=options.update_len, value_bytes=2)
     parameters = adapter_parameters(base, options.lora)

@@ -9,7 +9,7 @@ DEFAULT_MAX_CTX: Final = 4096
 
 
 class Base(Protocol):
-    """The model that defaults depend on; implemented by `models.gguf_file.GgufFile`."""
+    """The model that defaults depend on; implemented by `models.base_gguf.BaseGguf`."""
 
     @property
     def n_params(self) -> int:
