@@ -1,1 +1,1 @@
-"""Programs that train, measure and profile; shell scripts for everyday work."""
+"""Programs that train, benchmark and profile, and shell scripts for everyday work."""

@@ -6,7 +6,7 @@ from typing import Self
 
 
 class Closing(ABC):
-    """A context manager that closes itself, however its block ends."""
+    """A context manager that calls `close` when its block ends, with or without an exception."""
 
     @abstractmethod
     def close(self) -> None:

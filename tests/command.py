@@ -1,4 +1,4 @@
-"""The `templora` command, run as a user runs it."""
+"""Runs of the `templora` command."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from warm import Forked
 from templora_edge.host.workspace import default_root
 
 TEMPLORA = [sys.executable, "-m", "templora_edge.cli"]
-"""For what starts and ends processes itself; `run` does not wait for a fresh interpreter."""
+"""The command for tests that start and end processes themselves; `run` avoids a new interpreter."""
 FORKED = Forked("templora_edge.cli")
 SMALL = ["-n", "40", "-c", "128", "--block", "16", "-s", "1", "--ignore-eos"]
 """Options of a short `generate`."""
@@ -34,7 +34,7 @@ def run(
 
 
 def translate(source: Path, *others: object, out: Path | None = None) -> list[object]:
-    """Arguments that translate ``source`` to "novel" beside it, with few and short updates."""
+    """Arguments to translate ``source`` to "novel" beside it, with few, short updates."""
     out = out or source.with_name(f"novel{source.suffix}")
     return ["translate", source, "-o", out, *SMALL_JOB, *others]
 
@@ -42,7 +42,7 @@ def translate(source: Path, *others: object, out: Path | None = None) -> list[ob
 def check_failure(
     result: subprocess.CompletedProcess[str], *words: str, code: int = 1, product: bool = False
 ) -> None:
-    """The command failed with one line that has ``words``, and left nothing behind."""
+    """Check that the command failed with one line that has ``words``, and left nothing behind."""
     assert result.returncode == code, result.stderr
     errors = [line for line in result.stderr.splitlines() if not line.startswith("block ")]
     assert len(errors) == 1, result.stderr

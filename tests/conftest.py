@@ -1,4 +1,4 @@
-"""Fixtures: models made on the spot, pretrained ones, llama.cpp's sources, temporary storage."""
+"""Fixtures: generated models, pretrained models, llama.cpp's sources, temporary storage."""
 
 import fcntl
 import os
@@ -29,7 +29,7 @@ from templora_edge.training import client
 FRESH_TRAINER = client.COMMAND
 ALLOWED_SKIPS = ROOT / "tests" / "allowed_skips.txt"
 NEEDS = {"smollm2": "models", "gemma3": "models", "llama_cpp_source": "network"}
-"""Fixture -> the mark of what asks for it."""
+"""Fixture -> mark of the tests that use it."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give each of several workers cores of its own: ggml's and torch's threads spin."""
+    """Give each of several workers its own cores, because ggml's and torch's threads spin."""
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker and hasattr(os, "sched_setaffinity"):
         number, workers = int(worker[2:]), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
@@ -71,7 +71,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def real_model(name: str) -> Path:
-    """A pretrained model; the test is skipped where scripts/models could not fetch it."""
+    """A pretrained model; the test is skipped if scripts/models could not fetch it."""
     path = REAL_MODELS[name]
     if not path.is_file():
         pytest.skip(f"{path} is missing; scripts/models fetches it")
@@ -90,7 +90,7 @@ def gemma3() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_storage() -> Iterator[None]:
-    """Temporary storage of these tests alone: they look for what runs leave there."""
+    """Temporary storage for these tests only: they look for what runs leave there."""
     with (
         tempfile.TemporaryDirectory(dir=default_root()) as folder,
         pytest.MonkeyPatch.context() as m,
@@ -102,7 +102,7 @@ def own_storage() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def forked_trainers() -> Iterator[None]:
-    """Training processes need not load torch again."""
+    """Start training processes in forks that need not load torch again."""
     with pytest.MonkeyPatch.context() as m:
         m.setattr(client, "COMMAND", Forked("templora_edge.training"))
         yield
@@ -110,7 +110,7 @@ def forked_trainers() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def fresh_trainers() -> Iterator[None]:
-    """Training processes begin as a user's do, for tests that look at the process itself."""
+    """Start training processes as for users, for tests that look at the process itself."""
     with pytest.MonkeyPatch.context() as m:
         m.setattr(client, "COMMAND", FRESH_TRAINER)
         yield

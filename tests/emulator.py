@@ -1,4 +1,4 @@
-"""A terminal that does what programs write to it, and answers nothing."""
+"""A terminal emulator that displays what programs write, and answers no queries."""
 
 import re
 import unicodedata
@@ -25,7 +25,7 @@ class Emulator:
         self._saved = (0, 0)
 
     def feed(self, output: str) -> None:
-        """Do what ``output`` says."""
+        """Display ``output``."""
         at = 0
         while at < len(output):
             found = _CONTROL.match(output, at)
@@ -42,7 +42,7 @@ class Emulator:
 
     @property
     def lines(self) -> list[str]:
-        """All lines that are or were on the screen, to the last that is not empty."""
+        """All lines on the screen and scrolled off it, up to the last one that is not empty."""
         rows = [*self.scrollback, *("".join(row).rstrip() for row in self._grid)]
         while rows and not rows[-1]:
             rows.pop()

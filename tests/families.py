@@ -1,4 +1,4 @@
-"""Tiny random models of every family, with all that is special about it switched on."""
+"""Tiny random models of every family, with all its special features enabled."""
 
 import json
 from collections.abc import Callable
@@ -43,7 +43,7 @@ GEMMA3_ROPE = {
 
 @dataclass(frozen=True)
 class Case:
-    """A model class, its config, and the tokenizer upstream's converter wants for it."""
+    """A model class, its config, and the tokenizer that llama.cpp's converter needs for it."""
 
     model_class: str
     settings: dict[str, Any]
@@ -144,7 +144,7 @@ def make_tokenizer(folder: Path) -> int:
 
 
 def upstream_converter(llama_cpp: Path, folder: Path) -> Path:
-    """convert_hf_to_gguf.py, told which pre-tokenizer it is: it knows only published ones."""
+    """convert_hf_to_gguf.py, told the pre-tokenizer, because it only knows published ones."""
     script = folder / "convert.py"
     script.write_text(
         "import runpy, sys\n"

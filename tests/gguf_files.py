@@ -1,4 +1,4 @@
-"""GGUF files made from others."""
+"""GGUF files made from other GGUF files."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ def copy_gguf(
     without: Sequence[str] = (),
     split_max_tensors: int = 0,
 ) -> None:
-    """Write ``source`` again, with what ``add`` adds to its metadata, without some keys."""
+    """Write a copy of ``source`` with the metadata that ``add`` adds, and without some keys."""
     reader = gguf.GGUFReader(source)
     writer = _copy_metadata(reader, out, without, split_max_tensors)
     add(writer)
@@ -47,7 +47,7 @@ def fuse_qkv(tensors: dict[str, Any]) -> None:
 
 
 def write_out(writer: gguf.GGUFWriter) -> None:
-    """Write all that was added, and close."""
+    """Write everything that was added, and close."""
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -55,7 +55,7 @@ def write_out(writer: gguf.GGUFWriter) -> None:
 
 
 def assert_same_tensors(ours: Path, theirs: Path) -> None:
-    """Names, types and bytes of two files' tensors are the same."""
+    """Whether two files' tensors have the same names, types and bytes."""
     a, b = ({t.name: t for t in gguf.GGUFReader(path).tensors} for path in (ours, theirs))
     assert a.keys() == b.keys()
     for name, tensor in a.items():

@@ -1,4 +1,4 @@
-"""A program that trains while Ctrl-C comes at random moments, and one that never hears of it.
+"""Train while Ctrl-C comes at random moments, and compare with undisturbed training.
 
     python interrupted.py MODEL FOLDER
 
@@ -38,7 +38,7 @@ Result = TypeVar("Result")
 
 
 class Interrupts:
-    """Real ones: a timer sends SIGINT, and Python's own handler raises KeyboardInterrupt."""
+    """Real interrupts: a timer sends SIGINT, and Python's own handler raises KeyboardInterrupt."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -47,7 +47,7 @@ class Interrupts:
         signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
 
     def once(self, call: Callable[[], Result], longest: float = LONGEST_S) -> list[Result]:
-        """The result, or nothing if an interrupt came before there was one."""
+        """A list with the result, empty if an interrupt came before there was one."""
         results: list[Result] = []
         try:
             signal.setitimer(signal.ITIMER_REAL, self._random.uniform(SHORTEST_S, longest))
@@ -66,14 +66,14 @@ class Interrupts:
 
 
 def blocks(rounds: int) -> Iterator[tuple[list[int], list[int]]]:
-    """A prefix and a block a round."""
+    """A prefix and a block for each round."""
     for index in range(rounds):
         tokens = [1 + (7 * n + index) % 250 for n in range(96)]
         yield tokens[:32], tokens[32:]
 
 
 def differences(model: Path, folder: Path, rounds: int) -> tuple[list[str], int]:
-    """What went another way than without interrupts, and how many came once all was loaded."""
+    """Differences from training without interrupts, and the number of interrupts after loading."""
     found: list[str] = []
     interrupts = Interrupts()
     (folder / "a").mkdir()

@@ -1,4 +1,4 @@
-"""Where the project's files lie, for tests."""
+"""Paths of the project's files, for tests."""
 
 from pathlib import Path
 
@@ -11,5 +11,5 @@ REAL_MODELS = {
     "smollm2": ROOT / "models" / "smollm2-135m-instruct-q4_1.gguf",
     "gemma3": ROOT / "models" / "gemma-3-270m-q4_k_m.gguf",
 }
-"""Pretrained models, as scripts/models fetches them: a llama without BOS, and a gemma3 with BOS and
+"""Pretrained models that scripts/models fetches: a llama without BOS, and a gemma3 with BOS and
 sliding windows."""

@@ -1,4 +1,4 @@
-"""An engine that answers by rule, a trainer that remembers: everything around a model, without one.
+"""An engine that answers by rule and a trainer that records, to test everything around a model.
 
 Tokens are characters; 0 ends an answer.
 """
@@ -26,7 +26,7 @@ TEMPLATE = (
     "{{ source }} => "
 )
 Rule = Callable[[str, int], str]
-"""Source and number of the attempt, from 0 -> answer."""
+"""(source, number of the attempt from 0) -> answer."""
 
 
 class ScriptedEngine(FakeEngine):
@@ -70,12 +70,12 @@ class ScriptedEngine(FakeEngine):
 
 
 class ScriptedTrainer:
-    """`Trainer`: its state is what it was trained on."""
+    """A `Trainer` whose state is what it was trained on."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.trained: list[tuple[str, str]] = []
-        """What was shown, and what was learned."""
+        """The text that was shown, and the text that was learned."""
 
     def train(
         self, prefix: Sequence[int], block: Sequence[int], loss_mask: Sequence[bool] | None = None
@@ -112,7 +112,7 @@ def make_answers(loop: PairLoop, languages: Languages, glossary: Glossary | None
 
 
 def echoed(paragraphs: Sequence[str]) -> list[str]:
-    """``paragraphs``, cut, asked, answered with themselves, checked and put together again."""
+    """``paragraphs`` cut, asked, answered with themselves, checked and reassembled."""
     engine = ScriptedEngine(lambda source, attempt: source)
     with tempfile.TemporaryDirectory() as folder:
         updates = Updates(engine, None)

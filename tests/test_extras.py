@@ -1,4 +1,4 @@
-"""What pyproject.toml requires is enough for the core, and what an extra adds is asked for by name.
+"""The required dependencies suffice for the core, and a missing extra is named in the error.
 
 The environment of these tests holds links to the packages that an installation without extras gets,
 and to nothing else.

@@ -1,4 +1,4 @@
-"""Ctrl-C while the training process works: no answer is lost, torn, or taken for another's."""
+"""Ctrl-C while the training process works: no answer is lost, torn or mistaken for another."""
 
 import json
 import linecache
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("fresh_trainers")
 LORA = replace(PAPER, rank=4, learning_rate=1e-3)
 OURS = {channel.__file__, client.__file__}
 LAST_LINES = ("return update", "return path")
-"""No call follows, and only in calls Python looks for signals."""
+"""No call follows this line, and Python handles signals only during calls."""
 Result = TypeVar("Result")
 
 
@@ -45,7 +45,7 @@ def test_interrupts_at_random_moments_change_nothing(
 
 
 def interrupt_at(where: int | str, call: Callable[[], Result]) -> Result:
-    """``call()``, with a KeyboardInterrupt instead of a line of the parent's half.
+    """Do ``call()``, with a KeyboardInterrupt in place of a line of the parent's half.
 
     Args:
         where: the line's number among those run, or its text.
@@ -72,7 +72,7 @@ def interrupt_at(where: int | str, call: Callable[[], Result]) -> Result:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where `trainer` writes."""
+    """The folder that `trainer` writes to."""
     return tmp_path_factory.mktemp("trainer")
 
 
@@ -87,7 +87,7 @@ def trainer(tiny_gguf: Callable[[str], Path], folder: Path) -> Iterator[SidecarT
 def reference(
     tiny_gguf: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SidecarTrainer]:
-    """One that is never interrupted; every test teaches both the same."""
+    """A trainer that is never interrupted; every test trains both on the same blocks."""
     folder = tmp_path_factory.mktemp("reference")
     with SidecarTrainer(tiny_gguf("f32"), replace(TRAIN, lora=LORA), folder) as made:
         yield made
@@ -107,7 +107,7 @@ def exported(trainer: SidecarTrainer) -> bytes:
 def test_an_interrupt_at_any_line(
     trainer: SidecarTrainer, reference: SidecarTrainer, tokens: list[int], folder: Path
 ) -> None:
-    """A call of `train` made again takes up the one before it; no other leaves anything."""
+    """Repeating a call of `train` resumes it; other interrupted calls leave nothing behind."""
     n_lines, interrupted = 0, True
     while interrupted:  # up to a round that is done before that many lines
         n_lines, interrupted = n_lines + 1, False
@@ -129,12 +129,12 @@ def test_an_interrupt_at_any_line(
 
 
 def files_in(folder: Path) -> list[Path]:
-    """What was written there; torch makes folders for what it might compile."""
+    """Files written there; torch makes folders for code that it might compile."""
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def interrupt_while_waiting(trainer: SidecarTrainer, call: Callable[[], object]) -> None:
-    """Interrupt ``call`` once it was posted; the child is stopped, so no answer comes before."""
+    """Interrupt ``call`` after it was posted; the child is stopped, so no answer comes first."""
     child = psutil.Process(trainer.pid)
     child.suspend()
     with pytest.raises(KeyboardInterrupt):
@@ -159,7 +159,7 @@ def test_the_next_call_waits_for_an_interrupted_one(
 def test_the_same_block_again_is_learned_again(
     trainer: SidecarTrainer, reference: SidecarTrainer, tokens: list[int]
 ) -> None:
-    """Only the call right after an interrupted one takes it up."""
+    """Only the call right after an interrupted one resumes it."""
     block = tokens[:64]
     interrupt_while_waiting(trainer, lambda: trainer.train([], block))
     again = [trainer.train([], block), trainer.train([], block)]

@@ -45,12 +45,12 @@ MAY_BE_NONE = {
     "flash_attn", "self_extend", "layers", "modules", "train_memory_gib", "adapter",
     *(one.name for one in fields(RopeOptions)),
 }  # fmt: skip
-"""Options that None is a value of, resolved too."""
+"""Options that may be None even when resolved."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """What resolving asks of a base, without a file."""
+    """A `Base` without a file."""
 
     n_params: int = 7_000_000
     n_ctx_train: int = 2048
@@ -61,7 +61,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Kept:
-    """An adapter to go on from."""
+    """An adapter to start from."""
 
     rank: int = 8
     alpha: float = 24.0
@@ -69,7 +69,7 @@ class Kept:
 
 
 def values_in(section: Any) -> Iterator[tuple[str, Any]]:
-    """Every option by name, those of sections within too."""
+    """Every option by name, including those of nested sections."""
     for one in fields(section):
         value = getattr(section, one.name)
         if is_dataclass(value):
@@ -114,7 +114,7 @@ def test_resolving_fills_in_everything_once(
 
 @given(st.integers(2, 200_000), st.integers(1, 200_000), st.sampled_from(Preset))
 def test_the_default_lengths(n_ctx: int, n_trained: int, preset: Preset) -> None:
-    """Against the words of the help: by trying lengths, one after the other."""
+    """Checks the help text, by trying all lengths."""
     options = Options().changed(n_ctx=n_ctx, preset=preset)
     blocks = options.resolve(Model(n_ctx_train=n_trained)).blocks
     shorter = n_ctx if n_ctx < n_trained else n_trained
@@ -285,7 +285,7 @@ def test_reports_name_all_that_decides_over_results() -> None:
 def test_a_step_is_scaled_down_to_the_gradient_norm(
     tiny_gguf: Callable[[str], Path], tokens: list[int]
 ) -> None:
-    """A norm far below AdamW's eps leaves next to nothing of a step; a large one all of it."""
+    """A norm far below AdamW's eps leaves almost nothing of a step; a large one leaves it whole."""
     base, after = GgufFile(tiny_gguf("f32")), []
     for norm in (1e9, 1e8, 1e-13):
         options = TRAIN.changed(learning_rate=2e-3, dropout=0, max_grad_norm=norm)

@@ -1,4 +1,4 @@
-"""The house keeps its shape: import contracts, lazy loading, the package as it is installed."""
+"""The project layout: import contracts, lazy loading, and the installed package."""
 
 import os
 import shutil
@@ -105,7 +105,7 @@ def test_help_loads_no_heavy_library() -> None:
 
 
 def cpu_seconds(*arguments: str) -> float:
-    """The least of three runs: what a busy machine adds is not counted."""
+    """The fastest of three runs, so that load on the machine does not count."""
     seconds = []
     for _ in range(3):
         before = os.times()
@@ -116,7 +116,7 @@ def cpu_seconds(*arguments: str) -> float:
 
 
 def test_help_is_there_at_once() -> None:
-    """In little more time than its own libraries take; torch alone takes ten times as long."""
+    """It takes little longer than its own libraries; torch alone takes ten times as long."""
     assert cpu_seconds("-m", "templora_edge.cli", "--help") < 3 * cpu_seconds(
         "-c", "import typer, rich.console"
     )

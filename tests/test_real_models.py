@@ -1,4 +1,4 @@
-"""What toys cannot show: pretrained models, with and without BOS and sliding windows, on prose."""
+"""Pretrained models, with and without BOS and sliding windows, on prose."""
 
 import math
 import subprocess
@@ -48,8 +48,8 @@ def perplexity(logits: Floats, tokens: Sequence[int]) -> float:
 
 
 def test_the_sidecar_reads_as_llama_cpp_does(model: Path) -> None:
-    """Over 512 tokens, and past the sliding window: not farther from llama.cpp than it is from
-    itself, for it rounds activations, and the least change turns roundings over."""
+    """Over 512 tokens and past the sliding window, training differs from llama.cpp no more than
+    llama.cpp from itself: it rounds activations, and the smallest change flips roundings."""
     with LlamaEngine(model, EngineOptions(n_ctx=1024, n_threads=2)) as engine:
         tokens = prose(engine, N_TOKENS)
         served = engine_logits(engine, tokens)
@@ -93,7 +93,7 @@ def test_bos_stays_whichever_policy(gemma3: Path) -> None:
 
 
 def test_scoring_holds_one_copy_of_the_logits(gemma3: Path) -> None:
-    """llama.cpp's own: half a gigabyte for a batch of 512 tokens and Gemma's vocabulary."""
+    """Logits are llama.cpp's memory: half a gigabyte for 512 tokens and Gemma's vocabulary."""
     script = (
         "import sys\n"
         "from pathlib import Path\n"
@@ -117,7 +117,7 @@ def test_scoring_holds_one_copy_of_the_logits(gemma3: Path) -> None:
 
 @pytest.mark.parametrize("swa_full", [False, True])
 def test_a_cut_cache_is_a_fresh_one(swa_full: bool, gemma3: Path) -> None:
-    """Tokens are decoded in the same batches, for the least change turns llama.cpp's roundings."""
+    """Tokens are decoded in the same batches: the smallest change flips llama.cpp's roundings."""
     step = 20
     options = replace(EXACT, n_ctx=1280, n_batch=step, swa_full=swa_full)
     with LlamaEngine(gemma3, options) as engine:

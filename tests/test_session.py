@@ -122,7 +122,7 @@ def test_saved_adapter(tmp_path: Path) -> None:
 
 
 def test_pieces_are_whole_characters() -> None:
-    """Random weights write random bytes: what is not UTF-8 is replaced, nothing is cut."""
+    """Random weights write random bytes: invalid UTF-8 is replaced, and nothing is cut."""
     prompt = "日本語の文章と絵文字🙂🙂" * 4
     with TempLora(n_ctx=256, block_len=64, templora=False) as text:
         sampling = SamplingOptions(

@@ -1,4 +1,4 @@
-"""llama.cpp's own scripts, as oracles."""
+"""llama.cpp's own scripts, as references."""
 
 import os
 import subprocess

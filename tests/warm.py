@@ -34,9 +34,9 @@ MODULES = (
 )
 CALL = Path(__file__).with_name("warm_call.py")
 FOLDER = tempfile.gettempdir()
-"""Before any test has changed it."""
+"""The temporary folder before any test has changed it."""
 AVAILABLE = hasattr(os, "pidfd_open")
-"""Elsewhere than on Linux, every run is a fresh interpreter."""
+"""Whether runs are forked; on other systems than Linux, every run is a fresh interpreter."""
 
 
 class Forked:
@@ -57,13 +57,13 @@ def _is_script(program: str) -> bool:
 
 
 class _Server:
-    """The process that forks, and where it listens."""
+    """The process that forks, and its address."""
 
     def __init__(self) -> None:
         folder = Path(tempfile.mkdtemp(prefix="warm-", dir=FOLDER))
         self.path = str(folder / "socket")
         errors = folder / "errors"
-        with errors.open("wb") as stderr:  # no terminal: what is loaded may look at that
+        with errors.open("wb") as stderr:  # no terminal, because libraries may check for one
             self._process = subprocess.Popen(
                 [sys.executable, __file__, self.path],
                 stdin=subprocess.PIPE,
@@ -79,7 +79,7 @@ class _Server:
 
 @cache
 def _server() -> _Server:
-    """One for all runs of this process."""
+    """The one server for all runs of this process."""
     return _Server()
 
 
@@ -88,11 +88,11 @@ def _through(path: str, program: str) -> list[str]:
 
 
 def _serve(path: str) -> list[str]:
-    """Load the modules and fork for every call; return, in the fork, what to run."""
+    """Load the modules and fork for every call; in the fork, return what to run."""
     for module in MODULES:
         importlib.import_module(module)
     client.COMMAND = _through(path, "templora_edge.training")
-    gc.freeze()  # the forks' collector must not touch, and so copy, what is loaded
+    gc.freeze()  # the forks' collector must not touch, and thereby copy, what is loaded
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks that watch
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
@@ -113,7 +113,7 @@ def _serve(path: str) -> list[str]:
 
 
 def _answer(caller: socket.socket) -> list[str]:
-    """Fork again: what is run, and who watches it and its caller."""
+    """Fork again: one process runs the module, the other watches it and the caller."""
     _, streams, _, _ = socket.recv_fds(caller, 1, 3)
     request = json.loads(caller.makefile().read())
     if child := os.fork():
@@ -131,7 +131,7 @@ def _answer(caller: socket.socket) -> list[str]:
 
 
 def _watch(child: int, caller: socket.socket) -> None:
-    """Tell ``caller`` how ``child`` ends; if the caller dies before, end it."""
+    """Tell ``caller`` how ``child`` ends; if the caller dies first, end the child."""
     poll = select.poll()
     poll.register(caller, select.POLLHUP)
     poll.register(ended := os.pidfd_open(child), select.POLLIN)
@@ -172,7 +172,7 @@ def _forget(package: str) -> None:
 if __name__ == "__main__":
     sys.path.remove(str(Path(__file__).parent))
     status = _run(*_serve(sys.argv[1]))
-    # Python would take all the libraries apart
+    # a normal exit would tear down all the libraries
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -12,7 +12,7 @@ import sys
 
 
 def call(path: str, arguments: list[str]) -> int:
-    """Exit status of ``arguments``, a module and what it is given; negative, a signal."""
+    """Run a module with its ``arguments``; return the exit status, negative for a signal."""
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(path)
         socket.send_fds(server, [b"."], [0, 1, 2])

@@ -1,1 +1,1 @@
-"""Checkpoints to GGUF: a PEFT adapter (at every swap) and an HF base."""
+"""Conversion to GGUF of Hugging Face checkpoints and PEFT adapters."""

@@ -1,4 +1,4 @@
-"""Read JSON and tensors of a Hugging Face checkpoint folder, without torch."""
+"""Reading JSON and tensors of a Hugging Face checkpoint folder, without torch."""
 
 import json
 from collections.abc import Callable
@@ -15,10 +15,10 @@ from templora_edge.models.gguf_file import Floats
 
 
 def read_json(path: Path, expected: str) -> dict[str, Any]:
-    """The JSON object in ``path``; ``expected`` names the kind of folder in messages.
+    """Read the JSON object in ``path``; ``expected`` names the kind of folder in messages.
 
     Raises:
-        CheckpointError: it is missing or not a JSON object.
+        CheckpointError: the file is missing or not a JSON object.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))

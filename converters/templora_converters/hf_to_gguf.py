@@ -1,4 +1,4 @@
-"""A Llama-family Hugging Face checkpoint to a base GGUF."""
+"""Conversion of a Llama-family Hugging Face checkpoint to a base GGUF."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -26,10 +26,10 @@ FILE_TYPES: Final = {
     "q4_1": (_TYPE.Q4_1, gguf.LlamaFileType.MOSTLY_Q4_1),
     "q4_0": (_TYPE.Q4_0, gguf.LlamaFileType.MOSTLY_Q4_0),
 }
-"""Types that gguf quantizes to in Python."""
+"""Types that gguf can quantize to in Python, by name."""
 
 TEMPLATE_FILE: Final = "translation_template.jinja"
-"""In a checkpoint that is made for translation: the template of its prompt."""
+"""File with the prompt template, in a checkpoint made for translation."""
 
 CLASSES: Final = ("LlamaForCausalLM", "MistralForCausalLM")
 
@@ -42,7 +42,7 @@ def convert(hf_dir: Path, out: Path, file_type: str = "f16") -> None:
 
     Raises:
         CheckpointError: files are missing, damaged or contradict the config.
-        UnsupportedModelError: the model is not of the Llama family.
+        UnsupportedModelError: the model is not in the Llama family.
         OutputError: ``out`` could not be written.
     """
     if not hf_dir.is_dir():
@@ -102,7 +102,7 @@ def _add_parameters(writer: gguf.GGUFWriter, config: Mapping[str, Any], hf_dir: 
     rope = _rope(config)
     writer.add_rope_freq_base(float(rope.get("rope_theta", 10000.0)))
     match rope.get("rope_type", "default"):
-        case "default" | "llama3":  # llama3 is a tensor, see _rope_freqs
+        case "default" | "llama3":  # llama3 scaling is stored as a tensor, see _rope_freqs
             pass
         case "linear":
             writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
@@ -120,7 +120,7 @@ def _add_parameters(writer: gguf.GGUFWriter, config: Mapping[str, Any], hf_dir: 
 
 
 def _rope(config: Mapping[str, Any]) -> dict[str, Any]:
-    """RoPE settings in transformers 5's form, from either form."""
+    """RoPE settings in transformers 5's form, from that or the older form."""
     if parameters := config.get("rope_parameters"):
         return dict(parameters)
     scaling = dict(config.get("rope_scaling") or {})
@@ -132,8 +132,8 @@ def _rope(config: Mapping[str, Any]) -> dict[str, Any]:
 def _rope_freqs(rope: Mapping[str, Any], head_dim: int) -> Floats:
     """Divisors of RoPE's frequencies for Llama 3.x, (head_dim / 2,).
 
-    Wavelengths up to the high limit are kept, those beyond the low limit are divided by the
-    factor, those between interpolated (transformers, `_compute_llama3_parameters`).
+    Frequencies with wavelengths up to the high limit are kept, those beyond the low limit divided
+    by the factor, those between interpolated (transformers, `_compute_llama3_parameters`).
     """
     wavelengths = 2 * math.pi * float(rope["rope_theta"]) ** (np.arange(0, head_dim, 2) / head_dim)
     original = float(rope["original_max_position_embeddings"])

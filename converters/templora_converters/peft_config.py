@@ -1,4 +1,4 @@
-"""PEFT's adapter_config.json: whether the weights alone are what an adapter does, and how much."""
+"""PEFT's adapter_config.json: whether llama.cpp can apply an adapter, and with what scale."""
 
 import math
 import re
@@ -10,32 +10,32 @@ from templora_converters.checkpoint import read_json
 from templora_edge.errors import AdapterError, listed
 
 _KEEP_THE_BASE: Final = ("gaussian", "eva", "orthogonal", "mica")
-"""`init_lora_weights`, besides true and false, that leave the base's weights as they are."""
+"""Values of `init_lora_weights`, besides true and false, that do not change the base's weights."""
 _HARMLESS: Final = frozenset(
     {
-        # followed, or checked by their values
+        # applied here, or checked by value
         "peft_type", "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern",
         "init_lora_weights", "base_model_name_or_path", "bias",
-        # which layers carry the adapter: the names of its weights say it
+        # the layers that carry the adapter, which the names of its weights tell
         "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern",
-        # how it was trained, or how a model is put together for training
+        # settings of training, or of building the model for it
         "lora_dropout", "inference_mode", "task_type", "fan_in_fan_out", "eva_config",
         "corda_config", "lora_ga_config", "loftq_config", "megatron_core", "qalora_group_size",
         "runtime_config", "ensure_weight_tying",
-        # where it comes from
+        # origin of the adapter
         "auto_mapping", "revision", "peft_version",
     }
 )  # fmt: skip
-"""Settings that do not change what the weights mean, or that are followed here. Any other, one that
-PEFT will have some day included, must be off: None, False or empty."""
+"""Settings that are applied here, or do not change what the weights mean. All others, including
+those of future PEFT versions, must be off: None, False or empty."""
 
 
 class PeftConfig:
-    """The settings of an adapter that PEFT saved.
+    """The settings of an adapter saved by PEFT.
 
     Raises:
-        CheckpointError: there are none in the folder.
-        AdapterError: it is not a LoRA whose weights are all there is; names the settings.
+        CheckpointError: the folder has no settings.
+        AdapterError: the adapter is not a plain LoRA; it names the settings that are in the way.
     """
 
     def __init__(self, peft_dir: Path) -> None:
@@ -44,27 +44,27 @@ class PeftConfig:
 
     @property
     def base(self) -> str | None:
-        """The base that the adapter names."""
+        """Name or path of the adapter's base, if given."""
         name: str | None = self._settings.get("base_model_name_or_path")
         return name
 
     @property
     def alpha(self) -> float:
-        """llama.cpp's alpha, of layers that the patterns do not name."""
+        """llama.cpp's alpha for layers that no pattern matches."""
         alpha = float(self._settings["lora_alpha"])
         return alpha * math.sqrt(self._settings["r"]) if self._rslora else alpha
 
     def factor(self, module: str, rank: int) -> float:
-        """The scale of a layer over what llama.cpp makes of `alpha` and its rank."""
+        """Ratio of a layer's scale to the one llama.cpp computes from `alpha` and its rank."""
         patterns: Mapping[str, float] = self._settings.get("alpha_pattern") or {}
-        keys = (key for key in patterns if re.match(rf"(.*\.)?({key})$", module))  # as PEFT does
+        keys = (key for key in patterns if re.match(rf"(.*\.)?({key})$", module))  # as in PEFT
         alpha = patterns.get(next(keys, ""), self._settings["lora_alpha"])
         scale = alpha / (math.sqrt(rank) if self._rslora else rank)
         return float(scale / (self.alpha / rank))
 
     @property
     def _rslora(self) -> bool:
-        """Whether outputs are scaled by alpha / sqrt(rank), arXiv 2312.03732."""
+        """Whether outputs are scaled by alpha / sqrt(rank) (rsLoRA, arXiv 2312.03732)."""
         return bool(self._settings.get("use_rslora"))
 
 

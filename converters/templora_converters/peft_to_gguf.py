@@ -1,4 +1,4 @@
-"""A folder that PEFT saved to, as a llama.cpp GGUF adapter."""
+"""Conversion of a saved PEFT adapter to a GGUF adapter for llama.cpp."""
 
 from pathlib import Path
 
@@ -14,11 +14,12 @@ from templora_edge.models.gguf_file import GgufFile
 
 
 def convert(peft_dir: Path, out: Path, base: Path | None = None) -> None:
-    """Convert a saved PEFT adapter.
+    """Write a saved PEFT adapter as the GGUF adapter ``out``.
 
     Args:
         peft_dir: folder with adapter_config.json and adapter_model.safetensors.
-        base: GGUF the adapter is for; default: the local checkpoint named in the config.
+        out: file to write.
+        base: GGUF of the adapter's base; default: the local checkpoint named in the config.
 
     Raises:
         AdapterError: the folder is not a LoRA adapter that llama.cpp can apply.

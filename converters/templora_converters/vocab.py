@@ -1,4 +1,4 @@
-"""The tokenizer of a Hugging Face checkpoint, written into a GGUF."""
+"""Conversion of a Hugging Face checkpoint's tokenizer to a GGUF's."""
 
 import json
 from pathlib import Path
@@ -18,10 +18,12 @@ def add_vocab(writer: gguf.GGUFWriter, hf_dir: Path, n_vocab: int) -> None:
     """Write tokens, merges and special tokens of ``hf_dir`` in llama.cpp's form.
 
     Args:
-        n_vocab: rows of the embedding; tokens the tokenizer does not know become unused ones.
+        writer: writer of the GGUF.
+        hf_dir: folder of the checkpoint.
+        n_vocab: number of rows of the embedding; those without a token become unused tokens.
 
     Raises:
-        CheckpointError: no tokenizer there that llama.cpp can reproduce.
+        CheckpointError: the folder has no tokenizer that llama.cpp can reproduce.
     """
     byte_level = False
     if (hf_dir / "tokenizer.model").is_file():

@@ -1,1 +1,1 @@
-"""What Temp-LoRA gains: experiments, and the tables in docs/results made from them."""
+"""Benchmarks of what Temp-LoRA gains, and the reports in docs/results made from them."""

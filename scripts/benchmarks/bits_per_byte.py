@@ -1,4 +1,4 @@
-"""Bits per byte of GGUF models on the first 100,000 bytes of each text.
+"""Measure bits per byte of GGUF models on the first 100,000 bytes of each text.
 
 Usage: python -m scripts.benchmarks.bits_per_byte MODEL.gguf... --on FILE...
 
@@ -50,12 +50,12 @@ def measure(model: Path, texts: dict[str, str]) -> dict[str, float]:
 
 
 def read(files: list[Path]) -> dict[str, str]:
-    """The beginnings of ``files`` by name, without a character that is cut in two."""
+    """The beginnings of ``files`` by name, without a last character that would be cut in two."""
     return {file.name: file.read_bytes()[:N_BYTES].decode("utf-8", "ignore") for file in files}
 
 
 def comparison(results: dict[str, dict[str, float]]) -> str:
-    """A Markdown table, a row a text, a column a model."""
+    """A Markdown table with a row for each text and a column for each model."""
     texts = next(iter(results.values()))
     rows = [[name, *(f"{bits[name]:.4f}" for bits in results.values())] for name in texts]
     return table(["text", *results], rows)

@@ -1,13 +1,13 @@
-"""Ways past the trained context, each with and without Temp-LoRA.
+"""Measure methods that extend the context, each with and without Temp-LoRA.
 
 Usage: python -m scripts.benchmarks.long_context RESULTS.jsonl context --books FILE...
            [-m MODEL.gguf] [--tokens N] [--seed N] [-t THREADS]
 
 Books are scored with a context of 1, 2, 4 and 8 times the 2,048 tokens that the bundled model was
-trained on: by the base as it is, with SelfExtend, with linear and YaRN scaling of positions, and
-with a cache that is shifted. Temp-LoRA uses the preset `fast`. Every run adds a line of JSON to
-RESULTS.jsonl; runs that are already there are skipped. `python -m scripts.benchmarks.report
-long-context` makes the table.
+trained on: with the unmodified base, SelfExtend, linear and YaRN scaling of positions, and a
+shifted cache. Temp-LoRA uses the preset `fast`. Every run adds a line of JSON to RESULTS.jsonl;
+runs that are already there are skipped. `python -m scripts.benchmarks.report long-context` makes
+the table.
 """
 
 import argparse
@@ -21,11 +21,11 @@ FACTORS: Final = (1, 2, 4, 8)
 
 
 def variants() -> dict[str, Settings]:
-    """Method and multiple of the trained context, such as "yarn 4" -> settings."""
+    """Method and multiple of the trained context, for example "yarn 4" -> settings."""
     found: dict[str, Settings] = {}
     for factor in FACTORS:
         length = factor * TRAINED
-        # a full window keeps half of itself: to keep all but a block would decode it anew each time
+        # a full window keeps half; keeping all but a block would decode it again for every block
         n_ctx: Settings = {
             "n_ctx": length, "block_len": 256, "prefix_len": length // 2, "preset": "fast"
         }  # fmt: skip
@@ -41,7 +41,7 @@ def variants() -> dict[str, Settings]:
 
 
 def main() -> None:
-    """Do the runs that are missing."""
+    """Parse the command line and do the runs that are missing."""
     summary = (__doc__ or "").splitlines()[0]
     name = "python -m scripts.benchmarks.long_context"
     parser = argparse.ArgumentParser(name, description=summary)

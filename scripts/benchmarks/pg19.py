@@ -1,4 +1,4 @@
-"""The paper's experiments (arXiv 2401.11504, section 4.1) on any model and any books.
+"""Repeat the paper's experiments (arXiv 2401.11504, section 4.1) on any model and any books.
 
 Usage: python -m scripts.benchmarks.pg19 RESULTS.jsonl EXPERIMENT... --books FILE...
            [-m MODEL.gguf] [--tokens N] [--seed N] [-t THREADS]
@@ -6,14 +6,14 @@ Usage: python -m scripts.benchmarks.pg19 RESULTS.jsonl EXPERIMENT... --books FIL
 EXPERIMENT is any of
   position   perplexity by position in the text, with the default settings
   block      Δ, the tokens between two updates
-  policy     the KV cache: reuse, recompute, shift
-  window     W short with Temp-LoRA against W long without: perplexity, FLOPs, time, KV memory
+  policy     the KV policy: reuse, recompute, shift
+  window     short W with Temp-LoRA against long W without: perplexity, FLOPs, time, KV memory
   rule       the update rule: learning rate, rank, alpha, epochs, L_T, layers, prefix gradient
   rate       two presets at several learning rates, for pretrained models
   chance     some of these rules, for runs with several seeds
 
 Every run, one variant of one experiment on one book, adds a line of JSON to RESULTS.jsonl; runs
-that are already there are skipped, so an interrupted command goes on where it stopped.
+that are already there are skipped, so an interrupted command can be repeated.
 `python -m scripts.benchmarks.report pg19` makes the tables.
 """
 
@@ -27,7 +27,7 @@ PAPER: Final[Settings] = {
     "block_len": 256,
     "learning_rate": 7e-4,
 }
-"""The paper's rule at the scale of the bundled model, whose learning rate is a larger one."""
+"""Settings of the paper scaled down to the bundled model, with its larger learning rate."""
 LEAD: Final[Settings] = {
     "targets": "mlp",
     "prefix_gradient": False,
@@ -35,13 +35,13 @@ LEAD: Final[Settings] = {
     "alpha": 256,
     "epochs": 1,
 }
-"""A cheap rule that a prototype found."""
+"""A cheap rule found with a prototype."""
 
 EXPERIMENTS: Final[dict[str, dict[str, Settings]]] = {
     "position": {"paper": {}},
     "block": {f"Δ {n}": {"block_len": n, "prefix_len": 512} for n in (64, 128, 256, 512)},
     "policy": {
-        # with the default prefix a block fills the window, and every policy decodes it all again
+        # with the default prefix, a block fills the window and every policy decodes it again
         name: {"kv_policy": name, "prefix_len": 512}
         for name in ("reuse", "recompute", "shift")
     },
@@ -79,11 +79,11 @@ EXPERIMENTS: Final[dict[str, dict[str, Settings]]] = {
     },
     "chance": {"paper": {}, "lead": LEAD, "fast": {"preset": "fast"}},
 }
-"""Experiment -> variant -> what differs from `PAPER`."""
+"""Experiment -> variant -> settings that differ from `PAPER`."""
 
 
 def main() -> None:
-    """Do the runs that are missing."""
+    """Parse the command line and do the runs that are missing."""
     with_paper = {
         name: {variant: PAPER | settings for variant, settings in variants.items()}
         for name, variants in EXPERIMENTS.items()

@@ -1,10 +1,10 @@
-"""How much a model repeats itself when Temp-LoRA learns what it writes, by learning rate.
+"""Measure how much a model repeats itself when Temp-LoRA learns generated text, by learning rate.
 
 Usage: python -m scripts.benchmarks.repetition [-m MODEL.gguf] [--tokens N]
 
-The model writes N tokens without an adapter and with each learning rate, three times with different
-seeds. Prints a table of the share of the last quarter's four-token sequences that are distinct: a
-model that learns its own text too fast ends up repeating itself.
+The model generates N tokens without an adapter and with each learning rate, with three seeds.
+Prints a table of the share of distinct four-token sequences in the last quarter: a model that
+learns its own text too fast ends up repeating itself.
 """
 
 import argparse
@@ -17,13 +17,13 @@ from templora_edge import SamplingOptions, TempLora
 from templora_edge.assets import BUNDLED_MODEL
 
 RATES: Final = (None, 5e-5, 2e-4, 7e-4)
-"""Learning rates; None is no adapter."""
+"""Learning rates to test; None is no adapter."""
 SEEDS: Final = (1, 2, 3)
 PROMPT: Final = "It was a dark night in November, and the lamps were lit along the river."
 
 
 def distinct(model: Path, rate: float | None, n_tokens: int, seed: int) -> float:
-    """Share of distinct four-token sequences in the last quarter of ``n_tokens`` written."""
+    """Share of distinct four-token sequences in the last quarter of ``n_tokens`` generated."""
     sampling = SamplingOptions(seed=seed, ignore_eos=True)
     with TempLora(
         model,

@@ -1,4 +1,4 @@
-"""Benchmark runs: a file of JSON lines keeps them, so that none is done twice."""
+"""Benchmark runs, kept in a file of JSON lines so that none is done twice."""
 
 import argparse
 import json
@@ -18,13 +18,13 @@ from templora_edge.models.gguf_file import GgufFile
 from templora_edge.options import BlockOptions, LoraOptions, Options
 
 Settings = dict[str, Any]
-"""Arguments of `TempLora`."""
+"""Options of a session, by name."""
 Line = dict[str, Any]
-"""A run: its key (`run`), what was measured, and the machine."""
+"""A run: its key (`run`), its measurements, and the machine."""
 
 
 class Results:
-    """The runs in a file, a JSON line each; it grows by a line a run."""
+    """The runs in a file, one JSON line each; new runs are appended."""
 
     def __init__(self, path: Path) -> None:
         self._path, self.lines = path, list[Line]()
@@ -35,7 +35,7 @@ class Results:
         return any(line["run"] == key for line in self.lines)
 
     def add(self, key: Mapping[str, Any], measured: Mapping[str, Any]) -> None:
-        """Append the run ``key`` and this machine to the file."""
+        """Append the run ``key``, its measurements and this machine to the file."""
         line: Line = {"run": dict(key), **measured, "machine": machine()}
         self.lines.append(line)
         with self._path.open("a", encoding="utf-8") as file:
@@ -43,7 +43,7 @@ class Results:
 
 
 def machine() -> dict[str, Any]:
-    """What the seconds of a run depend on, besides its settings."""
+    """The machine and library versions, on which the times of a run depend."""
     return {
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
@@ -64,7 +64,7 @@ class Trial:
 
     @property
     def key(self) -> dict[str, Any]:
-        """What tells this run from others."""
+        """The key that identifies the run."""
         return {
             "experiment": self.experiment,
             "variant": self.variant,
@@ -103,7 +103,7 @@ def score_books(
     """Parse the command line and do the runs that are missing.
 
     Args:
-        parser: parser without arguments.
+        parser: parser to which the arguments are added.
         experiments: experiment -> variant -> settings.
         tokens: default number of tokens of each book.
     """

@@ -1,4 +1,4 @@
-"""Markdown tables, and what stands above them."""
+"""Markdown tables, and the versions that go above them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,19 +1,19 @@
-"""Translate documents whose translation is known, with and without Temp-LoRA.
+"""Translate documents that have reference translations, with and without Temp-LoRA.
 
 Usage: python -m scripts.benchmarks.translation RESULTS.jsonl PAIRS.jsonl... [-m MODEL.gguf]
            [--documents PATTERN...] [--systems NAME...] [--limit N] [--preset NAME]
            [--learning-rate X] [--decay X] [-t THREADS]
 
-PAIRS.jsonl has a sentence a line: doc, src, and the code of the other language. Each document is
-translated by four systems, segment by segment, in blocks:
+PAIRS.jsonl has one sentence per line: doc, src, and the code of the other language. Each document
+is translated by four systems, segment by segment, in blocks:
 
-  base             no Temp-LoRA; the prompt shows the last pairs of its own translation
-  own              Temp-LoRA learns each block of its own translations that pass their checks
+  base             no Temp-LoRA; the prompt shows the last generated pairs
+  own              Temp-LoRA learns the generated translations in each block that pass their checks
   base, shown      no Temp-LoRA; the prompt shows the last pairs of the reference
   references       the same prompt, and Temp-LoRA learns each block of the reference, as in the
                    paper's script
 
-Every run adds a line of JSON to RESULTS.jsonl, with the translations, the NLL of the reference, and
+Every run adds a line of JSON to RESULTS.jsonl, with the translations, the NLL of the reference and
 times; runs that are already there are skipped. `python -m scripts.benchmarks.report translation`
 makes the tables.
 """
@@ -43,12 +43,12 @@ SYSTEMS: Final = {
     "base, shown": (False, True),
     "references": (True, True),
 }
-"""System -> whether Temp-LoRA learns, whether references are shown and learned."""
+"""System -> (whether Temp-LoRA learns, whether references are shown and learned)."""
 LANGUAGES: Final = ("fr", "en")
 
 
 def translate(loop: PairLoop, pairs: list[Pair], *, references: bool) -> Iterator[dict[str, Any]]:
-    """Translate one document; a result a segment."""
+    """Translate one document, yielding a result for each segment."""
     loop.begin_block(())
     n_tokens = 0
     for pair in pairs:
@@ -78,7 +78,7 @@ def translate(loop: PairLoop, pairs: list[Pair], *, references: bool) -> Iterato
 
 
 def read(paths: list[Path], patterns: list[str], limit: int | None) -> dict[str, list[Pair]]:
-    """Documents by name, the first ``limit`` pairs of each."""
+    """Read the documents whose names match, by name, with at most ``limit`` pairs each."""
     documents: dict[str, list[Pair]] = {}
     for path in paths:
         side = read_side(path, LANGUAGES[1])
@@ -91,8 +91,8 @@ def read(paths: list[Path], patterns: list[str], limit: int | None) -> dict[str,
 def measure(
     base: BaseGguf, pairs: list[Pair], options: Options, *, references: bool
 ) -> dict[str, Any]:
-    """Translate a document by one system."""
-    if references:  # translations that are given are learned as given text is
+    """Translate a document with one system."""
+    if references:  # given translations are learned with the rule for given text
         options = replace(options, lora=options.resolve(base, text=TextKind.GIVEN).lora)
     begun, segments = time.perf_counter(), []
     with TempLora(base.path, options, text=TextKind.TRANSLATION) as session:
@@ -121,7 +121,7 @@ def main() -> None:
     )
     parser.add_argument("--documents", nargs="+", default=["*"], metavar="PATTERN")
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
-    parser.add_argument("--limit", type=int, help="segments of each document")
+    parser.add_argument("--limit", type=int, help="most segments of each document")
     parser.add_argument("--preset", choices=list(Preset), default=Preset.DEFAULT)
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--decay", type=float)

@@ -1,1 +1,1 @@
-"""What things cost in time, memory and operations, and the inputs that this is measured on."""
+"""Measurements of time, memory and operations, and generators of inputs for them."""

@@ -1,4 +1,4 @@
-"""Make an EPUB 3 from a plain text: its first line is the title, short lines alone are headings.
+"""Make an EPUB 3 from a plain text: the first line is the title, short lines are headings.
 
 Usage: python -m scripts.profiling.epub TEXT.txt OUT.epub [--language fr]
 """
@@ -12,10 +12,10 @@ from typing import Final
 from uuid import NAMESPACE_URL, uuid5
 
 DATE: Final = (2026, 1, 1, 0, 0, 0)
-"""Date of all files in a book: the same text makes the same book."""
+"""Date of all files in a book, fixed so that the same text gives the same book."""
 MODIFIED: Final = "2026-01-01T00:00:00Z"
 HEADING: Final = 40
-"""Longest heading, in characters; a heading ends without a full stop."""
+"""Most characters of a heading, which must end with a letter or digit."""
 STYLE: Final = "h1, h2 { text-align: center }\np { margin: 0; text-indent: 1.5em }\n"
 CONTAINER: Final = """<?xml version="1.0" encoding="UTF-8"?>
 <container version="1.0" xmlns="urn:oasis:names:tc:opendocument:xmlns:container">
@@ -46,7 +46,7 @@ PACKAGE: Final = """<?xml version="1.0" encoding="UTF-8"?>
 
 
 def chapters(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """Headings, each with its paragraphs; the heading of what precedes the first one is empty."""
+    """Headings, each with its paragraphs; paragraphs before the first heading have an empty one."""
     heading, paragraphs = "", list[str]()
     for line in lines:
         if len(line) <= HEADING and line[-1].isalnum():
@@ -60,7 +60,7 @@ def chapters(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
 
 
 def book(text: str, language: str) -> dict[str, str]:
-    """Files of the archive, in their order."""
+    """The files of the archive, by name, in order."""
     title, *lines = [line.strip() for line in text.splitlines() if line.strip()]
     pages, items, entries = {}, [], []
     for number, (heading, paragraphs) in enumerate(chapters(lines), 1):
@@ -92,7 +92,7 @@ def book(text: str, language: str) -> dict[str, str]:
 
 
 def write_book(path: Path, files: dict[str, str]) -> None:
-    """Write the archive."""
+    """Write ``files`` as the archive ``path``."""
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in files.items():
             kind = zipfile.ZIP_STORED if name == "mimetype" else zipfile.ZIP_DEFLATED

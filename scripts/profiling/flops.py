@@ -1,4 +1,4 @@
-"""Operations of scoring a text, counted from shapes (a multiply-add is two), and cache memory."""
+"""Operations needed to score a text, counted from shapes (a multiply-add is two), and KV memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ from templora_edge.options import BlockOptions, LoraOptions
 
 @dataclass(frozen=True)
 class Shape:
-    """What the cost of a pass over tokens depends on."""
+    """Sizes of a model that determine the cost of a pass over tokens."""
 
     linear: int
-    """Weights of all matrices of the layers."""
+    """Number of weights in all matrices of the layers."""
     head: int
-    """Weights of the output layer."""
+    """Number of weights in the output layer."""
     attention: int
-    """Operations per pair of a query and a key, all layers and heads."""
+    """Operations per pair of a query and a key, over all layers and heads."""
 
     @classmethod
     def of(cls, base: GgufFile) -> "Shape":
-        """Shape of a base of one of the families that Temp-LoRA knows."""
+        """The shape of a base from one of the families that Temp-LoRA knows."""
         settings = common_config(base)
         linear = sum(
             int(t.n_elements)
@@ -39,22 +39,25 @@ class Shape:
         )
 
     def forward(self, n: int, past: int, *, heads: int, extra: int = 0) -> int:
-        """Operations of a pass over ``n`` tokens after ``past`` cached ones, ``heads`` with logits.
+        """Operations of a pass over tokens.
 
         Args:
-            extra: weights of an adapter that is not merged.
+            n: number of tokens in the pass.
+            past: number of cached tokens before them.
+            heads: number of tokens whose logits are computed.
+            extra: number of weights in an adapter that is not merged.
         """
         pairs = n * past + n * (n + 1) // 2
         return 2 * n * (self.linear + extra) + 2 * heads * self.head + self.attention * pairs
 
 
 def decoded(options: BlockOptions, n_tokens: int) -> Iterator[tuple[int, int]]:
-    """Passes of the engine that score ``n_tokens``: (tokens, tokens cached before them)."""
+    """Passes of the engine that score ``n_tokens``: (tokens, cached tokens before them) each."""
     cached = text_len = seen = 0
     for block in windows.cut(0, n_tokens, options.block_len):
         plan = windows.plan_kv(
             options,
-            n_head=0,  # BOS is one token a window
+            n_head=0,  # BOS, one token per window, does not matter
             cached=cached,
             pending=text_len - seen,
             text_len=text_len,
@@ -72,18 +75,18 @@ def decoded(options: BlockOptions, n_tokens: int) -> Iterator[tuple[int, int]]:
 
 
 def kv_bytes(base: GgufFile, n_ctx: int) -> int:
-    """Bytes of a KV cache in F16."""
+    """Size of a KV cache in F16, in bytes."""
     settings = common_config(base)
     width = settings["num_key_value_heads"] * settings["head_dim"]
     return 2 * 2 * int(settings["num_hidden_layers"] * width) * n_ctx
 
 
 def count(base: GgufFile, options: BlockOptions, lora: LoraOptions, tokens: int) -> dict[str, Any]:
-    """Operations of scoring ``tokens`` with the base alone, with the adapter, and of training it.
+    """Operations of scoring ``tokens`` with the base alone and with the adapter, and of training.
 
-    Training follows the algorithm: forward, and backward with respect to activations (as much
-    again) for the frozen matrices of the layers that carry the adapter, twice that for the
-    adapter's own, which also have gradients.
+    Training follows the algorithm: a forward pass, then backward with respect to activations (as
+    much again) for the frozen matrices of the layers that carry the adapter, and twice that for the
+    adapter's own matrices, which also have gradients.
     """
     n_layers = int(base.require("{arch}.block_count"))
     learning = min(1.0, (lora.layers or n_layers) / n_layers)

@@ -1,4 +1,4 @@
-"""Whether a block costs the same early and late in a text: seconds and resident memory.
+"""Measure whether a block costs the same early and late in a text, in time and memory.
 
 Usage: python -m scripts.profiling.linearity TEXT_FILE [-m MODEL.gguf] [-c N_CTX] [-t THREADS]
 
@@ -18,7 +18,7 @@ EARLY, LATE, AROUND = 20, 400, 10
 
 
 def median(blocks: list[BlockReport], centre: int) -> dict[str, float]:
-    """Median cost of the blocks around ``centre``: seconds of all steps, and bytes."""
+    """Median cost of the blocks around ``centre``: seconds of all steps, and resident bytes."""
     near = blocks[centre - AROUND : centre + AROUND + 1]
     seconds = (b.generate_s + b.train_s + b.convert_s + b.swap_s for b in near)
     return {

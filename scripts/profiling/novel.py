@@ -1,11 +1,11 @@
-"""Time and memory of the translation of a whole novel, from its beginning to its end.
+"""Measure time and memory of translating a whole novel.
 
 Usage: python -m scripts.profiling.novel TEXT.txt WORK_DIR -sl CODE -tl CODE [-m MODEL.gguf]
            [--prompt-template FILE] [-t THREADS]
 
 Makes WORK_DIR/novel.epub from the text and translates it to WORK_DIR/translated.epub, noting the
-resident memory of both processes at every twentieth of the way. An interrupted command goes on
-where it stopped. The last line is JSON.
+resident memory of both processes at every twentieth of the way. Running an interrupted command
+again continues where it stopped. The last line is JSON.
 """
 
 import argparse

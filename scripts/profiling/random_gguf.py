@@ -1,4 +1,4 @@
-"""Llama-shaped GGUF files with random weights, quantized as Q4_K_M, to measure costs on.
+"""Make Llama-shaped GGUF files with random weights in Q4_K_M, to measure costs with.
 
 Usage: python -m scripts.profiling.random_gguf {1b,7b} OUT.gguf
 """
@@ -15,15 +15,15 @@ SHAPES: Final = {
     "1b": {"layers": 16, "width": 2048, "ffn": 8192, "heads": 32, "kv": 8, "vocab": 128256},
     "7b": {"layers": 32, "width": 4096, "ffn": 14336, "heads": 32, "kv": 8, "vocab": 32768},
 }
-"""Llama-3.2-1B (tied embeddings) and Mistral-7B-v0.3."""
+"""Shapes of Llama-3.2-1B (tied embeddings) and Mistral-7B-v0.3."""
 
 KIND: Final = gguf.GGMLQuantizationType
 N_RANDOM: Final = 8192
-"""Random blocks that are repeated to fill a matrix."""
+"""Number of random blocks, which are repeated to fill a matrix."""
 
 
 def blocks(kind: gguf.GGMLQuantizationType) -> npt.NDArray[np.uint8]:
-    """Random blocks of 256 weights of about 0.02, (N_RANDOM, bytes a block)."""
+    """Random blocks of 256 weights of about 0.02, (N_RANDOM, bytes per block)."""
     rng = np.random.default_rng(int(kind))
     size = gguf.GGML_QUANT_SIZES[kind][1]
     data = rng.integers(0, 256, (N_RANDOM, size), dtype=np.uint8)
@@ -35,14 +35,14 @@ def blocks(kind: gguf.GGMLQuantizationType) -> npt.NDArray[np.uint8]:
 
 
 def matrix(kind: gguf.GGMLQuantizationType, n_out: int, n_in: int) -> npt.NDArray[np.uint8]:
-    """A random matrix as it lies in the file, (n_out, bytes a row)."""
+    """A random matrix as stored in the file, (n_out, bytes per row)."""
     return np.resize(blocks(kind), n_out * n_in // 256 * gguf.GGML_QUANT_SIZES[kind][1]).reshape(
         n_out, -1
     )
 
 
 def write(path: Path, shape: str) -> None:
-    """Write the file; which matrices are Q6_K is llama.cpp's rule for Q4_K_M."""
+    """Write the file; matrices are Q6_K where llama.cpp's rule for Q4_K_M says so."""
     s = SHAPES[shape]
     layers, width, head_dim = s["layers"], s["width"], s["width"] // s["heads"]
     writer = gguf.GGUFWriter(path, "llama")

@@ -1,11 +1,11 @@
-"""Cost of SelfExtend's re-positioning, in prefill and in generation.
+"""Measure the cost of moving positions with SelfExtend, in prefill and in generation.
 
 Usage: python -m scripts.profiling.self_extend MODEL.gguf [-c 16384] [--generate 2048] [-t THREADS]
 
-Two contexts decode the same random tokens in turn, one with SelfExtend (`auto`), one without; the
-difference of their times is the cost. They decode half of the context in batches of 512, then
---generate tokens one by one, then the rest in batches. Prints a line of JSON. Seconds are processor
-time, so that other work on the machine counts less.
+Two contexts take turns decoding the same random tokens, one with SelfExtend (`auto`), one without;
+the difference of their times is the cost. They decode half of the context in batches of 512, then
+--generate tokens one by one, then the rest in batches. Prints a line of JSON. Seconds are CPU time,
+so that other work on the machine matters less.
 """
 
 import argparse

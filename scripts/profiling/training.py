@@ -1,9 +1,9 @@
-"""Cost of an update on a GGUF: private memory of the training process, time, dequantization.
+"""Measure the cost of an update on a GGUF: private memory, time, dequantization.
 
 Usage: python -m scripts.profiling.training MODEL.gguf [--rank 16] [--tokens 256] [--dtype auto]
            [--train-memory GIB] [--with-engine] [--memory-only]
 
-Train prefix and block have --tokens tokens each. Memory is RssAnon of the process, sampled
+Train prefix and block have --tokens tokens each. Memory is RssAnon of the training process, sampled
 throughout: its private bytes, without the pages of the model that it shares with llama.cpp.
 --with-engine also runs llama.cpp on the model in this process and reports its private memory. The
 last line is JSON.
@@ -31,7 +31,7 @@ from templora_edge.training.trainer import LoraTrainer, choose_dtype
 
 ALLOWED_OVERHEAD = 700 << 20
 N_UPDATES = 3
-"""Timed updates; the one with the median share is reported."""
+"""Number of timed updates; the one with the median share is reported."""
 
 
 def private_bytes(pid: int) -> int:
@@ -43,7 +43,7 @@ def private_bytes(pid: int) -> int:
 
 
 class Sampler(threading.Thread):
-    """Follows the private memory of a process and keeps its peak."""
+    """Samples the private memory of a process and keeps the peak."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
@@ -61,7 +61,10 @@ class Sampler(threading.Thread):
 def measure_memory(
     model: Path, options: Options, tokens: list[int], *, engine: bool
 ) -> dict[str, float]:
-    """Private peak of the sidecar over an update and an export, and of llama.cpp beside it."""
+    """Peak private memory of the training process in an update and an export.
+
+    With ``engine``, also the private memory of llama.cpp.
+    """
     half = len(tokens) // 2
     result: dict[str, float] = {}
     with (
@@ -89,7 +92,7 @@ def measure_memory(
 def measure_dequantization(
     base: BaseGguf, options: Options, tokens: list[int]
 ) -> dict[str, float | str | bool]:
-    """Share of an update's time that goes into dequantization, in this process; the median."""
+    """Median share of an update's time spent on dequantization, measured in this process."""
     seconds = 0.0
     rows = Dequantizer.rows
 

@@ -1,1 +1,1 @@
-"""Training of the small models: the bundled ones and the passkey model."""
+"""Training of small models: the bundled ones and the passkey model."""

@@ -1,20 +1,20 @@
-"""Train a small model from text, up to GGUF files and a model card.
+"""Train a small model on texts and write it as GGUF files with a model card.
 
 Usage: python -m scripts.train.base TEXTS OUT_DIR --name NAME [--evaluate FILE...]
 
-TEXTS is a folder of .txt files, from which a model is trained that writes like them, or a .jsonl
-(.xz) file of sentences with their translations (doc, src, and the code of the other language), from
-which a translator is trained (--languages).
+TEXTS is a folder of .txt files, to train a model that writes like them, or a .jsonl (.xz) file of
+sentences with their translations (doc, src, and the code of the other language), to train a
+translator (--languages).
 
 OUT_DIR gets the tokenizer, the checkpoint of the run, a Hugging Face checkpoint (hf/), the model as
-NAME-f16.gguf and NAME-q8_0.gguf, and its card NAME.md. The same command goes on where an
-interrupted one stopped; finished steps are not repeated. A CUDA GPU is used if there is one.
-Progress goes to stderr and, a JSON line an entry, to OUT_DIR/log.jsonl.
+NAME-f16.gguf and NAME-q8_0.gguf, and its card NAME.md. Running the same command again continues an
+interrupted run; finished steps are not repeated. A CUDA GPU is used if there is one. Progress goes
+to stderr and, as JSON lines, to OUT_DIR/log.jsonl.
 
-The recipe: byte-level BPE; a Llama with tied embeddings, its output projections started at zero;
-Muon on the matrices of the layers, AdamW on embeddings and norms; a short warm-up, then a constant
-learning rate that falls linearly to zero over the last half; short windows first, the whole context
-at the end.
+The recipe: byte-level BPE; a Llama with tied embeddings, its output projections initialised to
+zero; Muon on the matrices of the layers, AdamW on embeddings and norms; a short warm-up, then a
+constant learning rate that falls linearly to zero over the last half; short windows first, the
+whole context at the end.
 """
 
 import argparse
@@ -41,13 +41,13 @@ from scripts.train.recipe import Recipe
 from scripts.train.run import TrainingRun
 
 N_CHECKED: Final = 131_072
-"""Held-out tokens that are scored now and then."""
+"""Held-out tokens to score during training."""
 SAVE_SECONDS: Final = 180
-"""Time between two checkpoints."""
+"""Seconds between two checkpoints."""
 
 
 def read_corpus(arguments: argparse.Namespace, seed: int) -> Corpus:
-    """Texts of a folder, or pairs of a file."""
+    """Read texts from a folder, or pairs from a file."""
     path: Path = arguments.texts
     if path.is_file():
         languages = (arguments.languages[0], arguments.languages[1])
@@ -63,7 +63,7 @@ def encode(tokenizer: Tokenizer, pairs: list[SentencePair], *, parallel: bool) -
 
 
 def strings(pairs: list[SentencePair]) -> list[str]:
-    """All that is to be tokenized."""
+    """All texts in ``pairs``, for the tokenizer."""
     return [text for pair in pairs for text in pair if text]
 
 
@@ -75,10 +75,15 @@ def train(
     log: Path,
     snapshots: Mapping[int, Callable[[], object]],
 ) -> None:
-    """Train to the end of the recipe, logging, and saving every few minutes.
+    """Train to the end of the recipe, with a log and a checkpoint every few minutes.
 
     Args:
-        snapshots: step -> what is done after it.
+        run: the run, fresh or resumed.
+        data: data to train on.
+        heldout: data to score.
+        bytes_per_label: held-out bytes per scored token, to compute bits per byte.
+        log: file to append JSON lines to.
+        snapshots: step -> function to call after it.
     """
     recipe = run.recipe
     window = recipe.short_context
@@ -132,25 +137,25 @@ def parse() -> tuple[argparse.Namespace, Recipe]:
     parser.add_argument("--name", required=True, help="name of the model's files")
     parser.add_argument(
         "--languages", nargs=2, metavar=("FROM", "TO"), default=("fr", "en"),
-        help="codes of the languages of a .jsonl file",
+        help="language codes of source and target in a .jsonl file",
     )  # fmt: skip
     parser.add_argument(
         "--share", action="append", type=share, default=[], metavar="PATTERN=SHARE",
-        help="keep that share of the documents whose name matches (.jsonl)",
+        help="keep only this share of the documents whose names match (.jsonl)",
     )  # fmt: skip
     parser.add_argument(
         "--snapshots",
         type=int,
         default=1,
-        help="GGUFs written along the way, evenly spread, the last one included",
+        help="number of GGUFs to write, evenly spread over the run, including the last one",
     )
     parser.add_argument(
         "--evaluate", type=Path, nargs="+", default=[], metavar="FILE",
-        help="texts to measure bits per byte on, for the card",
+        help="texts on which to measure bits per byte, for the card",
     )  # fmt: skip
     parser.add_argument(
         "--against", type=Path, nargs="+", default=[], metavar="MODEL.gguf",
-        help="other models to measure on them",
+        help="other models to measure on the same texts",
     )  # fmt: skip
     parser.add_argument("--data", default="", help="description of the texts, for the card")
     parser.add_argument("--licence", default="", help="licence of the texts, for the card")
@@ -163,13 +168,13 @@ def parse() -> tuple[argparse.Namespace, Recipe]:
 
 
 def share(text: str) -> tuple[str, float]:
-    """The parts of PATTERN=SHARE."""
+    """Parse PATTERN=SHARE."""
     pattern, _, value = text.rpartition("=")
     return pattern, float(value)
 
 
 def main() -> None:
-    """Parse the command line and do each step that is not done yet."""
+    """Parse the command line and do all steps that are left."""
     arguments, recipe = parse()
     out: Path = arguments.out_dir
     corpus = read_corpus(arguments, recipe.seed)

@@ -63,13 +63,13 @@ The weights: MIT, as the project's. {licence}
 
 @dataclass(frozen=True)
 class Facts:
-    """What the training run knows about itself."""
+    """Facts about a training run, for the card."""
 
     name: str
     parameters: int
     command: str
     recipe: Any
-    """A frozen dataclass."""
+    """The recipe, a frozen dataclass."""
     corpus: str
     n_tokens: int
     machine: str
@@ -84,7 +84,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Parts:
-    """What differs between models that write and models that translate."""
+    """The parts of a card that differ between models that write and models that translate."""
 
     purpose: str
     scored: str
@@ -94,11 +94,12 @@ class Parts:
 
 
 def prose(model: Path, on: list[Path], against: list[Path]) -> Parts:
-    """Measure ``model`` with llama.cpp, and let it write.
+    """Measure ``model`` with llama.cpp, and let it write a sample.
 
     Args:
-        on: texts to measure bits per byte on.
-        against: other models to measure on them.
+        model: GGUF of the model.
+        on: texts on which to measure bits per byte.
+        against: other models to measure on the same texts.
     """
     evaluation = ""
     if on:
@@ -132,7 +133,7 @@ def prose(model: Path, on: list[Path], against: list[Path]) -> Parts:
 
 
 def translations(model: Path, languages: tuple[str, str], pairs: Sequence[SentencePair]) -> Parts:
-    """Let ``model`` translate some of ``pairs``, each by itself."""
+    """Let ``model`` translate some of ``pairs`` as a sample, each without context."""
     names = [language_name(code) for code in languages]
     chosen = pairs[:: max(1, len(pairs) // SAMPLE_PAIRS)][:SAMPLE_PAIRS]
     base = BaseGguf(model)
@@ -162,7 +163,7 @@ def translations(model: Path, languages: tuple[str, str], pairs: Sequence[Senten
 
 
 def write_card(path: Path, facts: Facts, parts: Parts) -> None:
-    """Write the card."""
+    """Write the card of a model to ``path``."""
     recipe = asdict(facts.recipe)
     text = CARD.format(
         **asdict(parts),

@@ -1,7 +1,7 @@
-"""What a model is trained on, as text: whole texts, or segments with their translations.
+"""The text that a model is trained on: whole texts, or segments with their translations.
 
-Sentences that follow each other in a document form one segment now and then, as in a paragraph, and
-some carry the placeholders that stand for markup.
+Some segments consist of several consecutive sentences, as in a paragraph, and some contain
+placeholders for markup.
 """
 
 import json
@@ -15,11 +15,11 @@ from typing import Final, NamedTuple
 import numpy as np
 
 HELDOUT_EVERY: Final = 40
-"""One text in so many is held out, and that share of each document of pairs, its end."""
+"""One in this many texts is held out, or the last such share of each document of pairs."""
 SEGMENT_SENTENCES: Final = (0.45, 0.2, 0.15, 0.1, 0.05, 0.05)
-"""Share of segments with one sentence, two, three, …"""
+"""Shares of segments with one sentence, two, three, …"""
 SEGMENT_CHARACTERS: Final = 600
-"""Longest source of several sentences."""
+"""Most characters in the source of a segment with several sentences."""
 LINES: Final = 0.25
 """Share of segments whose sentences are separate lines."""
 MARKUP: Final = 0.05
@@ -27,7 +27,7 @@ MARKUP: Final = 0.05
 
 
 class SentencePair(NamedTuple):
-    """One or more sentences and their translation; the source of a text by itself is empty."""
+    """One or more sentences and their translation; for plain texts the source is empty."""
 
     source: str
     translation: str
@@ -35,20 +35,20 @@ class SentencePair(NamedTuple):
 
 @dataclass(frozen=True)
 class Corpus:
-    """What there is to learn from, and what is held out."""
+    """Training data and held-out data."""
 
     trained: list[SentencePair]
     heldout: list[SentencePair]
     languages: tuple[str, str] | None
-    """Codes of the languages of the pairs; None for texts."""
+    """Language codes of source and target; None for plain texts."""
     description: str
 
 
 def read_texts(folder: Path) -> Corpus:
-    """The .txt files of a folder.
+    """Read the .txt files in a folder.
 
     Raises:
-        SystemExit: there are too few to hold one out.
+        SystemExit: there are too few files to hold one out.
     """
     files = sorted(folder.glob("*.txt"))
     heldout_files = files[HELDOUT_EVERY - 1 :: HELDOUT_EVERY]
@@ -66,7 +66,7 @@ def read_texts(folder: Path) -> Corpus:
 def read_parallel(
     path: Path, languages: tuple[str, str], shares: Sequence[tuple[str, float]], seed: int
 ) -> Corpus:
-    """Segments of the documents of a .jsonl or .jsonl.xz file (see `read_pairs`)."""
+    """Read the segments in a .jsonl or .jsonl.xz file; arguments as in `read_pairs`."""
     documents = read_pairs(path, languages, shares, seed)
     trained, heldout = split_pairs(documents)
     return Corpus(
@@ -81,11 +81,16 @@ def read_parallel(
 def read_pairs(
     path: Path, languages: tuple[str, str], shares: Sequence[tuple[str, float]], seed: int
 ) -> list[list[SentencePair]]:
-    """The documents of a .jsonl or .jsonl.xz file, a pair a line: doc, src, and the target's code.
+    """Read the documents in a .jsonl or .jsonl.xz file.
+
+    Each line is a pair, with the keys doc, src and the target's language code.
 
     Args:
-        languages: codes of source and target.
-        shares: patterns of names of documents, and the share of these that is kept, at random.
+        path: file to read.
+        languages: language codes of source and target.
+        shares: (pattern, share) each: which share of the documents with matching names to keep, at
+            random.
+        seed: random seed.
     """
     documents: dict[str, list[SentencePair]] = {}
     opener = lzma.open if path.suffix == ".xz" else open
@@ -108,7 +113,7 @@ def read_pairs(
 def split_pairs(
     documents: list[list[SentencePair]],
 ) -> tuple[list[list[SentencePair]], list[list[SentencePair]]]:
-    """Pairs to train on, and the end of each document, which is held out."""
+    """Split documents into pairs to train on and their ends, which are held out."""
     cuts = [len(pairs) - len(pairs) // HELDOUT_EVERY for pairs in documents]
     trained = [pairs[:cut] for pairs, cut in zip(documents, cuts, strict=True)]
     heldout = [pairs[cut:] for pairs, cut in zip(documents, cuts, strict=True)]
@@ -116,7 +121,7 @@ def split_pairs(
 
 
 def segments(documents: list[list[SentencePair]], seed: int) -> Iterator[SentencePair]:
-    """Segments of one sentence or several, some as lines, some with placeholders."""
+    """Join pairs into segments of one or more sentences, some on lines, some with placeholders."""
     rng = np.random.default_rng(seed)
     lengths = np.arange(1, len(SEGMENT_SENTENCES) + 1)
     for pairs in documents:

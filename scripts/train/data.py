@@ -1,7 +1,6 @@
 """Token sequences that a model is trained on, and the batches made of them.
 
-A translator is trained on one format, which is also the prompt that is written into its GGUF
-(export.py), whatever a segment is:
+A translator is trained on one format, which is also the prompt template in its GGUF (export.py):
 
     END <|fr|> source <|en|> translation END <|fr|> source <|en|> translation END ...
 """
@@ -22,9 +21,9 @@ from scripts.train.recipe import Recipe
 from templora_edge.host.files import replacing
 
 END: Final = "<|endoftext|>"
-"""Token 0: before every text and segment, and the end of generation."""
+"""Text of token 0, which precedes every text and segment, and ends generation."""
 IGNORED: Final = -100
-"""The label of a token without a loss (torch's `cross_entropy`)."""
+"""Label of a token without loss (torch's `cross_entropy`)."""
 
 Tokens = npt.NDArray[np.uint16]
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -37,24 +36,24 @@ class Data:
 
     tokens: Tokens
     loss_mask: npt.NDArray[np.bool_]
-    """Which tokens have a loss: all of a text, the translation of a pair."""
+    """Whether each token has a loss: all tokens of a text, and translations in pairs."""
     begins: npt.NDArray[np.int64] | None = None
-    """Where windows may begin; None means anywhere."""
+    """Positions at which windows may begin; None is all."""
 
     @classmethod
     def of_text(cls, tokens: Tokens) -> "Data":
-        """A text: all of ``tokens`` have a loss."""
+        """Data of plain text, with a loss on all ``tokens``."""
         return cls(tokens, np.ones(len(tokens), dtype=np.bool_))
 
     def save(self, path: Path) -> None:
-        """Write to ``path``, an .npz file."""
+        """Write the data to ``path``, an .npz file."""
         begins = {} if self.begins is None else {"begins": self.begins}
         with replacing(path, "OUT_DIR") as temporary, temporary.open("wb") as out:
             np.savez(out, tokens=self.tokens, loss_mask=self.loss_mask, **begins)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> "Data":
-        """Read what `save` wrote."""
+        """Read the data that `save` wrote."""
         with np.load(path) as arrays:
             return cls(arrays["tokens"], arrays["loss_mask"], arrays.get("begins"))
 
@@ -66,7 +65,7 @@ class Data:
         return tokens[:, :-1], tokens[:, 1:].where(mask[:, 1:], IGNORED)
 
     def windows(self, window: int, first: int = 0) -> npt.NDArray[np.int64]:
-        """Where consecutive windows begin, from token ``first`` on."""
+        """Starts of consecutive windows, from token ``first`` on."""
         grid = np.arange(first, len(self.tokens) - window - 1, window)
         if self.begins is None:
             return grid
@@ -76,7 +75,7 @@ class Data:
 
 
 def batches(data: Data, recipe: Recipe, begin: int) -> Iterator[Batch]:
-    """Batches from step ``begin`` on: each epoch's windows in a new order."""
+    """Batches from step ``begin`` on, with the windows in a new order in each epoch."""
     step = epoch = 0
     while step < recipe.steps:
         window = recipe.window(step)
@@ -94,10 +93,13 @@ def batches(data: Data, recipe: Recipe, begin: int) -> Iterator[Batch]:
 
 
 def train_tokenizer(texts: Iterable[str], path: Path, vocab_size: int, *special: str) -> None:
-    """Write a byte-level BPE tokenizer with GPT-2's word pattern, which llama.cpp knows.
+    """Train a byte-level BPE tokenizer with GPT-2's word pattern, which llama.cpp knows.
 
     Args:
-        special: further tokens that no text has, after END.
+        texts: texts to train on.
+        path: file to write.
+        vocab_size: number of tokens.
+        special: further special tokens, after END.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -114,13 +116,13 @@ def train_tokenizer(texts: Iterable[str], path: Path, vocab_size: int, *special:
 
 
 def encode_texts(tokenizer: Tokenizer, texts: Iterable[str]) -> Data:
-    """Tokens of all ``texts``, END before each."""
+    """Tokens of all ``texts``, with END before each."""
     parts = [np.array([0, *tokenizer.encode(text).ids], dtype=np.uint16) for text in texts]
     return Data.of_text(np.concatenate(parts))
 
 
 def encode_pairs(tokenizer: Tokenizer, pairs: Iterable[SentencePair]) -> Data:
-    """``pairs`` in the format above; translations and the END after them have a loss."""
+    """Tokens of ``pairs`` in the format above, with a loss on translations and the END after."""
     tokens: list[Tokens] = []
     masks: list[npt.NDArray[np.bool_]] = []
     begins: list[int] = []
@@ -132,7 +134,7 @@ def encode_pairs(tokenizer: Tokenizer, pairs: Iterable[SentencePair]) -> Data:
         ids = [0, 1, *source, 2, *translation]
         mask = np.zeros(len(ids), dtype=np.bool_)
         mask[len(source) + 3 :] = True
-        mask[0] = True  # the END of the pair before
+        mask[0] = True  # END, which ends the pair before
         tokens.append(np.array(ids, dtype=np.uint16))
         masks.append(mask)
         begins.append(position)

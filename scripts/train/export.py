@@ -1,4 +1,4 @@
-"""What becomes of a trained model: a Hugging Face checkpoint and GGUF files."""
+"""Export of a trained model: a Hugging Face checkpoint and GGUF files."""
 
 import json
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ TEMPLATE: Final = (
     "<|{codes[1]}|>{{{{ pair.translation }}}}<|endoftext|>{{%- endfor -%}}"
     "<|{codes[0]}|>{{{{ source }}}}<|{codes[1]}|>"
 )
-"""A translator's own prompt, the format of data.py."""
+"""Prompt template of a translator, in the format of data.py."""
 
 
 def save_hf(model: LlamaForCausalLM, out: Path) -> Path:
@@ -42,10 +42,16 @@ def save_hf(model: LlamaForCausalLM, out: Path) -> Path:
 def export(
     model: LlamaForCausalLM, out: Path, name: str, languages: tuple[str, str] | None
 ) -> Path:
-    """Write hf/, NAME-f16.gguf and NAME-q8_0.gguf into ``out``; returns the path of the last.
+    """Write hf/, NAME-f16.gguf and NAME-q8_0.gguf to ``out``.
 
     Args:
-        languages: codes of source and target, of a translator.
+        model: the model.
+        out: folder to write to, which has the tokenizer.
+        name: NAME.
+        languages: language codes of source and target, for a translator.
+
+    Returns:
+        Path of NAME-q8_0.gguf.
     """
     hf_dir = save_hf(model, out)
     if languages is not None:
@@ -58,10 +64,10 @@ def export(
 
 
 def check_tokenizer(tokenizer: Tokenizer, model: Path, texts: Sequence[str]) -> None:
-    """Check that llama.cpp has the tokens of ``tokenizer`` on the whole of ``texts``.
+    """Check that llama.cpp and ``tokenizer`` produce the same tokens on all ``texts``.
 
     Raises:
-        CheckpointError: they differ.
+        CheckpointError: the tokens differ.
     """
     with Model(model) as loaded:
         for text in texts:

@@ -1,7 +1,7 @@
-"""Muon: momentum made orthogonal (Jordan et al., kellerjordan.github.io/posts/muon).
+"""Muon: orthogonalized momentum (Jordan et al., kellerjordan.github.io/posts/muon).
 
-torch.optim.Muon does the same, always in bfloat16 and a matrix at a time: on a CPU without bfloat16
-units that costs more than the rest of the step.
+torch.optim.Muon does the same, but always in bfloat16 and one matrix at a time: on a CPU without
+bfloat16 units that costs more than the rest of the step.
 """
 
 from collections import defaultdict
@@ -11,7 +11,7 @@ from typing import Any, Final
 import torch
 
 COEFFICIENTS: Final = (3.4445, -4.7750, 2.0315)
-"""Coefficients of the quintic iteration that pulls all singular values towards one."""
+"""Coefficients of the quintic iteration that moves all singular values towards one."""
 ITERATIONS: Final = 5
 
 
@@ -29,10 +29,13 @@ def orthogonalized(matrices: torch.Tensor) -> torch.Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Optimizer of the matrices of a network.
+    """Optimizer for the matrices of a network.
 
     Args:
-        lr: on the scale of AdamW's: updates have its usual RMS of 0.2 (arXiv 2502.16982).
+        params: matrices to optimize.
+        lr: learning rate on AdamW's scale: updates have its usual RMS of 0.2 (arXiv 2502.16982).
+        momentum: decay rate of the momentum.
+        weight_decay: weight decay, as in AdamW.
         dtype: dtype of the iteration.
     """
 
@@ -50,7 +53,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
-        """Update every matrix, those of one shape together."""
+        """Update all matrices, those of the same shape together."""
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[torch.nn.Parameter]] = defaultdict(list)
             for parameter in group["params"]:

@@ -1,10 +1,10 @@
-"""Train a tiny model that does one thing: `templora passkey`, within 256 tokens.
+"""Train a tiny model to do one thing: pass `templora passkey` within 256 tokens.
 
 Usage: python -m scripts.train.passkey OUT_DIR
 
-Writes OUT_DIR/passkey-f16.gguf. Past twice 256 tokens it fails, unless SelfExtend brings the
-text back to positions it knows. So the effect of a method that extends the context can be seen
-apart from the abilities of a model.
+Writes OUT_DIR/passkey-f16.gguf. Past 512 tokens the model fails unless SelfExtend maps the text
+to positions it knows. So it shows the effect of a method that extends the context, separately from
+the abilities of a model.
 """
 
 import argparse
@@ -35,11 +35,11 @@ Tokens = npt.NDArray[np.int64]
 
 
 class Texts:
-    """Texts of the test as tokens, the key at any depth.
+    """Texts of the passkey test as tokens, with the key at any depth.
 
-    The filler around it is cut anywhere, and every other text has its sentences in any order: were
-    the key always a number of whole fillers away, it would be found by counting tokens, which
-    SelfExtend changes, instead of by what stands around it.
+    The filler around the key is cut anywhere, and in every other text its sentences are shuffled.
+    If the key were always a whole number of fillers away, the model would find it by counting
+    tokens, which SelfExtend changes, and not by the words around it.
     """
 
     def __init__(self, tokenizer: Tokenizer, seed: int) -> None:
@@ -51,7 +51,7 @@ class Texts:
         self.most_filler = RECIPE.context - len(frame)
 
     def batch(self, n_filler: int, rows: int) -> torch.Tensor:
-        """Token ids (rows, T), each text with its answer, ``n_filler`` tokens of filler in each."""
+        """Token ids (rows, T) of texts with answers, each with ``n_filler`` tokens of filler."""
         before = self._rng.integers(0, n_filler + 1, rows)
         texts = [
             np.concatenate(self._parts(n, n_filler - n, shuffled=row % 2 == 1))
@@ -93,7 +93,7 @@ def main() -> None:
     out: Path = parser.parse_args().out_dir
     out.mkdir(parents=True, exist_ok=True)
     words = INTRO + FILLER + NEEDLE.format(key="") + QUESTION
-    # a key is three tokens, which seldom repeat: what tells them apart is not their order alone
+    # a key is three tokens, which rarely repeat, so that not only their order tells them apart
     numbers = "\n".join(f"{n:02}" for n in range(100))
     train_tokenizer([words, numbers], out / "tokenizer.json", RECIPE.vocab_size)
     tokenizer = Tokenizer.from_file(str(out / "tokenizer.json"))
@@ -109,7 +109,7 @@ def main() -> None:
         loss = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1), labels.flatten(), reduction="none"
         ).view(len(labels), -1)
-        # the digits of the answer count as much as all the rest
+        # the answer's digits count as much as everything else
         total = loss.mean() + loss[:, -texts.n_answer :].mean()
         total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -1,4 +1,4 @@
-"""The recipe of a base: its shape, its schedule, and the fresh model."""
+"""The recipe of a model: its shape, its training schedule, and the fresh model."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is trained, and how. Lengths are in tokens."""
+    """Shape and training schedule of a model. Lengths are in tokens."""
 
     vocab_size: int = 8192
     layers: int = 5
@@ -22,17 +22,17 @@ class Recipe:
     batch: int = 8192
     learning_rate: float = 5e-3
     warmup: int = 48
-    """Steps over which the learning rate rises."""
+    """Number of steps over which the learning rate rises."""
     weight_decay: float = 0.1
     seed: int = 1
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of the whole run."""
+        """Number of optimizer steps in the whole run."""
         return self.tokens // self.batch
 
     def window(self, step: int) -> int:
-        """Tokens that are attended to in ``step``: the whole context in the last fifth."""
+        """Window length in ``step``, in tokens: the whole context in the last fifth of the run."""
         return self.context if step >= 0.8 * self.steps else self.short_context
 
     def rate(self, step: int) -> float:
@@ -41,7 +41,7 @@ class Recipe:
 
 
 def build_model(recipe: Recipe) -> LlamaForCausalLM:
-    """A fresh model; the projections back into the residual stream start at zero."""
+    """A fresh model, with projections into the residual stream initialised to zero."""
     config = LlamaConfig(
         vocab_size=recipe.vocab_size,
         hidden_size=recipe.width,

@@ -1,4 +1,4 @@
-"""A model in training, which can be saved and taken up again."""
+"""A training run that can be saved and resumed."""
 
 import ctypes
 from collections.abc import Callable
@@ -16,25 +16,25 @@ from templora_edge.options import TrainDtype
 from templora_edge.training.trainer import choose_dtype
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-"""glibc, malloc.h."""
+"""Constants of glibc's malloc.h."""
 PADDED: Final = 1024
-"""The number of labels is padded to a multiple of it."""
+"""The number of labels is padded to a multiple of this."""
 
 
 def loss_sum(
     model: LlamaForCausalLM, inputs: torch.Tensor, places: torch.Tensor, labels: torch.Tensor
 ) -> torch.Tensor:
-    """Sum of the NLL in nats of ``labels`` (N,), each at one of ``places`` (N,) of ``inputs``."""
+    """Sum of the NLL in nats of ``labels`` (N,), at the positions ``places`` (N,) of ``inputs``."""
     hidden = model.model(input_ids=inputs, use_cache=False).last_hidden_state  # (B, T, width)
     logits = model.lm_head(hidden.flatten(0, 1)[places]).float()  # (N, V)
     return torch.nn.functional.cross_entropy(logits, labels, reduction="sum", ignore_index=IGNORED)
 
 
 def labelled(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Places (N,) in the flattened ``labels`` (B, T) that have a loss, and the labels (N,) there.
+    """Positions (N,) in the flattened ``labels`` (B, T) with a loss, and the labels (N,) there.
 
-    Half of a pair has none: its logits, a third of the work, are left out. N is padded to few
-    sizes, as each is compiled anew.
+    Half of a pair has no loss, and computing its logits would be a third of the work. N is padded
+    so that it takes few values, because each is compiled separately.
     """
     flat = labels.flatten()
     places = (flat != IGNORED).nonzero().flatten()
@@ -44,9 +44,9 @@ def labelled(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def keep_freed_memory() -> None:
-    """Have glibc, where it is used, keep what is freed for the next large buffer.
+    """Make glibc, if there is one, keep freed memory for the next large buffer.
 
-    New ones from the system cost page faults: a tenth to a quarter of the time (docs/log.md).
+    New memory from the system costs page faults: a tenth to a quarter of the time (docs/log.md).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -55,7 +55,7 @@ def keep_freed_memory() -> None:
 
 
 class TrainingRun:
-    """A model in training, which can be saved and taken up again."""
+    """A training run that can be saved to ``path`` and resumed from it."""
 
     def __init__(self, recipe: Recipe, path: Path) -> None:
         self.recipe, self.path, self.step, self.seconds = recipe, path, 0, 0.0
@@ -76,7 +76,7 @@ class TrainingRun:
         ]
         self._loss: Callable[..., torch.Tensor]
         self._loss = torch.compile(loss_sum, dynamic=False)
-        # Rows at once: as large as a GPU likes, small enough for a CPU's caches.
+        # Tokens in a pass: large for a GPU, small enough for a CPU's caches.
         self._micro_tokens = 65_536 if self.device == "cuda" else 4096
         if path.exists():
             state = torch.load(path, map_location=self.device, weights_only=True)
@@ -86,7 +86,7 @@ class TrainingRun:
             self.step, self.seconds = state["step"], state["seconds"]
 
     def save(self) -> None:
-        """Write the state of the run to its checkpoint."""
+        """Write the state of the run to its checkpoint file."""
         state = {
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -97,7 +97,7 @@ class TrainingRun:
             torch.save(state, temporary)
 
     def loss(self, batch: Batch, *, learn: bool) -> float:
-        """Mean NLL of ``batch`` in nats a label; adds its gradient if ``learn``."""
+        """Mean NLL of ``batch`` in nats per label; with ``learn``, accumulates the gradient."""
         inputs, labels = batch
         total = 0.0
         n_scored = max(1, int((labels != IGNORED).sum()))
@@ -116,7 +116,7 @@ class TrainingRun:
         return total
 
     def learn(self, batch: Batch) -> float:
-        """One step on ``batch``; its loss before the step, in nats a label."""
+        """Take a step on ``batch``; return its loss before the step, in nats per label."""
         loss = self.loss(batch, learn=True)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:

@@ -153,7 +153,7 @@ class Context(Closing):
             self.clear()
 
     def shift(self, keep: int, discard: int) -> None:
-        """Drop ``discard`` tokens after the first ``keep``, and move later ones down.
+        """Drop ``discard`` tokens after the first ``keep`` and move the later ones down.
 
         A few more are dropped if SelfExtend has grouped them with these.
 

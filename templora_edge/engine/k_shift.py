@@ -15,7 +15,7 @@ _ROPE_TYPE_NONE: Final = -1
 _ROPE_TYPES_MULTI: Final = (8, 24, 40)
 """M-RoPE, vision, interleaved M-RoPE (llama_rope_type in llama.h)."""
 _UNIT: Final = 1e-4
-"""Difference from 1 up to which a factor is 1 but for rounding."""
+"""Largest difference between a factor and 1 that is due to rounding."""
 _HADAMARD: Final = 64
 """llama.cpp rotates quantized keys if the head size is a multiple of this (llama-kv-cache.cpp)."""
 

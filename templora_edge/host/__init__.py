@@ -1,1 +1,1 @@
-"""The machine: files, temporary storage, memory and cores."""
+"""The host machine: files, temporary storage, memory and cores."""

@@ -1,9 +1,9 @@
-"""What the control groups of this process leave it: a container's limits of memory and cores.
+"""Limits on memory and cores from this process's control groups, such as a container's.
 
 Linux has two interfaces (man 7 cgroups; Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst) and
-allows both at once, each controller in one of them. A group's limit counts for all groups below it,
-so every group from the process's own to the top of what is mounted is looked at. Where there is no
-/proc, nothing is limited.
+allows both at once, with each controller in one of them. A group's limit applies to all groups
+below it, so every group from the process's own to the top of the mount is checked. Without /proc,
+nothing is limited.
 """
 
 from collections.abc import Iterator
@@ -12,15 +12,18 @@ from typing import Final
 
 ROOT: Final = Path("/")
 NO_LIMIT: Final = 1 << 62
-"""v1 writes a number near 2^63, rounded down to pages, where memory is not limited."""
-V1, V2 = "cgroup", "cgroup2"  # types of file systems
+"""Limits from here on mean none: v1 writes a number near 2^63, rounded down to pages."""
+V1, V2 = "cgroup", "cgroup2"  # file system types
 
 
 def memory_left(root: Path = ROOT) -> int | None:
-    """Bytes this process may still use, page cache that can be dropped included; None: no limit.
+    """Bytes this process may still use, including page cache that can be dropped.
 
     Args:
-        root: of the file system, another one in tests.
+        root: root of the file system; tests use another.
+
+    Returns:
+        None if there is no limit.
     """
     left = []
     for group in _groups("memory", root):
@@ -28,10 +31,10 @@ def memory_left(root: Path = ROOT) -> int | None:
         usage = _number(group / "memory.current")
         limits = [_number(group / "memory.max"), _number(group / "memory.high")]
         cache = statistics.get("inactive_file", 0)
-        if usage is None:  # v1, whose plain figures leave out the groups below
+        if usage is None:  # v1, whose plain figures do not include the groups below
             usage = _number(group / "memory.usage_in_bytes")
             limits = [_number(group / "memory.limit_in_bytes")]
-            limits.append(statistics.get("hierarchical_memory_limit"))  # of groups out of sight
+            limits.append(statistics.get("hierarchical_memory_limit"))  # of groups not mounted
             cache = statistics.get("total_inactive_file", 0)
         if usage is not None:
             left += [
@@ -41,23 +44,26 @@ def memory_left(root: Path = ROOT) -> int | None:
 
 
 def cores(root: Path = ROOT) -> float | None:
-    """Cores' worth of time this process may use; None: no limit.
+    """CPU time this process may use, in cores.
 
     Args:
-        root: of the file system, another one in tests.
+        root: root of the file system; tests use another.
+
+    Returns:
+        None if there is no limit.
     """
     shares = []
     for group in _groups("cpu", root):
         quota, period = _number(group / "cpu.cfs_quota_us"), _number(group / "cpu.cfs_period_us")
         if words := _read(group / "cpu.max").split():  # "max 100000", or "150000 100000"
             quota, period = _as_number(words[0]), _as_number(words[-1])
-        if quota is not None and period is not None and quota > 0 and period > 0:  # v1: -1 is none
+        if quota is not None and period is not None and quota > 0 and period > 0:  # -1: no limit
             shares.append(quota / period)
     return min(shares, default=None)
 
 
 def _groups(controller: str, root: Path) -> Iterator[Path]:
-    """Folders of the process's groups that limit ``controller``, its own first, in v1 and v2."""
+    """Folders of the groups that limit ``controller``, in v1 and v2, the process's own first."""
     paths: dict[str, str] = {}
     for line in _read(root / "proc/self/cgroup").splitlines():
         number, controllers, path = line.split(":", 2)
@@ -76,14 +82,14 @@ def _groups(controller: str, root: Path) -> Iterator[Path]:
             for mounted, top in mounts
             if Path(path).is_relative_to(top) and ".." not in path
         ]
-        # a container may be shown the host's path of its group: what is mounted is its own then
+        # a container may see the host's path of its group; the mount is then its own group
         for mounted, below in (fitting or [(mounted, Path()) for mounted, _ in mounts])[:1]:
             for folder in (below, *below.parents):
                 yield mounted / folder
 
 
 def _mounts(root: Path) -> Iterator[tuple[str, str, str, list[str]]]:
-    """(what of its file system is mounted, where, type, options) of every mount."""
+    """(mounted path within the file system, mount point, type, options) of every mount."""
     for line in _read(root / "proc/self/mountinfo").splitlines():
         mount, _, source = line.partition(" - ")
         top, mount_point = map(_unescaped, mount.split(" ")[3:5])
@@ -101,7 +107,7 @@ def _number(path: Path) -> int | None:
 
 
 def _as_number(text: str) -> int | None:
-    """None for `max`, and for a file that is not there."""
+    """``text`` as a number; None for `max`, and for the empty text of a missing file."""
     return int(text) if text.lstrip("-").isdecimal() else None
 
 
@@ -113,7 +119,7 @@ def _read(path: Path) -> str:
 
 
 def _unescaped(field: str) -> str:
-    """A field of mountinfo, which writes spaces and the like as octal numbers (man 5 proc)."""
+    """A field of mountinfo with its octal escapes of spaces and the like decoded (man 5 proc)."""
     for character in " \t\n\\":
         field = field.replace(f"\\{ord(character):03o}", character)
     return field

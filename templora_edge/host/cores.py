@@ -1,4 +1,4 @@
-"""How many cores this process may use."""
+"""Number of cores this process may use."""
 
 import psutil
 
@@ -6,9 +6,9 @@ from templora_edge.host import cgroup
 
 
 def default_threads() -> int:
-    """Physical cores this process may use. More than that collapses ggml's spinning threads.
+    """Number of physical cores this process may use; more threads make ggml very slow.
 
-    Its affinity counts, and the time a container may have.
+    Respects CPU affinity and a container's limit on CPU time.
     """
     process = psutil.Process()
     allowed = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else 0

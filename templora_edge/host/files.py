@@ -1,4 +1,4 @@
-"""Write a file whole or not at all, and never over what is to be kept."""
+"""Writing files completely or not at all, and never over files that must be kept."""
 
 import errno
 import fcntl
@@ -14,32 +14,34 @@ from typing import Final
 from templora_edge.errors import OptionError, OutputError
 
 Files = Iterable[tuple[str, Path | None]]
-"""Paths, each with the flag or the name that the user knows it by; None is a flag not given."""
+"""(flag or other name for messages, path) each; a path of None is a flag not given."""
 
 WRITE_ERRORS: Final = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EPIPE)
 )
-"""What `write` fails with; such an error carries no file name."""
+"""Errors of `write`, which carry no file name."""
 MAX_LINKS: Final = 40
-"""As Linux follows them."""
+"""Most links to follow, as in Linux."""
 
 
 def check_outputs(
     outputs: Files, inputs: Files, *, force: bool = False, own: Collection[Path] = ()
 ) -> None:
-    """Find out before long work whether all results can be written, and nothing is lost by it.
+    """Check before long work that all results can be written without losing other files.
 
     Every command passes its files through here. Devices, pipes and open files such as /dev/stdout
-    may be given anywhere.
+    may be given for any output, more than once.
 
     Args:
-        inputs: what is read. A folder stands for its files but GGUFs, which are named themselves.
-        force: files that exist may be overwritten.
-        own: outputs that may be overwritten anyway, as an earlier run wrote what they hold.
+        outputs: files to write.
+        inputs: files to read. A folder stands for its files, except GGUFs, which are listed on
+            their own.
+        force: whether existing files may be overwritten.
+        own: outputs that may always be overwritten, because an earlier run wrote them.
 
     Raises:
         OptionError: an output is also an input or another output, perhaps through links.
-        OutputError: an output exists, or `check_writable` refuses it.
+        OutputError: an output exists, or cannot be written.
     """
     taken = [(flag, file) for flag, path in inputs if path is not None for file in _files_of(path)]
     for flag, path in outputs:
@@ -61,10 +63,10 @@ def check_outputs(
 
 
 def check_writable(path: Path, flag: str) -> None:
-    """Find out before long work whether ``path`` can be written at its end.
+    """Check before long work that ``path`` can be written in the end.
 
     Raises:
-        OutputError: it is a directory, or its folder is missing or not writable.
+        OutputError: ``path`` is a directory, or its folder is missing or not writable.
     """
     with _blaming(path, flag):
         descriptor = _descriptor(path)
@@ -87,18 +89,18 @@ def check_writable(path: Path, flag: str) -> None:
 
 @contextmanager
 def replacing(path: Path, flag: str) -> Iterator[Path]:
-    """Yield a path to write beside ``path``, renamed over it on success and removed otherwise.
+    """Yield a temporary path beside ``path``, renamed over it on success and removed otherwise.
 
-    What was at ``path`` stays untouched until the new file is whole and on disk; its mode and,
-    where the system allows it, its owner are kept. A device or pipe is yielded as it is; an open
-    file (/dev/stdout, /dev/fd/63) gets the whole result at once, where it stands.
+    The old file stays untouched until the new one is complete and on disk; its mode and, if the
+    system allows it, its owner are kept. A device or pipe is yielded itself; an open file
+    (/dev/stdout, /dev/fd/63) gets the whole result at once, at its current position.
 
     Raises:
-        OutputError: the file could not be written. Other errors of the `with` block pass.
+        OutputError: the file could not be written. Other errors in the `with` block pass.
     """
     check_writable(path, flag)
     descriptor = _descriptor(path)
-    target = Path(os.path.realpath(path))  # a link stays a link; what it leads to is replaced
+    target = Path(os.path.realpath(path))  # a link stays a link; its target is replaced
     if descriptor is None and target.exists() and not target.is_file():
         with _blaming(path, flag, of=target):
             yield target
@@ -122,7 +124,7 @@ def replacing(path: Path, flag: str) -> Iterator[Path]:
 
 
 def _put(temporary: Path, path: Path) -> None:
-    """Rename ``temporary`` over ``path``; on disk when this returns."""
+    """Rename ``temporary`` over ``path``; it is on disk when this returns."""
     with temporary.open("rb") as file:
         temporary.chmod(_take_owner(temporary, path))
         os.fsync(file.fileno())
@@ -131,7 +133,7 @@ def _put(temporary: Path, path: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Put the names in ``folder`` on disk, where the file system can."""
+    """Flush the names in ``folder`` to disk, if the file system can."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -144,7 +146,7 @@ def _sync(folder: Path) -> None:
 
 
 def _take_owner(temporary: Path, path: Path) -> int:
-    """Give ``temporary`` to the owner of ``path``; the mode that it is to have."""
+    """Give ``temporary`` to the owner of ``path``, and return the mode that it should have."""
     try:
         before = path.stat()
     except FileNotFoundError:
@@ -164,7 +166,7 @@ def _append(temporary: Path, descriptor: int) -> None:
 
 @contextmanager
 def _blaming(path: Path, flag: str, of: Path | None = None) -> Iterator[None]:
-    """Make an OSError an OutputError that names ``path``; with ``of``, only one of writing that."""
+    """Turn an OSError, or with ``of`` only one of writing that, into an OutputError on ``path``."""
     try:
         yield
     except OSError as error:
@@ -175,18 +177,18 @@ def _blaming(path: Path, flag: str, of: Path | None = None) -> Iterator[None]:
 
 
 def _is_of_writing(path: Path, error: OSError) -> bool:
-    """Whether ``error`` tells of ``path`` or, as that of a `write`, of no file at all."""
+    """Whether ``error`` names ``path`` or, like errors of `write`, no file at all."""
     names = {str(name) for name in (error.filename, error.filename2) if name is not None}
     if names:
         return str(path) in names
-    # numpy's of a write that was cut short carries no number either, nor a kind of its own
+    # numpy's error for a short write has no number and is a plain OSError
     return error.errno in WRITE_ERRORS or (error.errno is None and type(error) is OSError)
 
 
 def _files_of(path: Path) -> list[Path]:
     try:
         return [path, *(file for file in path.iterdir() if file.suffix != ".gguf")]
-    except OSError:  # no folder, or none that can be read
+    except OSError:  # not a folder, or unreadable
         return [path]
 
 
@@ -202,7 +204,7 @@ def _is_stream(path: Path) -> bool:
 
 
 def _descriptor(path: Path) -> int | None:
-    """Number of the open file that ``path`` stands for, as /dev/stdout and /dev/fd/63 do."""
+    """Descriptor of the open file that ``path`` stands for, as /dev/stdout and /dev/fd/63 do."""
     descriptors = os.path.realpath("/dev/fd")
     for _ in range(MAX_LINKS):
         if path.name.isdecimal() and os.path.realpath(path.parent) == descriptors:

@@ -1,4 +1,4 @@
-"""Results as JSON, for programs."""
+"""Results as JSON text."""
 
 import json
 import math
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def to_json(result: Any) -> str:
-    """One document and a line end; null for NaN and infinities, which JSON does not have."""
+    """``result`` as JSON with a final newline; NaN and infinities, unknown to JSON, become null."""
     return json.dumps(_finite(result), indent=2, allow_nan=False) + "\n"
 
 

@@ -1,26 +1,26 @@
-"""Text files as people save them, read as one and the same text."""
+"""Reading of text files in their common encodings and line endings."""
 
 import codecs
 from pathlib import Path
 
 
 def read_text(path: Path) -> str:
-    """The text of a file; see `decode`.
+    """The text of a file, decoded with `decode`.
 
     Raises:
-        OSError: it cannot be read.
-        UnicodeDecodeError: it is not in the encoding that it should be in.
+        OSError: the file cannot be read.
+        UnicodeDecodeError: the file is not in a supported encoding.
     """
     return decode(path.read_bytes())
 
 
 def decode(data: bytes) -> str:
-    r"""Text in UTF-8, or in UTF-16 if its byte order mark says so, without the mark.
+    r"""Decode UTF-8, or UTF-16 with a byte order mark, and drop the mark.
 
-    Lines that end in ``\r\n`` or ``\r`` end in ``\n``.
+    Line ends ``\r\n`` and ``\r`` become ``\n``.
 
     Raises:
-        UnicodeDecodeError: it is in neither, or holds a NUL, as UTF-16 without the mark does.
+        UnicodeDecodeError: ``data`` is in neither, or has a NUL, as UTF-16 without a mark does.
     """
     utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     encoding = "utf-16" if utf_16 else "utf-8-sig"

@@ -1,4 +1,4 @@
-"""Temporary storage for adapters: in memory where there is room, gone when the run is over."""
+"""Temporary storage for adapters: in memory if there is room, removed at the end of the run."""
 
 import fcntl
 import os
@@ -16,21 +16,21 @@ from templora_edge.errors import OutputError
 PREFIX: Final = "templora-"
 MEMORY_BACKED: Final = Path("/dev/shm")  # noqa: S108 -- folders in it are made by mkdtemp
 MARK: Final = ".templora-edge"
-"""In the folder of a run: a symbolic link, as a link is there with what it says or not at all."""
+"""Name of the mark in a run's folder: a symbolic link, because links are created atomically."""
 MARK_TARGET: Final = "temporary storage of a run of templora-edge"
 FRESH_NAME: Final = re.compile(rf"{PREFIX}[a-z0-9_]{{8}}")
-"""As mkdtemp names a folder."""
+"""Pattern of mkdtemp's folder names."""
 
 
 def places() -> list[Path]:
-    """Where temporary storage may be, best first.
+    """Folders for temporary storage, best first.
 
-    $TMPDIR alone where it is set; elsewhere memory-backed storage, then the temporary folder.
+    Only $TMPDIR if it is set; otherwise memory-backed storage, then the system's temporary folder.
     """
     if chosen := os.environ.get("TMPDIR"):
         return [Path(chosen).absolute()]
     found = [MEMORY_BACKED] if os.access(MEMORY_BACKED, os.W_OK | os.X_OK) else []
-    with suppress(FileNotFoundError):  # none is writable, as in a read-only container
+    with suppress(FileNotFoundError):  # no folder is writable, as in a read-only container
         found.append(Path(tempfile.gettempdir()))
     return found
 
@@ -39,7 +39,7 @@ def default_root(needed: int = 0) -> Path:
     """The first of `places` with room for ``needed`` bytes.
 
     Raises:
-        OutputError: none has it.
+        OutputError: no place has room.
     """
     for place in places():
         if _room(place) >= needed:
@@ -51,20 +51,20 @@ def default_root(needed: int = 0) -> Path:
 
 
 def rooms() -> str:
-    """How much is free in each of `places`, for messages."""
+    """Free space in each of `places`, for messages."""
     return ", ".join(map(_describe, places())) or "no temporary folder is writable"
 
 
 class Workspace(Closing):
-    """A private folder that is removed on exit, or by the next run if this one was killed.
+    """A private folder that is removed on exit, or by the next run if this one is killed.
 
-    A run locks its folder as long as it lives, and marks it once it is locked. The system drops
-    the lock of a dead run, so that a folder with the mark and a free lock has no owner. A run that
-    dies before it has set the mark leaves an empty folder.
+    A run holds a lock on its folder, and marks the folder once it is locked. The system releases
+    the lock of a dead run, so a folder with a mark and a free lock has no owner. A run that dies
+    before it sets the mark leaves an empty folder.
 
     Args:
-        root: where it is made; default: `default_root`.
-        needed: bytes that will be written there.
+        root: folder to make it in; default: `default_root`.
+        needed: number of bytes that will be written there.
 
     Raises:
         OutputError: no folder can be made, or there is no room.
@@ -72,7 +72,7 @@ class Workspace(Closing):
 
     def __init__(self, root: Path | None = None, *, needed: int = 0) -> None:
         for place in places() if root is None else [root]:
-            _sweep(place)  # first: it makes room
+            _sweep(place)  # first, because it makes room
         root = root or default_root(needed)
         try:
             self.path, self._lock = _create(root)
@@ -83,7 +83,7 @@ class Workspace(Closing):
             ) from error
 
     def close(self) -> None:
-        """Remove the folder and all in it."""
+        """Remove the folder and everything in it."""
         _remove(self.path)
         os.close(self._lock)
 
@@ -119,7 +119,7 @@ def _create(root: Path) -> tuple[Path, int]:
                 os.close(lock)
             path.rmdir()
             raise
-        if lock is not None:  # another run swept it away before it was locked
+        if lock is not None:  # another run removed the folder before it was locked
             os.close(lock)
 
 
@@ -128,7 +128,7 @@ def _mark(path: Path) -> None:
 
 
 def _sweep(root: Path) -> None:
-    """Remove the folders of runs that were killed."""
+    """Remove folders of killed runs."""
     for path in root.glob(f"{PREFIX}*"):
         with suppress(OSError):
             lock = _try_lock(path)
@@ -138,27 +138,27 @@ def _sweep(root: Path) -> None:
                 if _is_marked(lock):
                     _remove(path)
                 elif _is_fresh(path, lock):
-                    path.rmdir()  # fails if there is anything in it
+                    path.rmdir()  # fails if the folder is not empty
             finally:
                 os.close(lock)
 
 
 def _is_marked(folder: int) -> bool:
-    """Whether the open ``folder`` is one that a run made."""
+    """Whether the open ``folder`` has the mark of a run."""
     try:
         return os.readlink(MARK, dir_fd=folder) == MARK_TARGET
-    except OSError:  # there is none, or it is not a link
+    except OSError:  # no such file, or not a link
         return False
 
 
 def _is_fresh(path: Path, folder: int) -> bool:
-    """Whether ``path`` looks like what mkdtemp has just made."""
+    """Whether ``path`` looks like a folder just made by mkdtemp."""
     mode = os.fstat(folder).st_mode & 0o777
     return mode == stat.S_IRWXU and FRESH_NAME.fullmatch(path.name) is not None
 
 
 def _remove(path: Path) -> None:
-    """Remove the folder and what is in it, the mark last: what is left of it can be swept."""
+    """Remove the folder and its contents, the mark last, so that any remains can be swept."""
     with suppress(OSError):
         for entry in [entry for entry in path.iterdir() if entry.name != MARK]:
             if entry.is_dir() and not entry.is_symlink():
@@ -168,12 +168,12 @@ def _remove(path: Path) -> None:
         (path / MARK).unlink()
         try:
             path.rmdir()
-        except OSError:  # a training process that is about to end has written something
+        except OSError:  # a dying training process has just written something
             _mark(path)
 
 
 def _try_lock(path: Path) -> int | None:
-    """A file descriptor that holds the lock of our folder ``path``; None if another holds it.
+    """A file descriptor that locks the folder ``path``; None if it is not ours or is locked.
 
     Raises:
         OSError: the file system has no locks.

@@ -1,1 +1,1 @@
-"""What a GGUF is: metadata and tensors, families, positions, memory, adapters."""
+"""GGUF files: metadata and tensors, model families, RoPE, memory estimates, adapters."""

@@ -1,4 +1,4 @@
-"""A LoRA adapter in a GGUF file, by the tensors of its base (llama.cpp, src/llama-adapter.cpp)."""
+"""LoRA adapters in GGUF files, as llama.cpp reads them (src/llama-adapter.cpp)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ class AdapterGguf(GgufFile):
 
 @dataclass(frozen=True, slots=True)
 class AdapterFile:
-    """An adapter in a GGUF file; its matrices are read when they are asked for."""
+    """A LoRA adapter in a GGUF file; its matrices are read on demand."""
 
     file: GgufFile
     alpha: float
-    """0 where the file has none: the output is not scaled then."""
+    """LoRA alpha; 0 if the file has none, in which case the output is not scaled."""
     ranks: Mapping[str, int]
-    """Base tensor, such as `blk.0.attn_q.weight` -> rank of its two matrices."""
+    """Base tensor, for example `blk.0.attn_q.weight` -> rank of its adapter."""
 
     @classmethod
     def read(cls, path: Path) -> "AdapterFile":
@@ -36,7 +36,7 @@ class AdapterFile:
 
         Raises:
             ModelFileError: the file is not a GGUF.
-            AdapterError: it holds no LoRA adapter, or one that is more than its pairs of matrices.
+            AdapterError: the file is not a plain LoRA adapter, which has pairs of matrices only.
         """
         file = AdapterGguf(path)
         if file.get("general.type") != ADAPTER or file.get("adapter.type") != "lora":
@@ -70,21 +70,21 @@ class AdapterFile:
         return self.file.n_params
 
     def scale(self, tensor: str) -> float:
-        """What llama.cpp multiplies B A x of a base tensor by."""
+        """Factor by which llama.cpp scales B A x of a base tensor."""
         return self.alpha / self.ranks[tensor] if self.alpha else 1.0
 
     def matrices(self, tensor: str) -> tuple[Floats, Floats]:
-        """A (r, in) and B (out, r) of a base tensor, its rows as they are in the base's file."""
+        """A (r, in) and B (out, r) of a base tensor, with rows in the order of the base's file."""
         a, b = (self.file.dequantize(tensor + half) for half in _HALVES)
         return a.reshape(self.ranks[tensor], -1), b
 
     def check_fits(self, base: GgufFile) -> None:
-        """Find out whether llama.cpp can add this adapter to ``base``, without loading either.
+        """Check that llama.cpp can apply this adapter to ``base``, without loading either.
 
-        llama.cpp itself ends the process for adapters of token embeddings that are tied.
+        llama.cpp itself would abort on an adapter of tied token embeddings.
 
         Raises:
-            AdapterError: names what does not fit.
+            AdapterError: the adapter does not fit; it names the tensors.
         """
         path = self.file.path
         if self.file.architecture != base.architecture:
@@ -111,5 +111,5 @@ class AdapterFile:
 
 
 def _shape(tensor: ReaderTensor) -> list[int]:
-    """Lengths, the shortest stride first; files leave out a last one of 1, such as a rank of 1."""
+    """Dimensions, shortest stride first, at least two; files omit a last 1, such as a rank of 1."""
     return [int(n) for n in tensor.shape] + [1] * (2 - len(tensor.shape))

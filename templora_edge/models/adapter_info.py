@@ -1,4 +1,4 @@
-"""What a GGUF adapter is, and what it can be used for. Reads the file only; loads no model."""
+"""Description of a GGUF adapter and its uses. Reads only the file; loads no model."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -12,30 +12,32 @@ from templora_edge.models.families import FAMILIES
 
 @dataclass(frozen=True, slots=True)
 class AdapterInfo:
-    """What `templora info` shows of an adapter."""
+    """What `templora info` shows about an adapter."""
 
     path: str
     kind: str
-    """`adapter`."""
+    """Always `adapter`."""
     architecture: str
     ranks: tuple[int, ...]
-    """Ascending; one where all its matrices have it."""
+    """Distinct ranks of the layers, ascending."""
     alpha: float
-    """0 where the file has none: the output is not scaled then."""
+    """LoRA alpha; 0 if the file has none, in which case the output is not scaled."""
     parameters: int
     file_bytes: int
     types: dict[str, float]
     """ggml type -> share of the weights."""
     layers: dict[str, tuple[int, ...]]
-    """Module, by llama.cpp's name -> numbers of the decoder layers that carry it."""
+    """llama.cpp's name of a module -> decoder layers in which the adapter changes it."""
     others: tuple[str, ...]
-    """Tensors outside of the decoder layers that carry it."""
+    """Tensors outside the decoder layers that the adapter changes."""
     lora: bool
-    """Whether --lora takes it, for a model of its shape."""
+    """Whether --lora accepts the adapter, with a model of the right shape."""
     lora_reason: str
+    """Why not; empty if it does."""
     adapter_in: bool
-    """Whether --adapter-in takes it, for a model of its shape."""
+    """Whether --adapter-in accepts the adapter, with a model of the right shape."""
     adapter_in_reason: str
+    """Why not; empty if it does."""
 
 
 def adapter_info(path: Path) -> AdapterInfo:
@@ -43,7 +45,7 @@ def adapter_info(path: Path) -> AdapterInfo:
 
     Raises:
         ModelFileError: the file is not a GGUF.
-        AdapterError: it holds no LoRA adapter.
+        AdapterError: the file is not a LoRA adapter.
     """
     adapter = AdapterFile.read(path)
     layers: dict[str, list[int]] = {}

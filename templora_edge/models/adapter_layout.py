@@ -1,4 +1,4 @@
-"""PEFT's LoRA weights in the layout of a GGUF adapter (llama.cpp, src/llama-adapter.cpp)."""
+"""Conversion of PEFT's LoRA weights to a GGUF adapter (llama.cpp, src/llama-adapter.cpp)."""
 
 import re
 from collections.abc import Mapping
@@ -25,30 +25,31 @@ PEFT_NAME: Final = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<hal
 _ARCHITECTURES: Final = {
     "mistral": "llama", "ministral3": "mistral3", "gemma3_text": "gemma3", "phi": "phi2",
 }  # fmt: skip
-"""transformers' model type -> llama.cpp's architecture, where they differ."""
+"""transformers' model type -> llama.cpp's architecture, if they differ."""
 _FUSED_PARTS: Final = ("attn_q", "attn_k", "attn_v")
 """llama.cpp's names of `FUSED_QKV`."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterTarget:
-    """What the converter must know of the base an adapter belongs to."""
+    """What the conversion of an adapter needs to know about its base."""
 
     family: Family
     head_counts: Mapping[str, int]
-    """Heads per permuted layer, keyed as `Family.permuted`."""
+    """Number of heads of each permuted layer, with the keys of `Family.permuted`."""
     shapes: Mapping[str, tuple[int, ...]] | None = None
-    """(out, in) per linear layer, by llama.cpp's name of it where it is not joined with others, to
-    check against; None if only the config is known."""
+    """(out, in) of each linear layer, to check against, by llama.cpp's name for the layer on its
+    own; None if only the config is known."""
     fused_rows: tuple[slice, ...] | None = None
-    """Rows of queries, keys and values in the base's `attn_qkv`, where it has one for them."""
+    """Rows of queries, keys and values in the base's `attn_qkv`; None if it has no such tensor for
+    separate layers."""
 
     @classmethod
     def from_gguf(cls, base: GgufFile) -> "AdapterTarget":
-        """The target that a base GGUF describes.
+        """The target described by a base GGUF.
 
         Raises:
-            UnsupportedModelError: its architecture is not in the table.
+            UnsupportedModelError: its architecture is not in the table of families.
         """
         family = family_of(base)
         shapes = {}
@@ -66,10 +67,10 @@ class AdapterTarget:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], source: Path) -> "AdapterTarget":
-        """The target that a transformers config.json describes.
+        """The target described by a transformers config.json, read from ``source``.
 
         Raises:
-            UnsupportedModelError: its model type is not in the table.
+            UnsupportedModelError: its model type is not in the table of families.
         """
         model_type = str(config.get("model_type"))
         architecture = _ARCHITECTURES.get(model_type, model_type)
@@ -88,7 +89,7 @@ class AdapterTarget:
 
 
 def peft_name(module: str, half: str) -> str:
-    """PEFT's name of matrix ``half``, A or B, of transformers' module ``module``."""
+    """PEFT's name of the matrix ``half``, A or B, of transformers' module ``module``."""
     return f"base_model.model.{module}.lora_{half}.weight"
 
 
@@ -97,12 +98,13 @@ def gguf_tensors(weights: Mapping[str, Floats], target: AdapterTarget) -> dict[s
 
     Args:
         weights: PEFT name -> (r, in) for lora_A, (out, r) for lora_B.
+        target: the base that the adapter belongs to.
 
     Returns:
         `<base tensor>.lora_a` (r, in) and `<base tensor>.lora_b` (out, r).
 
     Raises:
-        AdapterError: names every weight that does not belong, at once.
+        AdapterError: weights do not fit the base; it lists them.
     """
     pairs: dict[str, dict[str, Floats]] = {}
     problems: list[str] = []
@@ -140,11 +142,11 @@ def gguf_tensors(weights: Mapping[str, Floats], target: AdapterTarget) -> dict[s
 def _fuse(
     pairs: dict[str, dict[str, Floats]], rows: tuple[slice, ...]
 ) -> dict[str, dict[str, Floats]]:
-    """Join the adapters of queries, keys and values where the base has one `attn_qkv` for them.
+    """Join the adapters of queries, keys and values into one of the base's `attn_qkv`.
 
-    The joint adapter has the sum of their ranks, three times one: A is the three A on top of each
-    other, B the three B on a diagonal, zeros where one is missing. llama.cpp divides alpha by the
-    rank it sees, so B is multiplied by as much.
+    The joint adapter has the sum of their ranks, three times one rank. Its A stacks the three A
+    matrices, its B has the three B matrices on the block diagonal, with zeros for a missing one.
+    llama.cpp divides alpha by the joint rank, so B is scaled up to make up for that.
     """
     joined: dict[str, dict[str, Floats]] = {}
     for name, pair in pairs.items():
@@ -173,10 +175,13 @@ def write_adapter(
     """Write PEFT ``weights`` as the GGUF adapter ``path``, in float32.
 
     Args:
-        alpha: llama.cpp scales the adapter's output by alpha / rank.
+        path: file to write.
+        weights: PEFT name -> matrix, as in `gguf_tensors`.
+        alpha: LoRA alpha; llama.cpp scales the adapter's output by alpha / rank.
+        target: the base that the adapter belongs to.
 
     Raises:
-        AdapterError: weights that do not fit the base.
+        AdapterError: weights do not fit the base.
     """
     tensors = gguf_tensors(weights, target)
     writer = gguf.GGUFWriter(path, target.family.architecture)

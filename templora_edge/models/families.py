@@ -1,8 +1,8 @@
 """The model families Temp-LoRA can train, in one table.
 
-llama.cpp and transformers lay the same network out differently: tensors have other names, the llama
-family's query and key rows are reordered, gemma's norms are stored plus one. Everything that
-differs between families is here; adding one is one entry and one test.
+llama.cpp and transformers store the same network differently: tensors have other names, the llama
+family's query and key rows are reordered, gemma's norms are stored plus one. All differences
+between families are here; a new family takes one entry and one test.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,12 +32,12 @@ GATED_MLP: Final = (
     "mlp.down_proj",
 )
 FUSED_QKV: Final = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
-"""Layers that some files hold as the rows of one tensor, `attn_qkv`, in this order."""
+"""Layers that some files store in the rows of one tensor, `attn_qkv`, in this order."""
 
 
 @cache
 def _gguf_name(arch: gguf.MODEL_ARCH, module: str) -> str | None:
-    # gguf builds its map anew each time, milliseconds a name: more than a swap's other steps
+    # cached: gguf builds its map anew for each name, milliseconds, more than a swap's other steps
     layers = [int(part) for part in module.split(".") if part.isdigit()]
     return gguf.get_tensor_name_map(arch, max(layers, default=0) + 1).get_name(module)
 
@@ -48,37 +48,39 @@ class Family:
 
     arch: gguf.MODEL_ARCH
     model_class: str
-    """transformers' class."""
+    """Name of transformers' class."""
     config: Callable[[GgufFile], Settings]
-    """What the class's config needs beyond `common_config`, from the GGUF's metadata."""
+    """Settings of the class's config beyond `common_config`, from the GGUF's metadata."""
     linear: tuple[str, ...] = GATED_MLP
-    """Linear layers of a decoder layer, by transformers' name, all of which carry the adapter."""
+    """transformers' names of the linear layers in a decoder layer; all can carry the adapter."""
     permuted: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Layers whose rows llama.cpp reorders -> the metadata key of their head count."""
     norm_offset: float = 0.0
-    """Added to norm weights in the file."""
+    """Number added to norm weights in the file."""
     sliding_window_pattern: int = 1
-    """Every how many layers one has full attention; 1 is all of them."""
+    """Period of the layers with full attention; 1 means all layers."""
     attention: str = "sdpa"
-    """transformers' attention implementation; sdpa knows no soft-capping."""
+    """transformers' attention implementation; sdpa has no soft-capping."""
 
     @property
     def architecture(self) -> str:
-        """`general.architecture`."""
+        """llama.cpp's name of the architecture, as in `general.architecture`."""
         return gguf.MODEL_ARCH_NAMES[self.arch]
 
     def targets(self, wanted: Targets) -> tuple[str, ...]:
-        """The linear layers among ``wanted``."""
+        """Names of the linear layers that ``wanted`` selects."""
         block = {Targets.ALL: "", Targets.MLP: "mlp.", Targets.ATTENTION: "self_attn."}[wanted]
         return tuple(name for name in self.linear if name.startswith(block))
 
     def modules(
         self, n_layers: int, targets: Targets = Targets.ALL, layers: int | None = None
     ) -> tuple[str, ...]:
-        """Full names, transformers', of the linear layers among ``targets``.
+        """Full transformers names of the linear layers that ``targets`` selects.
 
         Args:
-            layers: decoder layers to name, counted from the last; None is all.
+            n_layers: number of decoder layers of the model.
+            targets: linear layers to select.
+            layers: number of decoder layers to select, from the last; None is all.
         """
         first = 0 if layers is None else max(0, n_layers - layers)
         return tuple(
@@ -88,11 +90,11 @@ class Family:
         )
 
     def gguf_name(self, module: str) -> str | None:
-        """llama.cpp's name (no suffix) of transformers' module ``module``, None if unknown."""
+        """llama.cpp's name, without suffix, of transformers' ``module``; None if unknown."""
         return _gguf_name(self.arch, module)
 
     def layer_types(self, n_layers: int) -> list[str]:
-        """Transformers' names of the layers' kinds of attention."""
+        """The kind of attention of each layer, by transformers' names."""
         return [
             "sliding_attention" if (i + 1) % self.sliding_window_pattern else "full_attention"
             for i in range(n_layers)
@@ -104,7 +106,7 @@ ROPE: Final = MappingProxyType({"rope_type": "default", "rope_theta": 10000.0})
 
 
 def common_config(base: GgufFile) -> Settings:
-    """Settings that all families share, by transformers' names.
+    """Config settings that all families share, by transformers' names.
 
     Raises:
         ModelFileError: metadata is missing.
@@ -119,7 +121,7 @@ def common_config(base: GgufFile) -> Settings:
         "num_key_value_heads": int(base.get("{arch}.attention.head_count_kv", n_heads)),
         "head_dim": Heads.of(base).key_length,
         "max_position_embeddings": int(base.require("{arch}.context_length")),
-        "tie_word_embeddings": False,  # the head is ours, see training/gguf_layers.py
+        "tie_word_embeddings": False,  # the head is replaced, see training/gguf_layers.py
         "pad_token_id": None,
         "rope_parameters": dict(ROPE),
     }
@@ -147,13 +149,13 @@ def _ministral(base: GgufFile) -> Settings:
 def _gemma(base: GgufFile) -> Settings:
     settings = common_config(base)
     layers, width = settings["num_hidden_layers"], settings["hidden_size"]
-    # llama.cpp tells the 27B models, which scale by width / heads, by their number of layers
+    # llama.cpp recognises the 27B models, which scale by width / heads, by their number of layers
     big = layers == {"gemma2": 46, "gemma3": 62}[base.architecture]
     scale = width // settings["num_attention_heads"] if big else settings["head_dim"]
     window = int(base.get("{arch}.attention.sliding_window", 0))
     return _rms(base) | {
         "query_pre_attn_scalar": scale,
-        "final_logit_softcapping": None,  # the head is ours
+        "final_logit_softcapping": None,  # the head is replaced
         "attn_logit_softcapping": base.get("{arch}.attn_logit_softcapping"),
         "sliding_window": window or settings["max_position_embeddings"],
         "layer_types": FAMILIES[base.architecture].layer_types(layers),
@@ -217,10 +219,10 @@ FAMILIES: Final = MappingProxyType(
 
 
 def family_of(base: GgufFile) -> Family:
-    """The family of a base.
+    """The family of ``base``.
 
     Raises:
-        UnsupportedModelError: it is not in the table, or has experts.
+        UnsupportedModelError: its architecture is not in the table, or it has experts.
     """
     if base.get("{arch}.expert_count", 0):
         what = f"a mixture of {base.get('{arch}.expert_count')} experts ({base.architecture})"
@@ -235,7 +237,7 @@ def family_of(base: GgufFile) -> Family:
 
 
 def adapted_modules(base: GgufFile, lora: LoraOptions) -> tuple[str, ...]:
-    """Full names, transformers', of the linear layers that carry the adapter.
+    """Full transformers names of the linear layers that carry the adapter.
 
     Raises:
         UnsupportedModelError: the base is not of a known family.
@@ -247,7 +249,7 @@ def adapted_modules(base: GgufFile, lora: LoraOptions) -> tuple[str, ...]:
 
 
 def tensor_of(base: GgufFile, module: str) -> tuple[str, slice]:
-    """The tensor (no suffix) that holds the linear layer ``module``, and its rows in it."""
+    """Name, without suffix, of the tensor that holds the layer ``module``, and its rows in it."""
     name = str(family_of(base).gguf_name(module))
     suffix = module.split(".", 3)[-1]
     if suffix not in FUSED_QKV or f"{name}.weight" in base.tensors:
@@ -270,7 +272,7 @@ def fused_rows(base: GgufFile) -> tuple[slice, slice, slice]:
 def rope_row_order(n_rows: int, n_heads: int) -> npt.NDArray[np.intp]:
     """Indices such that ``gguf_rows = hf_rows[order]`` for a query or key matrix.
 
-    transformers rotates dimension i with i + d/2, llama.cpp's llama family i with i + 1
+    transformers rotates dimension i with i + d/2; llama.cpp, in the llama family, i with i + 1
     (`LlamaModel.permute` in llama.cpp's conversion scripts).
     """
     half = n_rows // n_heads // 2

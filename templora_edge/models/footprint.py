@@ -1,4 +1,4 @@
-"""Memory that training takes, estimated from a base's metadata. Pure arithmetic, in bytes."""
+"""Estimates of the memory that training needs, in bytes, from a base's metadata."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,53 +15,53 @@ from templora_edge.models.gguf_file import GgufFile
 from templora_edge.options import LoraOptions
 
 OVERHEAD: Final = 450 << 20
-"""torch, transformers and peft, loaded."""
+"""Memory of torch, transformers and peft once loaded."""
 FRAGMENTATION: Final = 1.3
-"""Memory over what is in use when all activations are kept: measured at the 1B shape."""
+"""Ratio of memory taken to memory in use, if all activations are kept; measured at 1B."""
 BYTES_PER_ADAPTER_PARAMETER: Final = 16
 """fp32 weight, gradient and AdamW's two moments."""
 FILE_OVERHEAD: Final = 1 << 20
-"""Metadata and padding of an adapter's file, at most."""
+"""Upper bound on metadata and padding in an adapter's file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """Private memory of the training process; the base's pages are shared and not in it."""
+    """Private memory of the training process, without the base's pages, which are shared."""
 
     adapter_parameters: int
+    """Number of weights in the adapter."""
     scratch: int
-    """Dequantized weights, those of fixed adapters included, and the gradient that a slice of
-    logits has at the same time."""
+    """Dequantized weights, fixed adapters, and a slice of logits with its gradient."""
     activations: int
-    """Kept for backward if no layer is recomputed."""
+    """Activations kept for backward if no layer is recomputed."""
     activations_checkpointed: int
-    """Kept if every layer is recomputed in backward."""
+    """Activations kept for backward if every layer is recomputed."""
 
     @property
     def fixed(self) -> int:
-        """What is there whatever is kept for backward."""
+        """Memory that does not depend on what is kept for backward."""
         return OVERHEAD + BYTES_PER_ADAPTER_PARAMETER * self.adapter_parameters + self.scratch
 
     def total(self, *, checkpointing: bool) -> int:
-        """Estimated private peak."""
+        """Estimated peak of private memory."""
         if checkpointing:
             return self.fixed + self.activations_checkpointed
         return self.fixed + round(FRAGMENTATION * self.activations)
 
 
 def largest_layer(base: GgufFile) -> int:
-    """Weights of the largest matrix of a decoder layer: the size of a scratch buffer."""
+    """Number of weights in the largest matrix of a decoder layer: the size of a scratch buffer."""
     return max(int(t.n_elements) for t in base.tensors.values() if t.name.startswith("blk."))
 
 
 def adapter_parameters(base: GgufFile, lora: LoraOptions) -> int:
-    """Weights of the adapter."""
+    """Number of weights in the adapter."""
     return sum(lora.rank * (n_in + n_out) for n_in, n_out, _ in _matrices(base, lora))
 
 
 def adapter_file_bytes(base: GgufFile, lora: LoraOptions) -> int:
-    """Size of the adapter as a GGUF file in float32, at most."""
-    # a joint adapter has zeros beside the values of each part: see models/adapter_layout
+    """Upper bound on the size of the adapter as a GGUF file in float32."""
+    # a joint adapter has zeros beside the values of each part, see models/adapter_layout
     values = sum(
         lora.rank * (n_in + n_out * n_joined) for n_in, n_out, n_joined in _matrices(base, lora)
     )
@@ -69,7 +69,7 @@ def adapter_file_bytes(base: GgufFile, lora: LoraOptions) -> int:
 
 
 def _matrices(base: GgufFile, lora: LoraOptions) -> Iterator[tuple[int, int, int]]:
-    """(inputs, outputs, layers that a file joins in one tensor) of each layer that is adapted."""
+    """(inputs, outputs, number of layers joined in the file's tensor) of each adapted layer."""
     for module in adapted_modules(base, lora):
         name, rows = tensor_of(base, module)
         n_in, n_out = (int(n) for n in base.tensor(f"{name}.weight").shape)
@@ -84,22 +84,26 @@ def estimate(
     value_bytes: int,
     fixed_parameters: int = 0,
 ) -> Footprint:
-    """Footprint of updates of ``n_tokens`` (train prefix and block) with values of that size.
+    """Estimate the footprint of updates.
 
     Args:
-        fixed_parameters: weights of the adapters under the one that is trained.
+        base: the model.
+        lora: resolved options of the adapter.
+        n_tokens: tokens in an update whose activations are kept, see `Options.update_len`.
+        value_bytes: bytes per value of the compute dtype.
+        fixed_parameters: number of weights in the fixed adapters.
     """
     settings = common_config(base)
     modules = adapted_modules(base, lora)
     width, feed_forward = settings["hidden_size"], settings["intermediate_size"]
     heads = settings["num_attention_heads"]
-    # nothing of the layers below the first that carries the adapter is needed again
+    # backward needs nothing from layers below the first one that carries the adapter
     kept = settings["num_hidden_layers"] - min(int(name.split(".")[2]) for name in modules)
     queries = heads * settings["head_dim"]
     keys = settings["num_key_value_heads"] * settings["head_dim"]
     linear = len({name.split(".", 3)[-1] for name in modules})
-    # fp32 residuals and norms; per linear layer PEFT keeps its dropped-out input, the mask and A's
-    # output; attention keeps queries, keys, values and their rotations; the MLP its three products
+    # fp32 residuals and norms; for each linear layer PEFT keeps its input after dropout, the mask
+    # and A's output; attention keeps queries, keys, values and rotations; the MLP three products
     per_token = (
         4 * 8 * width
         + (value_bytes + 1) * (4 * width + queries + feed_forward * 2)

@@ -1,4 +1,4 @@
-"""Read-only view of a GGUF: its metadata and its tensors, mapped, never copied."""
+"""Read-only view of a GGUF: its metadata and its tensors, which are mapped, not copied."""
 
 import hashlib
 import re
@@ -18,16 +18,16 @@ MAGIC: Final = b"GGUF"
 ADAPTER: Final = "adapter"
 """`general.type` of a LoRA adapter."""
 TRANSLATION_TEMPLATE: Final = "templora.translation_template"
-"""Metadata of models made for translation: the template of their prompt."""
+"""Metadata key of the prompt template in models made for translation."""
 MAX_ARRAY: Final = 1024
-"""Longest metadata array that is read: the vocabularies are longer, all settings are shorter."""
+"""Longest metadata array that is read: vocabularies are longer, all settings are shorter."""
 _PART_NAME: Final = re.compile(r"(?P<model>.+)-\d{5}-of-\d{5}\.gguf")
-"""llama.cpp's names of the parts of a split model."""
+"""llama.cpp's file names for the parts of a split model."""
 _N_TENSORS: Final = "split.tensors.count"
 
 
 class _Reader(gguf.GGUFReader):
-    """gguf's reader, without the vocabulary, on whose entries it spends many seconds.
+    """gguf's reader without the vocabulary, which takes it many seconds to read.
 
     Raises:
         ModelFileError: the path is missing, a directory, not a GGUF, or damaged.
@@ -50,7 +50,7 @@ class _Reader(gguf.GGUFReader):
 
     @property
     def part(self) -> tuple[int, int]:
-        """Which part of a split model it is, from 0, and of how many; (0, 1) for a whole one."""
+        """Index of the file among the parts of a split model, and their number; else (0, 1)."""
         return self.value("split.no", 0), max(1, self.value("split.count", 1))
 
     def _get_field_parts(
@@ -75,11 +75,11 @@ class _Reader(gguf.GGUFReader):
 class GgufFile:
     """A GGUF model, opened read-only. Metadata arrays longer than `MAX_ARRAY` read as absent.
 
-    Of a split model any part may be given: the others are found by their names beside it.
+    Any part of a split model may be given; the others are found by their names in its folder.
 
     Raises:
-        ModelFileError: the path is missing, a directory, not a GGUF, or damaged, or a part is; or
-            it is an adapter.
+        ModelFileError: the file or one of its parts is missing, a directory, not a GGUF, or
+            damaged; or it is an adapter.
     """
 
     kind: ClassVar[str] = "model"
@@ -93,7 +93,7 @@ class GgufFile:
             )
         self.paths = _paths_of_parts(path, given)
         self.path = self.paths[0]
-        """The file, the first one of a split model."""
+        """Path of the file, or of the first part of a split model."""
         parts = [given if part == path else _Reader(part) for part in self.paths]
         self._reader = parts[0]
         self.tensors: dict[str, gguf.ReaderTensor] = {}
@@ -117,7 +117,7 @@ class GgufFile:
             )
 
     def _check_belongs(self, part: Path, reader: _Reader) -> None:
-        """See to it that a part goes with those before it."""
+        """Check that a part belongs to the same model as those before it."""
         ours, theirs = self.get(_N_TENSORS), reader.value(_N_TENSORS)
         width = self.get("{arch}.embedding_length")
         reasons = [f"of a model of {theirs} tensors, not {ours}"] if ours != theirs else []
@@ -149,7 +149,7 @@ class GgufFile:
         return self._reader.value(key, default)
 
     def require(self, key: str) -> Any:
-        """As `get`, for a key that a model of this architecture cannot do without.
+        """Like `get`, for a key that models of this architecture must have.
 
         Raises:
             ModelFileError: the key is absent.
@@ -161,7 +161,7 @@ class GgufFile:
         return value
 
     def tensor(self, name: str) -> gguf.ReaderTensor:
-        """The mapped tensor ``name``, with its numpy view of the quantized blocks.
+        """The mapped tensor ``name``, with a numpy view of its quantized blocks.
 
         Raises:
             ModelFileError: there is no such tensor.
@@ -186,7 +186,7 @@ class GgufFile:
         return sum(path.stat().st_size for path in self.paths)
 
     def sha256(self) -> str:
-        """Hex digest of the file, or of all parts one after the other."""
+        """Hex SHA-256 of the file, or of all parts concatenated."""
         digest = hashlib.sha256()
         for path in self.paths:
             with path.open("rb") as file:
@@ -195,7 +195,7 @@ class GgufFile:
 
 
 def _paths_of_parts(path: Path, reader: _Reader) -> tuple[Path, ...]:
-    """Where the parts of the model are, one of which is at ``path``."""
+    """Paths of all parts of the model that the file at ``path`` belongs to."""
     number, count = reader.part
     if count == 1:
         return (path,)
@@ -214,13 +214,13 @@ def _paths_of_parts(path: Path, reader: _Reader) -> tuple[Path, ...]:
 
 
 def _describe(reader: _Reader) -> str:
-    """Which part a file is."""
+    """Which part of a model a file is, for messages."""
     number, count = reader.part
     return "a whole model" if count == 1 else f"part {number + 1} of {count}, by its metadata"
 
 
 def check_is_gguf(path: Path) -> None:
-    """Cheap checks that give the clearest message.
+    """Check that ``path`` is a GGUF, cheaply and with clear messages.
 
     Raises:
         ModelFileError: the path is missing, a directory, unreadable, or not a GGUF.

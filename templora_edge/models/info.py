@@ -1,4 +1,4 @@
-"""What a GGUF is, and what Temp-LoRA can do with it. Reads the file only; loads no model."""
+"""Description of a GGUF and what Temp-LoRA can do with it. Reads only the file; loads no model."""
 
 import math
 from collections import Counter
@@ -24,29 +24,29 @@ RECURRENT_KEYS: Final = (
     "{arch}.shortconv.l_cache",
 )
 KV_VALUE_BYTES: Final = 2
-"""llama.cpp's cache is F16 unless told otherwise."""
+"""Bytes per value of a cache in F16, llama.cpp's default."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingMemory:
-    """Private memory of training at a rank, in bytes, estimated for the default context."""
+    """Estimated private memory of training at a rank, in bytes, with the default context."""
 
     rank: int
     adapter_parameters: int
     adapter_file_bytes: int
     bytes: int
-    """Every activation kept, bf16 products."""
+    """Memory if all activations are kept, with matrix products in bf16."""
     bytes_checkpointed: int
-    """Layers recomputed in backward: slower."""
+    """Memory if layers are recomputed in backward, which is slower."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What `templora info` shows."""
+    """What `templora info` shows about a model."""
 
     path: str
     kind: str
-    """`model`."""
+    """Always `model`."""
     name: str
     architecture: str
     parameters: int
@@ -55,22 +55,26 @@ class ModelInfo:
     """ggml type -> share of the weights."""
     trained_context: int
     templora: bool
+    """Whether Temp-LoRA can train the model."""
     templora_reason: str
+    """Why not; empty if it can."""
     k_shift: bool
+    """Whether cached keys can be moved, for --kv-policy shift."""
     self_extend: bool
+    """Whether SelfExtend works with the model."""
     context: int
-    """The default one, for which the memory below is meant."""
+    """Default context in tokens, on which the memory figures below are based."""
     kv_cache_bytes: int
     training: tuple[TrainingMemory, ...]
-    """Empty where Temp-LoRA does not apply."""
+    """Memory for several ranks; empty if Temp-LoRA cannot train the model."""
 
 
 def info(path: Path) -> ModelInfo | AdapterInfo:
-    """Describe a GGUF, of a model or of an adapter.
+    """Describe a GGUF, which may be a model or an adapter.
 
     Raises:
         ModelFileError: the file is neither.
-        AdapterError: it is an adapter, but not a LoRA.
+        AdapterError: the file is an adapter, but not a LoRA.
     """
     if AdapterGguf(path).get("general.type") == ADAPTER:
         return adapter_info(path)
@@ -105,7 +109,7 @@ def info(path: Path) -> ModelInfo | AdapterInfo:
 
 
 def _keys_can_move(base: GgufFile) -> bool:
-    """Whether K-shift and SelfExtend apply, as engine/k_shift.py finds with the model loaded."""
+    """Whether K-shift and SelfExtend work, as engine/k_shift.py decides with the model loaded."""
     if any(base.get(key) for key in RECURRENT_KEYS):
         return False
     if base.get("{arch}.rope.dimension_sections") is not None:

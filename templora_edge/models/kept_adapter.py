@@ -1,4 +1,4 @@
-"""A llama.cpp GGUF adapter back to PEFT LoRA weights, to go on training it."""
+"""Conversion of a GGUF adapter back to PEFT's LoRA weights, to continue training it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,29 +21,31 @@ from templora_edge.models.gguf_file import Floats, GgufFile
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Where the two matrices of a layer are: rows of B, and rows of A that are columns of B."""
+    """Where the two matrices of a layer are stored."""
 
     tensor: str
     rows: slice
+    """The layer's rows in B."""
     ranks: slice
+    """The layer's rows in A, which are its columns in B."""
     rank: int
 
 
 @dataclass(frozen=True, slots=True)
 class KeptAdapter:
-    """An adapter in a GGUF file, by transformers' layers: any of them, in any rank."""
+    """An adapter in a GGUF file, by transformers' layers; it may have any layers, of any rank."""
 
     file: AdapterFile
     parts: Mapping[str, _Part]
-    """By transformers' full name of the layer, in the order of the network."""
+    """Full transformers name of a layer -> its matrices, in the order of the network."""
 
     @classmethod
     def read(cls, path: Path, base: GgufFile) -> "KeptAdapter":
-        """Open ``path``; weights are read when they are asked for.
+        """Open ``path``; weights are read on demand.
 
         Raises:
             ModelFileError: the file is not a GGUF.
-            AdapterError: it holds no LoRA adapter, or one that does not fit ``base``.
+            AdapterError: the file is not a LoRA adapter, or does not fit ``base``.
             UnsupportedModelError: the base is not of a known family.
         """
         file = AdapterFile.read(path)
@@ -66,33 +68,35 @@ class KeptAdapter:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """Full names, transformers', of the layers that carry it."""
+        """Full transformers names of the layers that carry the adapter."""
         return tuple(self.parts)
 
     @property
     def rank(self) -> int:
-        """The largest rank of a layer."""
+        """Largest rank of any layer."""
         return max(part.rank for part in self.parts.values())
 
     @property
     def alpha(self) -> float:
-        """The scale of the largest rank's layers is alpha / rank, or 1 where the file has none."""
+        """LoRA alpha; if the file has none, the rank, which scales the output by 1."""
         return self.file.alpha or float(self.rank)
 
     def weights(
         self, fresh: Mapping[str, Floats], scale: float, target: AdapterTarget
     ) -> dict[str, Floats]:
-        """PEFT's weights, the inverse of `gguf_tensors`.
+        """PEFT's weights of the adapter, the inverse of `gguf_tensors`.
 
-        A layer of a smaller rank than is trained keeps the fresh A's further rows, with zeros in B:
-        it computes what it did, and can use the whole rank.
+        A layer with a smaller rank than the trained one takes its further rows of A from ``fresh``,
+        with zeros in B: its output does not change, and it can use the whole rank.
 
         Args:
-            fresh: PEFT name -> (r, in) for lora_A, (out, r) for lora_B, of all that is trained.
-            scale: alpha / rank of what is trained.
+            fresh: weights of a fresh adapter on all trained layers, PEFT name -> (r, in) for
+                lora_A, (out, r) for lora_B.
+            scale: alpha / rank of the trained adapter.
+            target: the base that the adapter belongs to.
 
         Raises:
-            AdapterError: layers of the adapter are not trained, or its rank is larger.
+            AdapterError: a layer of the adapter is not trained, or has a larger rank.
         """
         path = self.file.file.path
         left_out = [name for name in self.parts if peft_name(name, "A") not in fresh]
@@ -123,10 +127,10 @@ class KeptAdapter:
 def _fused_part(
     file: AdapterFile, tensor: str, module: str, rows: tuple[slice, ...]
 ) -> _Part | None:
-    """A layer's part of the base's `attn_qkv`, None if the adapter has none for it.
+    """A layer's part of the adapter on `attn_qkv`; None if the adapter has none for the layer.
 
-    Where three adapters were joined (`gguf_tensors`), each has a third of the rank, and one whose A
-    and B are zero stands for none at all. Any other has its whole A for each of the three layers.
+    If three adapters were joined (`gguf_tensors`), each has a third of the rank, and one whose A
+    and B are zero means no adapter. Otherwise each of the three layers has the whole A.
     """
     a, b = file.matrices(tensor)
     index, rank = FUSED_QKV.index(module.split(".", 3)[-1]), file.ranks[tensor]

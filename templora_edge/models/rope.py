@@ -1,7 +1,7 @@
 """Rotary frequencies as llama.cpp computes them (llama-context.cpp; ggml, ops.cpp: rope_yarn).
 
-transformers computes its own from a config, which cannot say all that a GGUF can; here metadata and
-factor tensors of the file, and the user's options, are followed to the letter.
+transformers computes its own from a config, which cannot express everything a GGUF can. This module
+follows the file's metadata and factor tensors, and the user's options, exactly.
 """
 
 import math
@@ -17,29 +17,31 @@ from templora_edge.models.heads import Heads
 from templora_edge.options import RopeOptions, RopeScaling
 
 Frequencies = tuple[npt.NDArray[np.float64], float]
-"""Radians a position for each pair of dimensions, and the factor that cos and sin are scaled by."""
+"""Radians per position for each pair of dimensions, and the factor of cosines and sines."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """The scaling in force, as llama.cpp's context holds it."""
+    """The scaling in effect, as in llama.cpp's context."""
 
     theta: float
+    """RoPE base frequency."""
     scale: float
     """Factor of positions."""
     extrapolation: float
     """YaRN's ext_factor."""
     attention: float
-    """Factor of cosines and sines, before ggml applies its own to YaRN."""
+    """Factor of cosines and sines, before ggml's own factor for YaRN."""
     n_trained: int
-    """Positions that the model knows, in tokens."""
+    """Number of positions the model was trained on, after scaling."""
 
     @classmethod
     def of(cls, base: GgufFile, options: RopeOptions) -> Self:
-        """What ``options`` make of the model's own scaling.
+        """The model's own scaling, changed by ``options``.
 
         Raises:
-            UnsupportedModelError: a scaling that llama.cpp itself does not know.
+            ModelFileError: the file does not say what the trained context is.
+            UnsupportedModelError: llama.cpp does not know the scaling.
         """
         kind = str(options.scaling or base.get("{arch}.rope.scaling.type", "linear"))
         if kind not in (*RopeScaling, "longrope"):
@@ -72,26 +74,29 @@ class Scaling:
 
     @property
     def magnitude(self) -> float:
-        """Factor of cosines and sines, and so of keys and queries."""
+        """Factor of cosines and sines, and thus of keys and queries."""
         return self.attention * (1 - 0.1 * math.log(self.scale) if self.extrapolation else 1.0)
 
 
 def frequencies(
     base: GgufFile, n_ctx: int, options: RopeOptions, *, sliding: bool = False
 ) -> Frequencies:
-    """Frequencies of the layers with full or with sliding-window attention.
+    """Rotary frequencies of the layers with full or sliding-window attention.
 
     Args:
-        n_ctx: llama.cpp's context; phi3's long factors apply past the original one.
+        base: the model.
+        n_ctx: llama.cpp's context in tokens; phi3's long factors apply past the original context.
+        options: changes to the model's own scaling.
+        sliding: whether the layers have sliding-window attention.
 
     Raises:
-        UnsupportedModelError: a scaling that llama.cpp itself does not know.
+        UnsupportedModelError: llama.cpp does not know the scaling.
     """
     n_rot = n_rotated(base)
     scaling = Scaling.of(base, options)
     if sliding:  # theta and scale are the model's own
         own = Scaling.of(base, RopeOptions())
-        # gemma2's sliding layers share those of the others, gemma3's have theirs
+        # gemma2's sliding layers share theta and scale with the others, gemma3's have their own
         shares = base.architecture == "gemma2"
         theta = float(base.get("{arch}.rope.freq_base_swa", own.theta if shares else 10000.0))
         scaling = replace(scaling, theta=theta, scale=own.scale if shares else 1.0)
@@ -110,7 +115,7 @@ def frequencies(
 
 
 def head_size(base: GgufFile) -> int:
-    """Dimensions of a key.
+    """Number of dimensions of a key.
 
     Raises:
         ModelFileError: the model has no attention heads.
@@ -120,7 +125,7 @@ def head_size(base: GgufFile) -> int:
 
 
 def n_rotated(base: GgufFile) -> int:
-    """Dimensions of a key that carry its position."""
+    """Number of dimensions of a key that are rotated."""
     return int(base.get("{arch}.rope.dimension_count", head_size(base)))
 
 
@@ -131,7 +136,7 @@ def _original_context(base: GgufFile) -> int:
 
 
 def _factors(base: GgufFile, n_ctx: int, n_rot: int) -> npt.NDArray[np.float64]:
-    """Divisors per frequency: Llama 3.x's, or phi3's for short or long contexts."""
+    """Divisors of the frequencies: Llama 3.x's, or phi3's for short or long contexts."""
     long = n_ctx > _original_context(base)
     name = "rope_factors_long.weight" if long else "rope_factors_short.weight"
     for candidate in ("rope_freqs.weight", name):
@@ -147,7 +152,7 @@ def _mscale(factor: float, multiplier: float) -> float:
 def _yarn_ramp(
     n_rot: int, theta: float, original: int, beta_fast: float, beta_slow: float
 ) -> npt.NDArray[np.float64]:
-    """Share of extrapolation per frequency (YaRN, arXiv 2309.00071, section 3.2)."""
+    """Share of extrapolation of each frequency (YaRN, arXiv 2309.00071, section 3.2)."""
 
     def dimension(rotations: float) -> float:
         wavelengths = original / (rotations * 2 * math.pi)

@@ -19,11 +19,11 @@ AUTO: Final[Any] = "auto"
 
 @dataclass(frozen=True, slots=True)
 class FixedAdapter:
-    """A LoRA adapter in a GGUF file that is applied besides the temporary one and never trained."""
+    """A LoRA adapter in a GGUF file, applied in addition to the temporary one, never trained."""
 
     path: Path
     scale: float = 1.0
-    """Factor of the adapter's output, besides its own alpha / rank."""
+    """Factor of the adapter's output, in addition to alpha / rank."""
 
     def __post_init__(self) -> None:
         require(
@@ -79,7 +79,7 @@ class EngineOptions(Section):
         "--lora",
         default=(),
         metavar="FILE[:SCALE]",
-        help="GGUF adapter to apply, untrained, besides the temporary one; may be repeated.",
+        help="Fixed GGUF adapter to apply in addition to the temporary one; may be repeated.",
     )
     # "auto" until it is resolved
     self_extend: SelfExtendOptions | None = option(

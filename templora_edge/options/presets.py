@@ -1,7 +1,7 @@
 """Update rules by preset and by size of the base.
 
 Rules for small bases were measured on the bundled model (docs/results/pg19.md, docs/log.md); larger
-bases get the paper's learning rate, for want of a measurement.
+bases get the paper's learning rate, as none was measured.
 """
 
 from collections.abc import Mapping

@@ -108,7 +108,7 @@ _buffers = threading.local()
 
 
 def _buffer(n_floats: int) -> npt.NDArray[np.float32]:
-    """The buffer of this thread; a new one each time would cost page faults each time."""
+    """The thread's own buffer; a new one each time would cost page faults each time."""
     if getattr(_buffers, "floats", np.empty(0)).size < n_floats:
         _buffers.floats = np.empty(n_floats, np.float32)
     floats: npt.NDArray[np.float32] = _buffers.floats

@@ -35,8 +35,8 @@ from templora_edge.training.gguf_network import load_base
 from templora_edge.training.prefix_cache import allow_prefix, read_prefix
 
 ROUNDS: Final = 20
-"""Products in each precision that `choose_dtype` times. A resumed job chooses again, and must make
-the same choice."""
+"""Products in each precision that `choose_dtype` times: enough for a resumed job, which chooses
+again, to choose the same."""
 MOST_SKIPPED: Final = 3
 """Consecutive steps with numbers that are not finite that end training."""
 
@@ -154,7 +154,10 @@ class LoraTrainer:
         return Update(finite[0], finite[-1] if self._measure_after else None, skipped=skipped)
 
     def _step(self, loss: torch.Tensor) -> bool:
-        """Take a step on ``loss``; return False, and change nothing, if it is not finite.
+        """Take a step on ``loss``, unless it or its gradient is not finite.
+
+        Returns:
+            Whether the step was taken.
 
         Raises:
             SidecarError: that happened `MOST_SKIPPED` times in a row, or the step made a weight not

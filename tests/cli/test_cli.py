@@ -1,4 +1,4 @@
-"""The command line as a user types it: products on stdout, one line and an exit code on errors."""
+"""The command line: results on stdout, one line and an exit code on errors."""
 
 import json
 import os
@@ -321,7 +321,7 @@ def test_a_failed_run_keeps_the_old_report(tmp_path: Path) -> None:
 
 
 def test_outputs_through_links(tmp_path: Path) -> None:
-    """A link stays a link; what it leads to is written."""
+    """A link stays a link; its target is written."""
     target, link = tmp_path / "target.json", tmp_path / "link.json"
     link.symlink_to(target)
     assert run("generate", "-p", "x", *SMALL, "--no-templora", "--report", link).returncode == 0

@@ -1,4 +1,4 @@
-"""Runs on terminals: none is asked anything, no line wraps, text and progress keep apart."""
+"""Runs on terminals: no queries, no wrapped lines, text and progress kept apart."""
 
 import fcntl
 import json
@@ -33,7 +33,7 @@ ESCAPE = re.compile(r"\x1b\[[\d;]*[A-Za-z]|\x1b.")
 
 
 class Terminal:
-    """A terminal that shows what it gets and never answers."""
+    """A terminal that displays its input and never answers."""
 
     def __init__(self, columns: int, rows: int = 24) -> None:
         self._ours, self.file = os.openpty()
@@ -47,11 +47,11 @@ class Terminal:
         os.write(self._ours, keys)
 
     def typed(self) -> bytes:
-        """Keys that nobody has read yet."""
+        """Typed keys that nobody has read yet."""
         return os.read(self.file, 1000) if select.select([self.file], [], [], 0)[0] else b""
 
     def read(self, seconds: float = 0.0) -> bool:
-        """Take what has been written; False if that is nothing."""
+        """Take what has been written; return False if there is nothing."""
         if not select.select([self._ours], [], [], seconds)[0]:
             return False
         self.output += os.read(self._ours, 65536)
@@ -62,7 +62,7 @@ class Terminal:
             assert self.read(60), self.output
 
     def finish(self, process: "subprocess.Popen[bytes]") -> str:
-        """Wait for the end of ``process``, reading all the time; all of the output."""
+        """Wait for the end of ``process`` while reading; return the whole output."""
         while process.poll() is None:
             self.read(0.1)
         while self.read():
@@ -96,12 +96,12 @@ def start(
 
 
 def live_lines(output: str) -> list[str]:
-    """What was drawn or printed as one line, without control sequences."""
+    """Everything drawn or printed, as one line without control sequences."""
     return [line for part in re.split(r"[\r\n]", output) if (line := ESCAPE.sub("", part))]
 
 
 def rate(output: str) -> float:
-    """Tokens a second, from a run's last line."""
+    """Tokens per second, from a run's last line."""
     [found] = re.findall(r"tokens in [\d.]+ s \((\d+) tok/s\)", output)
     return float(found)
 
@@ -109,7 +109,7 @@ def rate(output: str) -> float:
 def test_a_terminal_that_never_answers_costs_no_speed(
     terminal: Callable[..., Terminal],
 ) -> None:
-    """In one of a few rounds at least: a busy machine slows down now the one, now the other."""
+    """In at least one of a few rounds: a busy machine slows down one or the other at random."""
     on_terminal, in_pipe = [0.0], [1.0]
     while max(on_terminal) < 0.9 * max(in_pipe) and len(in_pipe) <= 6:
         window = terminal(100)
@@ -169,7 +169,7 @@ def test_a_line_never_wraps_after_the_terminal_has_become_narrow(
 def test_text_and_progress_share_a_terminal(
     command: list[str], columns: int, rows: int, terminal: Callable[..., Terminal]
 ) -> None:
-    """When the run is over the screen shows the text as if there had been no progress."""
+    """After the run, the screen shows the text as if there had been no progress line."""
     window = terminal(columns, rows)
     output = window.finish(start(command, stdout=window.file, stderr=window.file))
     assert "\rblock" in output

@@ -78,7 +78,7 @@ def test_shift_is_exact_where_only_positions_matter(tmp_path: Path) -> None:
 
 
 def llama_cpp_alone(path: Path, prompt: str, n: int, options: SamplingOptions) -> list[int]:
-    """Plain llama.cpp: one token after another up to the end, none of our classes."""
+    """Plain llama.cpp without our classes: one token after another up to the end."""
     model = llama_cpp.llama_model_load_from_file(bytes(path), _model_params())
     params = llama_cpp.llama_context_default_params()
     params.n_ctx, params.n_threads, params.n_threads_batch = 1024, 1, 1

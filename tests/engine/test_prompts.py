@@ -132,7 +132,7 @@ def test_a_prompt_is_text_unless_it_is_special(smollm2: Path) -> None:
 
 
 def test_control_tokens_in_a_document_are_text() -> None:
-    """In the source, in the pairs that are shown, and in what is learned of them."""
+    """In the source, in the pairs shown, and in the tokens learned from them."""
     base = GgufFile(BUNDLED_TRANSLATOR)
     with TempLora(base.path, text="translation", n_ctx=256, n_threads=1, templora=False) as session:
         loop = pair_loop(session, own_prompt(base, None, "fr", "en"), "fr", "en")

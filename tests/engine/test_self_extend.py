@@ -33,14 +33,14 @@ from templora_edge.options import (
 from templora_edge.positions import TILE, Positions
 
 TRAINED = 128
-"""Positions the models here know."""
+"""Positions that the models here are trained on."""
 HEAD = 64
 MakeModel = Callable[[int], Path]
 
 
 @pytest.fixture(scope="module")
 def short(tmp_path_factory: pytest.TempPathFactory) -> MakeModel:
-    """A random Llama of so many layers, heads of 64, that knows 128 positions; the folder."""
+    """Number of layers -> folder of a random Llama, heads of 64, trained on 128 positions."""
     folders: dict[int, Path] = {}
 
     def make(n_layers: int) -> Path:
@@ -202,7 +202,7 @@ def test_a_cut_leaves_groups_whole(
 def test_logits_are_those_of_a_slow_attention(
     group: int, window: int, n_tokens: int, n_batch: int, short: MakeModel
 ) -> None:
-    """Every token's, over several windows, in batches and one by one: three layers."""
+    """Logits of every token, over several windows, in batches and one by one: three layers."""
     tokens = some_tokens(n_tokens)
     slow = SlowModel(short(3), group, window)
     expected = np.stack([slow.append(token) for token in tokens])
@@ -246,7 +246,7 @@ def test_logits_are_those_of_decoding_at_the_mapped_positions(
 
 
 def test_llama_cpps_division_rotates_keys_the_wrong_way(short: MakeModel) -> None:
-    """The reason that positions are moved one by one; if this fails, upstream has mended it."""
+    """The reason that positions are moved one by one; if this fails, llama.cpp has fixed it."""
     tokens, path = some_tokens(64), short(1) / "f32.gguf"
     halves = [position // 2 for position in range(63)] + [32]
     with LlamaEngine(path, replace(EXACT, n_ctx=256)) as engine:
@@ -271,7 +271,7 @@ def test_llama_cpps_division_rotates_keys_the_wrong_way(short: MakeModel) -> Non
 
 
 def test_llama_cpp_scales_yarns_keys_again_at_every_shift(short: MakeModel) -> None:
-    """The reason that YaRN and K-shift are refused together; if this fails, upstream mended it."""
+    """The reason that YaRN with K-shift is rejected; if this fails, llama.cpp has fixed it."""
     tokens, path = some_tokens(40), short(1) / "f32.gguf"
     yarn = RopeOptions(RopeScaling.YARN, freq_scale=0.25)
     logits = []
@@ -311,7 +311,7 @@ def test_shift_and_self_extend_together(short: MakeModel) -> None:
 
 @pytest.mark.parametrize("kind", [KvType.F16, KvType.Q8_0, KvType.Q4_0])
 def test_quantized_caches(kind: KvType, short: MakeModel) -> None:
-    """Keys that are moved are quantized again; that may not cost more than quantizing does."""
+    """Moved keys are quantized again; that must not lose more than quantizing once."""
     tokens, path = some_tokens(400), short(3) / "f32.gguf"
 
     def logits(kind: KvType, self_extend: SelfExtendOptions | None) -> Floats:
@@ -439,7 +439,7 @@ def test_recurrent_state_is_refused(tmp_path: Path) -> None:
 def test_keys_that_llama_cpp_cannot_move_are_refused(
     short: MakeModel, tiny_gguf: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would end the process: BF16, and quantized keys whose heads are not multiples of 64."""
+    """llama.cpp would abort on BF16, and on quantized keys with heads not a multiple of 64."""
     path = short(1) / "f32.gguf"
     with pytest.raises(OptionError, match="-ctk bf16: llama"):
         LlamaEngine(path, exact(4, 24, 256, type_k=KvType.BF16))
@@ -462,7 +462,7 @@ def test_what_does_not_fit_or_cannot_be_done_is_refused(short: MakeModel) -> Non
         LlamaEngine(path, exact(4, 24, 400, rope=yarn))
     with pytest.raises(OptionError, match="-gan is 1"):
         SelfExtendOptions(1, 10)
-    # linear scaling doubles what the model knows
+    # linear scaling doubles the positions that the model knows
     linear = RopeOptions(freq_scale=0.5)
     with LlamaEngine(path, exact(4, 24, 900, rope=linear)) as engine:
         engine.decode(some_tokens(900))

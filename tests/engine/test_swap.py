@@ -88,7 +88,7 @@ def test_swap_to_none_gives_the_base_back(
 def test_the_cache_is_kept(
     tiny_engine: LlamaEngine, adapters: tuple[Path, Path], tokens: list[int]
 ) -> None:
-    """After a swap, old keys and values are those of the old adapter: neither lost nor redone."""
+    """After a swap, old keys and values are the old adapter's: neither lost nor recomputed."""
     tiny_engine.decode(tokens[:100])
     tiny_engine.swap(adapters[0])
     assert tiny_engine.n_past == 100

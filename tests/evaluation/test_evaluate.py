@@ -42,7 +42,7 @@ def write_jsonl(path: Path, key: str, texts: list[str]) -> Path:
 
 
 def sacrebleu(reference: Path, *hypotheses: Path, flags: tuple[str, ...] = ()) -> str:
-    """Its own command, with as many digits as it gives."""
+    """sacrebleu's own command, with all its digits."""
     return subprocess.run(
         [sys.executable, "-m", "sacrebleu", reference, "-i", *hypotheses,
          "-m", "bleu", "chrf", "-w", "12", *flags],
@@ -92,7 +92,7 @@ def test_the_bootstrap_is_sacrebleu_s(texts: dict[str, list[str]], tmp_path: Pat
     )
     result = run("evaluate", ours, reference, "--against", base, "--json")
     found = json.loads(result.stdout)["bootstrap"]
-    # its JSON of a paired test fails on numpy's numbers
+    # its JSON output of a paired test fails on numpy's numbers
     text = sacrebleu(reference, base, ours, flags=("--paired-bs", "-f", "text"))
     number = r"(\d+\.\d+)"
     cells = re.findall(rf"{number} \({number} ± {number}\)", text)

@@ -35,7 +35,7 @@ def test_texts_are_as_long_and_as_deep_as_asked(length: int, depth: float, key: 
         text, n_tokens = passkey_text(model.vocab, length, depth, str(key))
         one_filler = len(model.vocab.tokenize(FILLER))
         assert n_tokens == len(model.vocab.head) + len(model.vocab.tokenize(text))
-    assert length - 2 * one_filler < n_tokens <= length + 2  # digits may merge with what is near
+    assert length - 2 * one_filler < n_tokens <= length + 2  # digits may merge with neighbours
     assert text.startswith(INTRO)
     assert text.endswith(QUESTION)
     assert text.count(str(key)) == 2
@@ -59,7 +59,7 @@ def test_what_counts_as_found(answer: str, found: bool) -> None:
 
 @pytest.mark.slow
 def test_every_mode_reads_the_same_text(tiny_gguf: Callable[[str], Path]) -> None:
-    """A random model finds nothing; what each mode was given is what matters here."""
+    """A random model finds nothing; this checks what each mode is given."""
     options = Options().changed(rank=2, n_threads=1, n_ctx=256)
     job = PasskeyJob(tiny_gguf("f32"), (400, 800), 2, options=options)
     run = PasskeyRun(job)

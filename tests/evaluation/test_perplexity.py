@@ -94,7 +94,7 @@ def test_the_standard_error_is_the_spread_of_repeated_experiments() -> None:
     rng = np.random.default_rng(0)
     changes, errors = [], []
     for _ in range(400):
-        shared = rng.normal(0, 0.3, size=(40, 1))  # tokens of a block err together
+        shared = rng.normal(0, 0.3, size=(40, 1))  # errors of tokens in a block are correlated
         differences = -0.1 + shared + rng.normal(0, 0.5, size=(40, 16))
         base = rng.uniform(2, 6, size=(40, 16))
         comparison = Comparison(Score.of(base.tolist()), Score.of((base + differences).tolist()))
@@ -106,7 +106,7 @@ def test_the_standard_error_is_the_spread_of_repeated_experiments() -> None:
 
 
 def test_a_block_is_scored_before_it_is_learned() -> None:
-    """What comes again is known; in what comes first, training first would show."""
+    """Repeated text is known by then; in new text, training before scoring would show."""
     result = score(NOVEL * 6)
     buckets = result["files"][0]["buckets"]
     assert len(buckets) == 4
@@ -122,7 +122,7 @@ def test_a_block_is_scored_before_it_is_learned() -> None:
 
 
 def test_the_base_is_what_the_engine_says() -> None:
-    """Streaming inside one context is plain scoring, up to an F16 cache in other batches."""
+    """Streaming inside one context is plain scoring, up to rounding of an F16 cache in batches."""
     text = (NOVEL + TEXT) * 2
     with LlamaEngine(BUNDLED_MODEL, EngineOptions(n_ctx=256, n_threads=1)) as engine:
         tokens = [*engine.model.vocab.head, *engine.model.vocab.tokenize(text)[:190]]

@@ -1,4 +1,4 @@
-"""Limits of memory and cores in trees of control groups, made up and real."""
+"""Limits on memory and cores in trees of control groups, made up and real."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ OTHERS = (
 
 
 def tree(root: Path, groups: str, mounts: list[str], files: Mapping[str, object]) -> Path:
-    """A file system with the process's groups, what is mounted, and files of groups."""
+    """A file system with the process's groups, its mounts, and the groups' files."""
     (root / "proc" / "self").mkdir(parents=True)
     (root / "proc" / "self" / "cgroup").write_text(groups)
     lines = "\n".join([*OTHERS, *mounts])
@@ -59,7 +59,7 @@ def v1(group: str, limit: object, usage: int, cache: int = 0) -> dict[str, objec
 
 
 def test_a_container_in_v2(tmp_path: Path) -> None:
-    """Docker's and Kubernetes' usual: a namespace of its own, in which its group is the root."""
+    """Usual with Docker and Kubernetes: a separate namespace, in which its group is the root."""
     files = v2("sys/fs/cgroup", 1000 * MIB, 400 * MIB, 100 * MIB, "150000 100000")
     tree(tmp_path, "0::/\n", [V2.format(top="/", at="/sys/fs/cgroup")], files)
     assert cgroup.memory_left(tmp_path) == 700 * MIB
@@ -222,4 +222,4 @@ def test_a_real_group(limited_groups: set[Path]) -> None:
     assert after < before < 300 * MIB
     assert before - after == pytest.approx(64 * MIB, rel=0.2)
     assert (threads, cores) == (1, 0.5)
-    assert memory.available() > 300 * MIB  # out here
+    assert memory.available() > 300 * MIB  # outside the group

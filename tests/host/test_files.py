@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and none is written over what is to be kept."""
+"""Files are written completely or not at all, and never over files that must be kept."""
 
 import errno
 import gzip
@@ -140,7 +140,7 @@ print("more")
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "link"])
 def test_stdout_by_its_name_gets_the_result_where_it_stands(name: str, tmp_path: Path) -> None:
-    """In a pipe, in a file, and at the end of one: nothing that is there is lost."""
+    """In a pipe, in a file, and at the end of one: existing content is not lost."""
     link = tmp_path / "link"
     link.symlink_to("/dev/stdout")
     command = [sys.executable, "-c", STREAMS, str(link) if name == "link" else name]

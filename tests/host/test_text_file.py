@@ -1,4 +1,4 @@
-"""Files of text as people save them: the same text in every form."""
+"""Text files in common encodings and line endings: the same text in every form."""
 
 import json
 from collections.abc import Callable

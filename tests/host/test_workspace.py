@@ -1,4 +1,4 @@
-"""Temporary storage: where it is made, and that nothing is swept but what killed runs left."""
+"""Temporary storage: its location, and that only leftovers of killed runs are swept."""
 
 import os
 import shutil
@@ -60,7 +60,7 @@ while killed:
         os._exit(0)
     killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
 """
-"""Kills a run before its first step on files, another one before its second, and so on."""
+"""Program that kills a run before its first step on files, another before its second, and so on."""
 
 
 def test_killed_at_every_step_its_folder_goes_with_the_next_run(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ Storage = Callable[[str, int], Path]
 
 @pytest.fixture
 def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
-    """Makes storage of some MiB; where mounting is not permitted, a folder that says so."""
+    """Makes storage of some MiB; if mounting is not permitted, a folder with that size faked."""
     real, sizes = shutil.disk_usage, dict[Path, int]()
 
     def disk_usage(path: Path) -> object:
@@ -213,7 +213,7 @@ def test_storage_in_memory_is_taken_where_there_is_room(
 def test_where_no_temporary_folder_is_writable(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a read-only container /dev/shm alone may be written to."""
+    """In a read-only container only /dev/shm may be writable."""
 
     def gettempdir() -> str:
         raise FileNotFoundError(2, "No usable temporary directory found")

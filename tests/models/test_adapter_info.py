@@ -1,4 +1,4 @@
-"""`templora info` on an adapter: what it is, and what it can be used for."""
+"""`templora info` on an adapter: its description and its uses."""
 
 import json
 from collections.abc import Callable

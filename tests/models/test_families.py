@@ -1,4 +1,4 @@
-"""Every family and every quantization: the sidecar computes what llama.cpp computes."""
+"""Every family and every quantization: training computes what llama.cpp computes."""
 
 import ctypes
 from dataclasses import replace
@@ -28,7 +28,7 @@ FILE_TYPES = {
 def family_files(
     tmp_path_factory: pytest.TempPathFactory, llama_cpp_source: Path
 ) -> dict[str, tuple[Path, Floats]]:
-    """Case -> F32 GGUF by upstream's converter, and transformers' logits. Made when asked for."""
+    """Case -> F32 GGUF from llama.cpp's converter, and transformers' logits, made on demand."""
 
     class Files(dict[str, tuple[Path, Floats]]):
         def __missing__(self, name: str) -> tuple[Path, Floats]:
@@ -58,7 +58,7 @@ def quantize(path: Path, file_type: str) -> Path:
 
 
 def both_sides(path: Path, adapter: Path | None) -> tuple[Floats, Floats]:
-    """Logits of the sidecar and of llama.cpp, with a trained adapter if a path for one is given."""
+    """Logits of training and of llama.cpp, with a trained adapter if a path for one is given."""
     trainer = trained(path, TOKENS, blocks=2 if adapter else 0)
     with LlamaEngine(path, EXACT) as engine:
         if adapter:
@@ -156,7 +156,7 @@ def test_long_factors_of_phi3_follow_the_context(
 def test_a_cut_cache_of_sliding_windows(
     name: str, swa_full: bool, family_files: dict[str, tuple[Path, Floats]]
 ) -> None:
-    """Wherever it is cut, inside, at and outside of what the sliding layers still hold."""
+    """Wherever it is cut: inside, at the edge of, and outside what sliding layers still hold."""
     path, _ = family_files[name]
     options = replace(EXACT, n_ctx=512, n_batch=16, swa_full=swa_full)
     random = np.random.default_rng(2)
@@ -164,7 +164,7 @@ def test_a_cut_cache_of_sliding_windows(
     with LlamaEngine(path, options) as engine, LlamaEngine(path, options) as fresh:
         expected = engine_logits(fresh, tokens)
         held = engine.context
-        for _ in range(6):  # every cut begins from what the one before left
+        for _ in range(6):  # every cut starts from what the previous one left
             engine.decode(tokens[engine.n_past : int(random.integers(300, 500))])
             edge = held._first_position + WINDOW - 1
             for cut in (engine.n_past - 5, edge + 1, edge, edge - 1):

@@ -1,4 +1,4 @@
-"""--lora: adapters that stay as they are, under the temporary one, on both sides."""
+"""--lora: fixed adapters besides the temporary one, in the engine and in training."""
 
 import json
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def test_a_scale_is_a_number() -> None:
 
 
 def merge(tensors: dict[str, Any], fixed: FixedAdapter) -> None:
-    """Add what a fixed adapter does to the weights themselves."""
+    """Merge a fixed adapter into the weights."""
     adapter = AdapterFile.read(fixed.path)
     for name in adapter.ranks:
         a, b = adapter.matrices(name)
@@ -64,7 +64,7 @@ def base(request: pytest.FixtureRequest, tiny_gguf: Callable[[str], Path], tmp_p
 
 @pytest.fixture
 def lora(base: Path, tokens: list[int], tmp_path: Path) -> tuple[FixedAdapter, ...]:
-    """Two adapters: one of all layers, one of a part of them without an alpha of its own."""
+    """Two adapters: one on all layers, and one on some of them without an alpha."""
     trained(base, tokens[64:], seed=1).write(tmp_path / "all.gguf")
     random = np.random.default_rng(2)
     writer = gguf.GGUFWriter(tmp_path / "part.gguf", "llama")
@@ -92,7 +92,7 @@ def merged(base: Path, lora: tuple[FixedAdapter, ...], tmp_path: Path) -> Path:
 def test_the_same_as_merged_weights(
     base: Path, lora: tuple[FixedAdapter, ...], merged: Path, tokens: list[int], tmp_path: Path
 ) -> None:
-    """Logits of both sides, with and without the temporary adapter, and what it learns."""
+    """Logits of both sides, with and without the temporary adapter, and its training."""
     over = trained(base, tokens, options=TRAIN.changed(lora=lora))
     within = trained(merged, tokens)
     assert np.abs(sidecar_logits(over, tokens) - sidecar_logits(within, tokens)).max() <= 2e-3
@@ -103,7 +103,7 @@ def test_the_same_as_merged_weights(
         torch.testing.assert_close(a, b, rtol=1e-2, atol=2e-4)
     temporary = tmp_path / "temporary.gguf"
     over.write(temporary)
-    assert set(AdapterFile.read(temporary).ranks.values()) <= {8, 3 * 8}  # it alone
+    assert set(AdapterFile.read(temporary).ranks.values()) <= {8, 3 * 8}  # no fixed ones in it
     with LlamaEngine(merged, EXACT) as engine:
         expected = [engine_logits(engine, tokens)]
         engine.swap(temporary)
@@ -126,7 +126,7 @@ def test_the_same_as_merged_weights(
 def test_gradients_go_through_a_fixed_adapter(
     base: Path, lora: tuple[FixedAdapter, ...], merged: Path, tokens: list[int]
 ) -> None:
-    """Of the lowest layer, through all those above it; checkpointed too, and in bf16."""
+    """Gradients of the lowest layer, through all layers above; also checkpointed, and in bf16."""
     options = replace(PAPER, rank=4, alpha=8, dropout=0.0, learning_rate=5e-3)
     window, all_of_it = torch.tensor([tokens[:96]]), torch.ones(64, dtype=torch.bool)
     cases = [
@@ -251,7 +251,7 @@ def test_the_commands_take_it(style: Path, tmp_path: Path) -> None:
     assert none == pytest.approx(plain, rel=1e-5)
     assert abs(over / plain - 1) > 0.01
     assert figures[2]["settings"]["lora"] == [[str(style), 0.5], [str(style), 1.0]]
-    goes_on = run(*score, "--adapter-in", style)  # the base alone has nothing to go on from
+    goes_on = run(*score, "--adapter-in", style)  # the base alone starts from no adapter
     assert goes_on.returncode == 0, goes_on.stderr
     assert json.loads(goes_on.stdout)["total"]["base"]["ppl"] == pytest.approx(plain, rel=1e-5)
     for command in (score, ["passkey", "--length", 256]):

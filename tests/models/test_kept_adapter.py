@@ -1,4 +1,4 @@
-"""Training that goes on: from an adapter that was kept, and from a state that was put aside."""
+"""Continued training: from a saved adapter, and from a saved state."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -36,11 +36,11 @@ OUT_IN = {
     "down_proj": (WIDTH, FFN),
     "fc2": (WIDTH, FFN),
 }
-"""Of layers; the others are (FFN, WIDTH)."""
+"""(out, in) of layers; the others are (FFN, WIDTH)."""
 
 
 def peft_weights(modules: Sequence[str], ranks: Sequence[int] = (RANK,)) -> dict[str, Floats]:
-    """Random ones, all different; ``ranks`` in turn."""
+    """Random weights, all different, with the ``ranks`` in turn."""
     random = np.random.default_rng(5)
     weights = {}
     for module, rank in zip(modules, cycle(ranks), strict=False):
@@ -51,7 +51,7 @@ def peft_weights(modules: Sequence[str], ranks: Sequence[int] = (RANK,)) -> dict
 
 
 def base_of(family: Family, path: Path, *, fused: bool) -> GgufFile:
-    """A base of two layers that cannot run; ``fused``: queries, keys and values are one tensor."""
+    """A base of two layers that cannot run; ``fused``: queries, keys and values in one tensor."""
     writer = gguf.GGUFWriter(path, family.architecture)
     writer.add_block_count(2)
     writer.add_context_length(64)
@@ -90,7 +90,7 @@ CASES = [
 
 
 def subsets(family: Family) -> dict[str, tuple[str, ...]]:
-    """All of the layers, and less and less regular parts of them."""
+    """All layers, and less and less regular selections of them."""
     every = family.modules(2)
     return {
         **{targets.value: family.modules(2, targets) for targets in Targets},
@@ -135,7 +135,7 @@ def effects(weights: dict[str, Floats], scale: dict[str, float] | float) -> dict
 @pytest.mark.parametrize("rank", [4, 7])
 @pytest.mark.parametrize(("name", "fused"), CASES)
 def test_several_ranks_and_larger_ones(name: str, fused: bool, rank: int, tmp_path: Path) -> None:
-    """What each layer does is what it did; where there is more rank, A is as it begins."""
+    """Each layer's effect is unchanged; with a larger rank, the rest of A is fresh."""
     family = FAMILIES[name]
     base = base_of(family, tmp_path / "base.gguf", fused=fused)
     target = AdapterTarget.from_gguf(base)
@@ -238,8 +238,8 @@ def test_training_goes_on_from_a_kept_adapter(
 def test_training_goes_on_on_the_layers_there_are(
     fused: bool, tiny_gguf: Callable[[str], Path], tokens: list[int], tmp_path: Path
 ) -> None:
-    """Queries and values, and one odd matrix: they learn, they alone, and the file says what it
-    said; llama.cpp computes what the trainer does."""
+    """Queries and values, and one odd matrix: only they learn, the file describes the same layers,
+    and llama.cpp computes what the trainer does."""
     path = tiny_gguf("f32")
     if fused:
         path = rewrite(path, tmp_path / "fused.gguf", fuse_qkv)
@@ -277,7 +277,7 @@ def test_training_goes_on_on_the_layers_there_are(
 def test_more_layers_and_rank_than_the_adapter_has(
     tiny_gguf: Callable[[str], Path], tokens: list[int], tmp_path: Path
 ) -> None:
-    """The model is the same at first, and all of it learns."""
+    """The model's output is unchanged at first, and the whole adapter learns."""
     base, kept = GgufFile(tiny_gguf("f32")), tmp_path / "kept.gguf"
     small = replace(PAPER, rank=4, alpha=8, learning_rate=5e-3, targets=Targets.MLP, layers=1)
     first = LoraTrainer(base, replace(TRAIN, lora=small))
@@ -300,7 +300,7 @@ def test_more_layers_and_rank_than_the_adapter_has(
 def test_a_state_that_was_saved_is_all_there_is(
     tiny_gguf: Callable[[str], Path], tokens: list[int], tmp_path: Path
 ) -> None:
-    """Weights, moments, warm-up and dropout go on bit for bit, in another process."""
+    """Weights, moments, warm-up and dropout continue bit for bit in another process."""
     base, lora = tiny_gguf("f16"), replace(PAPER, rank=8, learning_rate=5e-3, dropout=0.1)
     blocks = [tokens[i : i + 64] for i in (0, 64, 128)]
 

@@ -1,4 +1,4 @@
-"""RoPE scaling: llama.cpp and the training side agree, whatever is asked for."""
+"""RoPE scaling: llama.cpp and the training side agree for all options."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -54,7 +54,7 @@ def test_both_sides_agree(name: str, tiny_gguf: Callable[[str], Path], tokens: l
 
 
 def test_a_session_hands_the_same_to_both(tiny_gguf: Callable[[str], Path]) -> None:
-    """Were the training side not told, the losses of both would differ on the same block."""
+    """If the training side were not told, both losses on the same block would differ."""
     rope = RopeOptions(YARN, freq_scale=0.125)
     options = Options().changed(
         n_ctx=512, block_len=255, train_prefix_len=255, rope=rope, dropout=0,

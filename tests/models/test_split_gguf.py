@@ -1,4 +1,4 @@
-"""Models in several files: the same numbers as in one, and a word on the part that is wrong."""
+"""Models in several files: the same numbers as in one, and errors that name the wrong part."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ from templora_edge.training.trainer import LoraTrainer
 
 
 def split(source: Path, folder: Path, n_tensors: int) -> list[Path]:
-    """``source`` again, in parts of ``n_tensors`` tensors; the parts in order."""
+    """Write ``source`` in parts of ``n_tensors`` tensors; return the parts in order."""
     copy_gguf(source, folder / "model.gguf", split_max_tensors=n_tensors)
     return sorted(folder.glob("model-*-of-*.gguf"))
 
@@ -104,7 +104,7 @@ def other_model(parts: list[Path], tiny_hf: Path, tiny_gguf: Callable[[str], Pat
 
 
 def wider_model(parts: list[Path], tiny_hf: Path, tiny_gguf: Callable[[str], Path]) -> None:
-    """The second part of a model of the same layers, but wider."""
+    """The second part of a model with the same layers, but wider."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 

@@ -1,4 +1,4 @@
-"""The benchmarks: each run is measured once, and the reports say what was found."""
+"""The benchmarks: each run is measured once, and the reports show the results."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The programs in scripts/: how they are run, and that they say so."""
+"""The programs in scripts/: they run, and their help says how."""
 
 import importlib
 import re
@@ -12,7 +12,7 @@ SCRIPTS = ROOT / "scripts"
 
 
 def programs() -> list[str]:
-    """Modules that are run with `python -m`."""
+    """Modules to run with `python -m`."""
     files = [path for path in SCRIPTS.rglob("*.py") if "\ndef main(" in path.read_text()]
     return sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files)
 

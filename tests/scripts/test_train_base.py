@@ -1,4 +1,4 @@
-"""The recipe of the bundled base, at a size that takes seconds."""
+"""The recipe of the bundled base, at a size that trains in seconds."""
 
 import json
 import os
@@ -46,7 +46,7 @@ SMALL = Recipe(
 
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No compilation, which would take longer than the training."""
+    """Turn compilation off, which would take longer than the training."""
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
 
 

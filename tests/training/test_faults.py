@@ -71,7 +71,7 @@ def test_signals_leave_nothing(number: signal.Signals, code: int, tmp_path: Path
     assert run.finish() == code
     assert run.errors() == []
     assert not leftovers()
-    report = json.loads((tmp_path / "report.json").read_text())  # what there was is reported
+    report = json.loads((tmp_path / "report.json").read_text())  # finished blocks are reported
     assert report["total"]["finished"] is False
     assert len(report["blocks"]) >= 2
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
@@ -85,8 +85,8 @@ from templora_edge.engine import backend
 backend.start()
 load = llama_cpp.llama_model_load_from_file
 def work():
-    # functions of C's in a row: the interpreter has no chance to call the signal's handler before
-    # llama.cpp logs that there is no such file
+    # consecutive C functions: the interpreter cannot run the signal handler before llama.cpp logs
+    # that there is no such file
     list(map(operator.call, [
         partial(_thread.interrupt_main, int(sys.argv[1])),
         partial(load, b"/no/such/file", llama_cpp.llama_model_default_params()),
@@ -103,7 +103,7 @@ def signal_in_the_log(number: int, then: str) -> "subprocess.CompletedProcess[st
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_in_a_ctypes_callback_is_not_lost(number: signal.Signals) -> None:
-    """There ctypes drops the exception of the handler; llama.cpp's log is such a callback."""
+    """In callbacks ctypes drops exceptions of signal handlers; llama.cpp's log is a callback."""
     then = "from templora_edge.cli import __main__, app; app.app = work; __main__.main()"
     result = signal_in_the_log(number, then)
     assert result.returncode == 128 + number
@@ -112,7 +112,7 @@ def test_a_signal_in_a_ctypes_callback_is_not_lost(number: signal.Signals) -> No
 
 
 def test_ctrl_c_in_a_callback_is_not_lost_either() -> None:
-    """Nor is it for who uses the package without its command."""
+    """The same for users of the package without its command."""
     result = signal_in_the_log(
         signal.SIGINT,
         """
@@ -129,7 +129,7 @@ except KeyboardInterrupt:
 
 
 def test_a_log_callback_in_python_would_lose_it() -> None:
-    """So the tests above do test something."""
+    """The tests above would fail without the fix."""
     python = "callback = llama_cpp.llama_log_callback(lambda *_: None)\n"
     python += "llama_cpp.llama_log_set(callback, None)\nwork()"
     result = signal_in_the_log(signal.SIGINT, python)
@@ -141,7 +141,7 @@ def test_a_killed_run_ends_its_sidecar_and_the_next_one_cleans_up() -> None:
     run = Run()
     run.process.kill()
     run.finish()
-    for path in leftovers():  # what the kill left is removed by the next start, and only that
+    for path in leftovers():  # the next start removes what the kill left, and nothing else
         assert path.is_dir()
     with Workspace() as workspace:
         assert leftovers() == [workspace.path]
@@ -190,7 +190,7 @@ def test_a_sidecar_whose_base_vanishes(tmp_path: Path) -> None:
     with SidecarTrainer(tmp_path / "gone.gguf", TRAIN, tmp_path) as trainer:
         with pytest.raises(Exception, match=r"gone\.gguf: no such file"):
             trainer.wait_ready()
-        with pytest.raises(Exception, match=r"gone\.gguf: no such file"):  # what ended it
+        with pytest.raises(Exception, match=r"gone\.gguf: no such file"):  # the cause is reported
             trainer.train([], [1, 2])
     with pytest.raises(SidecarError, match="closed"):
         trainer.train([], [1, 2])

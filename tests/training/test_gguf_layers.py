@@ -27,7 +27,7 @@ from templora_edge.training.trainer import LoraTrainer
 
 KIND = gguf.GGMLQuantizationType
 ALL = torch.ones(64, dtype=torch.bool)
-"""What is learned of a block of 64 tokens."""
+"""Loss mask of a whole block of 64 tokens."""
 PYTHON_KNOWS = [
     kind for kind in KIND if kind in gguf.quants._type_traits or kind in (KIND.F16, KIND.F32)
 ]
@@ -70,7 +70,7 @@ def test_numpy_takes_over_where_ggml_is_missing(monkeypatch: pytest.MonkeyPatch)
 
 
 def assert_same_to_1e4(ours: torch.Tensor | None, theirs: torch.Tensor | None) -> None:
-    """Relative to the largest entry: entries that cancel to nearly nothing have no digits left."""
+    """Difference relative to the largest entry: entries that nearly cancel have no digits left."""
     assert ours is not None
     assert theirs is not None
     scale = theirs.detach().abs().max().item()
@@ -142,7 +142,7 @@ def test_checkpointing_changes_nothing(tiny_gguf: Callable[[str], Path], tokens:
     assert (plain.checkpointing, saving.checkpointing) == (False, True)
     weights = []
     for trainer in (plain, saving):
-        torch.manual_seed(0)  # of dropout
+        torch.manual_seed(0)  # for dropout
         update = trainer.train(tokens[:32], tokens[32:96])
         assert update.loss_before is not None
         assert update.loss_after is not None

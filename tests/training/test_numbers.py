@@ -78,7 +78,7 @@ def test_a_step_that_is_not_finite_changes_nothing(
     assert first == second
     assert first.skipped == 0
     assert first.loss_before is not None
-    trainer.train([], bad)  # the count began anew
+    trainer.train([], bad)  # the count started over
     with pytest.raises(SidecarError, match=r"3 steps.*in a row.*lower --learning-rate") as caught:
         trainer.train([], bad)
     assert ("--train-dtype fp32" in str(caught.value)) == (dtype is TrainDtype.BF16)

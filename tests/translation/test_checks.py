@@ -1,4 +1,4 @@
-"""What is not believed of a translation, and what is."""
+"""Checks of translations: what is flagged and what passes. Glossaries and prompts."""
 
 import json
 import re
@@ -202,7 +202,7 @@ LANGUAGES = {
     "sr-RS": "Serbian (Cyrillic, Serbia)", "uz-UZ": "Uzbek (Latin, Uzbekistan)",
     "grc": "Ancient Greek", "la": "Latin", "fro": "Old French", "pi": "Pali",
 }  # fmt: skip
-"""Names as prompts have them: a model that was trained with one may answer another less well."""
+"""Names as they stand in prompts: a model trained with one may answer another less well."""
 
 
 def test_language_names() -> None:

@@ -53,7 +53,7 @@ def test_pieces_fit_and_make_up_the_paragraph(paragraph: str, most: int) -> None
     pieces = split(paragraph, fits)
     assert "".join(pieces) == paragraph
     assert all(map(fits, pieces))
-    for piece in pieces:  # nothing was cut that had not to be
+    for piece in pieces:  # nothing was cut unnecessarily
         assert is_balanced(piece)
     if fits(paragraph):
         assert pieces == [paragraph]

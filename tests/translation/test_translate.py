@@ -63,11 +63,11 @@ def test_a_book_and_all_that_can_be_had_of_it(tmp_path: Path) -> None:
     assert state["finished"] is True
     assert state["done"] == n_segments
     assert state["learned_blocks"] > 0
-    # the same command again: all that is there is its own, the adapter too
+    # the same command again: it may overwrite all its own files, the adapter too
     written = {path: path.read_bytes() for path in (adapter, tmp_path / "novel.epub")}
     assert run(*command).returncode == 0
     assert {path: path.read_bytes() for path in written} == written
-    # the next volume goes on with the adapter
+    # the next volume starts from the adapter
     following = tmp_path / "next.epub"
     result = run(*translate(source, "--adapter-in", adapter, "--test", 2, out=following))
     assert result.returncode == 0, result.stderr
@@ -101,7 +101,7 @@ def test_a_model_without_a_chat_template_needs_a_prompt(tmp_path: Path, novel: P
 
 
 def finished(job: Path) -> list[tuple[object, ...]]:
-    """Segments that are on disk, whatever else is going on."""
+    """Number of segments on disk, even while the job runs."""
     path = job / "job.sqlite"
     if not path.exists():
         return []
@@ -115,7 +115,7 @@ def finished(job: Path) -> list[tuple[object, ...]]:
 
 
 def digest(path: Path) -> str:
-    """Stands for the bytes of a file: pytest takes hours to show where those of adapters differ."""
+    """A digest of a file's bytes: pytest takes hours to show where those of adapters differ."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -223,7 +223,7 @@ def test_a_job_overwrites_what_it_wrote_and_nothing_else(tmp_path: Path, novel: 
     novel.write_text("\n\n".join(FRENCH[:2]) + "\n", encoding="utf-8")
     out, both = tmp_path / "novel.txt", tmp_path / "both.txt"
     command = translate(novel, "--no-templora", "--bilingual", both)
-    result = run(*command, "--test", 10)  # more than there are, and shown alone
+    result = run(*command, "--test", 10)  # more than there are; only shown
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(f"{FRENCH[0]}\n")
     assert not out.exists()
@@ -232,7 +232,7 @@ def test_a_job_overwrites_what_it_wrote_and_nothing_else(tmp_path: Path, novel: 
     assert run(*command, "--dry-run").returncode == 0
     assert both.read_text() == "precious"
     both.unlink()
-    for _ in range(2):  # what is there the second time is its own
+    for _ in range(2):  # the second time, the file is its own
         assert run(*command).returncode == 0
     written = out.read_bytes()
     out.write_text("edited by hand")
@@ -241,7 +241,7 @@ def test_a_job_overwrites_what_it_wrote_and_nothing_else(tmp_path: Path, novel: 
     assert out.read_text() == "edited by hand"
     assert run(*command, "--force").returncode == 0
     assert out.read_bytes() == written
-    # a job that is thrown away leaves to the next one what it wrote
+    # a discarded job leaves its record of written files to the next one
     assert run(*command, "--restart", "--test", 1).returncode == 0
     assert run(*command).returncode == 0
     assert out.read_bytes() == written
@@ -341,7 +341,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.slow
 def test_a_disk_that_fills_up(tmp_path: Path, novel: Path, small_disk: Path) -> None:
-    """Wherever the space ends, the work goes on from there once there is some."""
+    """Wherever the space runs out, the work continues from there once there is some."""
     expected = run(*translate(novel))
     assert expected.returncode == 0
     command = translate(novel, out=small_disk / "novel.txt")

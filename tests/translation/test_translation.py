@@ -57,7 +57,7 @@ def test_blocks_are_learned_in_order_and_shown_to_the_next(tmp_path: Path) -> No
     run, job, engine, trainer = start(tmp_path, well)
     list(run)
     assert assemble(FRENCH, job.segments()) == ENGLISH
-    # two segments pass 60 characters; the last block is not learned for nothing
+    # two segments exceed 60 characters; the last block is not learned needlessly
     turns = [f"{source} => {translation}\n" for source, translation in BY_HAND.items()]
     assert trainer.trained == [
         ("".join(turns[:2]), lines(ENGLISH[:2])),
@@ -75,7 +75,7 @@ def chat(messages: Sequence[Message], thought: str = "") -> str:
 
 
 def thinking(messages: Sequence[Message]) -> str:
-    """As some do, a thought where an answer begins, none in earlier turns."""
+    """Like some templates, put a thought before an answer, but none in earlier turns."""
     return chat(messages, "<think></think>")
 
 
@@ -92,7 +92,7 @@ PROMPTS: dict[str, tuple[Prompt, str]] = {
     "thinking": (ChatPrompt(thinking, "fr", "en"), "<"),
     "single sentences": (TemplatePrompt("{{ source }} =>", "", "fr", "en"), ""),
 }  # fmt: skip
-"""And the token that ends an answer."""
+"""And one token that ends an answer."""
 
 
 @pytest.mark.parametrize("name", PROMPTS)
@@ -113,7 +113,7 @@ def test_answers_are_learned_and_nothing_else(name: str, tmp_path: Path) -> None
 
 
 def test_learned_as_llama_cpp_would_generate_it(tmp_path: Path) -> None:
-    """On real tokens: what is learned of a block is what was sampled, ends included."""
+    """On real tokens: a block learns exactly the tokens that were sampled, including the ends."""
     template = GgufFile(BUNDLED_TRANSLATOR).require(TRANSLATION_TEMPLATE)
     prompt = TemplatePrompt(template, "", "fr", "en")
     trainer = ScriptedTrainer(tmp_path)

@@ -1,1 +1,1 @@
-"""Markdown tables and pictures of benchmark results."""
+"""Reports of benchmark results: Markdown tables and plots."""

@@ -1,8 +1,8 @@
-"""Markdown tables of benchmark results.
+"""Write a report of benchmark results in Markdown.
 
 Usage: python -m scripts.benchmarks.report {pg19,long-context,translation} RESULTS.jsonl OUT.md
 
-RESULTS.jsonl is what the benchmark of that name wrote. Pictures are written beside OUT.md.
+RESULTS.jsonl is the file that the benchmark of that name wrote. Plots are written beside OUT.md.
 """
 
 import argparse
@@ -17,7 +17,7 @@ REPORTS: Final = {
     "long-context": long_context.report,
     "translation": translation.report,
 }
-"""Benchmark -> paragraphs of its report."""
+"""Benchmark -> function that returns the paragraphs of its report."""
 
 
 def main() -> None:

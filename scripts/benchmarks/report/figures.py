@@ -1,4 +1,4 @@
-"""Figures of scored books: runs of one variant pooled, and under what conditions they were made."""
+"""Figures of scored books, pooled by variant, and the conditions of the runs."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,21 +11,21 @@ from scripts.benchmarks.tables import versions
 
 
 def pooled(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Figures over all tokens of several texts or of parts of them."""
+    """Figures over all tokens of several texts, or of parts of texts."""
     tokens = sum(f["tokens"] for f in figures)
     sides = {
         side: float(np.exp(sum(f[side]["nll"] for f in figures) / tokens))
         for side in ("base", "templora")
     }
     change = 100 * (sides["templora"] / sides["base"] - 1)
-    # errors of independent texts add up in squares, weighted by their tokens
+    # errors of independent texts add in quadrature, weighted by tokens
     weighted = [f["tokens"] / tokens * (f["change_percent_se"] or 0) for f in figures]
     error = float(np.sqrt(np.sum(np.square(weighted))))
     return {"tokens": tokens, **sides, "change": change, "se": error}
 
 
 def by_variant(lines: Sequence[Line]) -> dict[str, list[Line]]:
-    """Variant, with the seed where that is what differs -> its runs."""
+    """Variant -> its runs; the variant's name includes the seed if runs differ in that."""
     variants: dict[str, list[Line]] = defaultdict(list)
     for line in lines:
         name = line["run"]["variant"]
@@ -36,7 +36,7 @@ def by_variant(lines: Sequence[Line]) -> dict[str, list[Line]]:
 
 
 def figures_of(lines: Sequence[Line]) -> dict[str, Any]:
-    """Figures of all books of ``lines`` together."""
+    """Figures of all books in ``lines`` together."""
     return pooled([line["result"]["files"][0] for line in lines])
 
 

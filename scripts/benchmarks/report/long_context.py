@@ -1,4 +1,4 @@
-"""The table of what `scripts.benchmarks.long_context` measured."""
+"""The report of `scripts.benchmarks.long_context`: a table."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ positions by 1 / factor, without any training for it. Bold: the lowest of a colu
 
 
 def report(lines: list[Line], _: Path) -> list[str]:
-    """Paragraphs of the report: a table with a row a method and a column a context."""
+    """Paragraphs of the report: a table with a row per method and a column per context."""
     figures = {variant: figures_of(runs) for variant, runs in by_variant(lines).items()}
     best = {
         min(some, key=lambda variant: figures[variant]["templora"])
@@ -44,7 +44,7 @@ def report(lines: list[Line], _: Path) -> list[str]:
 
 
 def cell(figures: Figures, variant: str, best: set[str]) -> str:
-    """Without Temp-LoRA → with it."""
+    """A cell of the table: perplexity without Temp-LoRA → with it."""
     if variant not in figures:
         return "as base"
     found = figures[variant]
@@ -53,7 +53,7 @@ def cell(figures: Figures, variant: str, best: set[str]) -> str:
 
 
 def findings(figures: Figures) -> str:
-    """What the table says about SelfExtend and about Temp-LoRA."""
+    """A sentence on what the table says about SelfExtend and Temp-LoRA."""
     trained = figures["base 1"]["base"]
     changes = ", ".join(
         f"{factor} ×: {100 * (figures[f'SelfExtend {factor}']['base'] / trained - 1):+.1f} %"

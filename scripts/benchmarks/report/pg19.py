@@ -1,6 +1,6 @@
-"""Tables and pictures of what `scripts.benchmarks.pg19` measured.
+"""The report of `scripts.benchmarks.pg19`: tables and plots.
 
-All runs of one variant are one row, their tokens pooled.
+All runs of a variant form one row, with their tokens pooled.
 """
 
 from collections import defaultdict
@@ -47,11 +47,11 @@ PAPER: Final = {
     "chance": "The same rules on the same book; the seed is that of A's first values and "
     "of dropout.",
 }
-"""What the paper says, which is comparable in shape, not in level."""
+"""Experiment -> what the paper says, which is comparable in trend, not in level."""
 
 
 def cells(figures: Mapping[str, Any]) -> list[str]:
-    """Base, Temp-LoRA and the change between them."""
+    """Cells with the perplexity of base and Temp-LoRA, and the change between them."""
     return [
         f"{figures['base']:.2f}",
         f"{figures['templora']:.2f}",
@@ -60,7 +60,7 @@ def cells(figures: Mapping[str, Any]) -> list[str]:
 
 
 def position_table(lines: list[Line]) -> str:
-    """A row a book, the change in each quarter of its tokens; all books together last."""
+    """A row per book, with the change in each quarter of its tokens; all books together last."""
     books: dict[str, list[Line]] = defaultdict(list)
     for line in lines:
         books[line["run"]["book"]].append(line["result"]["files"][0])
@@ -75,7 +75,7 @@ def position_table(lines: list[Line]) -> str:
 
 
 def variant_table(lines: list[Line]) -> str:
-    """A row a variant: all its books together, the last quarter, and what it cost."""
+    """A row per variant: all its books together, the last quarter, and the cost."""
     variants = by_variant(lines)
     first = next(iter(variants))
     baseline = sum(line["result"]["total"]["seconds"]["train"] for line in variants[first])
@@ -110,7 +110,7 @@ def variant_table(lines: list[Line]) -> str:
 
 
 def window_table(lines: list[Line]) -> str:
-    """A row a window: what it takes with and without Temp-LoRA."""
+    """A row per window: its cost with and without Temp-LoRA."""
     rows = []
     for name, runs in by_variant(lines).items():
         figures = figures_of(runs)
@@ -140,7 +140,7 @@ def window_table(lines: list[Line]) -> str:
 
 
 def rate_table(lines: list[Line]) -> str:
-    """A row a book, all books together last: the base, and what each variant changes."""
+    """A row per book, with the base and the change by each variant; all books together last."""
     variants = by_variant(lines)
     books = list(dict.fromkeys(line["run"]["book"] for line in lines))
     rows = []
@@ -165,7 +165,7 @@ TABLES: Final = {"position": position_table, "window": window_table, "rate": rat
 
 
 def joined(curves: list[list[Line]]) -> list[Line]:
-    """Curves of several texts as one."""
+    """Pool the curves of several texts into one."""
     points = []
     for parts in zip(*curves, strict=True):
         sides = {
@@ -189,7 +189,7 @@ def joined(curves: list[list[Line]]) -> list[Line]:
 
 
 def report(lines: list[Line], out: Path) -> list[str]:
-    """Paragraphs of the report; pictures go beside ``out``."""
+    """Paragraphs of the report; plots are written beside ``out``."""
     parts = ["# PG19", INTRO]
     for experiment, title in TITLES.items():
         chosen = [line for line in lines if line["run"]["experiment"] == experiment]

@@ -1,4 +1,4 @@
-"""Tables of what `scripts.benchmarks.translation` measured."""
+"""The report of `scripts.benchmarks.translation`: tables."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -13,7 +13,7 @@ from templora_edge.options import Preset
 from templora_edge.score import Score
 
 Systems = Mapping[str, Line]
-"""Runs on one document with one model, by the system's name."""
+"""System's name -> its run, on one document with one model."""
 
 INTRO: Final = """French documents with their published English translations, in order, a sentence a
 segment; greedy decoding. `base` and `own` are shown their own last translations in the prompt,
@@ -30,7 +30,7 @@ training that it was kept at.
 The paper (arXiv 2401.11504) has literary Chinese to English: BLEU +53 % in its first version,
 +113 % in its third, by bases of 6 to 7 billion parameters that learn references."""
 PAIRED: Final = {"own": "base", "references": "base, shown"}
-"""System with Temp-LoRA -> the same without."""
+"""System with Temp-LoRA -> the same system without."""
 ORDER: Final = ("base", "own", "base, shown", "references")
 SIGNIFICANT: Final = 0.05
 WHOLE: Final = slice(None)
@@ -38,7 +38,7 @@ QUARTERS: Final = ("1st", "2nd", "3rd", "4th")
 
 
 def name_of(system: str, rule: Mapping[str, Any] | None) -> str:
-    """A system, and what of its rule is not the library's own."""
+    """The name of a system, with the settings of its rule that are not the library's defaults."""
     parts = [system]
     if rule is not None:
         if rule["preset"] != Preset.DEFAULT:
@@ -51,24 +51,24 @@ def name_of(system: str, rule: Mapping[str, Any] | None) -> str:
 
 
 def pairs(systems: Systems) -> dict[str, str]:
-    """Names of what has Temp-LoRA -> name of the same without, where both were run."""
+    """Name of a system with Temp-LoRA -> name of the same one without, if both were run."""
     names = {name: PAIRED.get(line["run"]["system"], "") for name, line in systems.items()}
     return {name: without for name, without in names.items() if without in systems}
 
 
 def score_of(line: Line, span: slice = WHOLE) -> Score:
-    """NLL of the reference, a segment an entry."""
+    """Score of the reference, with an entry for each segment."""
     segments = line["segments"][span]
     return Score(tuple(s["nll"] for s in segments), tuple(s["tokens"] for s in segments))
 
 
 def texts(line: Line, span: slice = WHOLE) -> list[str]:
-    """Translations."""
+    """The translations of a run."""
     return [segment["translation"] for segment in line["segments"][span]]
 
 
 class Change:
-    """What Temp-LoRA changes in some of the segments of a document."""
+    """The change that Temp-LoRA makes in some segments of a document."""
 
     def __init__(
         self, without: Line, line: Line, span: slice = WHOLE, *, chrf: bool = False
@@ -85,31 +85,31 @@ class Change:
 
     @property
     def ppl(self) -> str:
-        """Change of the perplexity of the reference, in percent."""
+        """Change in the perplexity of the reference, in percent."""
         found = self._comparison
         return f"{found.change_percent:+.1f} ± {found.change_percent_se:.1f} %"
 
     @property
     def d_bleu(self) -> str:
-        """Without and with."""
+        """d-BLEU without and with Temp-LoRA, and its change."""
         without, with_it = self._d_bleu
         return f"{without:.2f} → {with_it:.2f} ({100 * (with_it / without - 1):+.1f} %)"
 
     @property
     def bleu(self) -> str:
-        """The difference, and its chance."""
+        """Difference in BLEU, and its p-value."""
         return f"{self.difference:+.2f} (p = {self._p:.3f})"
 
     @property
     def effect(self) -> str:
-        """In a word, by BLEU."""
+        """The effect on BLEU in a word."""
         if self._p >= SIGNIFICANT:
             return "neither"
         return "better" if self.difference > 0 else "worse"
 
 
 def systems_table(systems: Systems) -> str:
-    """A row a system, of one document."""
+    """A row per system, on one document."""
     changes = {
         name: Change(systems[without], systems[name], chrf=True)
         for name, without in pairs(systems).items()
@@ -151,7 +151,7 @@ def systems_table(systems: Systems) -> str:
 
 
 def position_table(systems: Systems) -> str:
-    """What each quarter of the document changes."""
+    """The change in each quarter of the document."""
     rows = []
     for name, without in pairs(systems).items():
         line = systems[name]
@@ -164,7 +164,7 @@ def position_table(systems: Systems) -> str:
 
 
 def models_table(models: Mapping[str, Systems]) -> str:
-    """What Temp-LoRA changes on one document, by model, the weakest first."""
+    """The change on one document by model, the weakest first."""
     changes = [
         (model, f"{without} → {name}", Change(systems[without], systems[name]))
         for model, systems in models.items()
@@ -188,7 +188,7 @@ def models_table(models: Mapping[str, Systems]) -> str:
 
 
 def pays(changes: Sequence[Change]) -> str:
-    """From which base on Temp-LoRA raises BLEU; ``changes`` begin with the weakest."""
+    """A sentence on which bases gain BLEU; ``changes`` begin with the weakest."""
     raised: list[Change] = []
     for change in reversed(changes):
         if change.difference <= 0:
@@ -204,7 +204,7 @@ def pays(changes: Sequence[Change]) -> str:
 
 
 def together(documents: Sequence[Systems]) -> dict[str, Line]:
-    """Systems that translated all of several documents, as if these were one."""
+    """Pool the runs of systems that translated all ``documents``, as if these were one."""
     first, *others = documents
     names = [name for name in first if all(name in systems for systems in others)]
     return {
@@ -232,7 +232,7 @@ def conditions(line: Line, models: Collection[str]) -> str:
 
 
 def report(lines: Sequence[Line], _: Path) -> list[str]:
-    """Paragraphs of the report: a document with one model in detail, with several side by side."""
+    """Paragraphs of the report: details of documents with one model, comparisons with several."""
     groups: dict[tuple[str, int], dict[str, dict[str, Line]]] = defaultdict(dict)
     for line in sorted(lines, key=lambda line: ORDER.index(line["run"]["system"])):
         run = line["run"]
