@@ -268,8 +268,8 @@ class TempLora(Closing):
         room = self.options.blocks.n_ctx - self.options.blocks.block_len - len(model.vocab.head)
         if not self.updates.enabled and len(tokens) > room:
             _logger.warning(
-                "the prompt has %d tokens; without Temp-LoRA its last %d at most are read, which "
-                "-c and --block leave room for",
+                "the prompt has %d tokens; without Temp-LoRA at most its last %d are read, as many "
+                "as -c and --block leave room for",
                 len(tokens),
                 room,
             )

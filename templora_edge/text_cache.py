@@ -32,7 +32,7 @@ class TextCache:
         if options.prefix_len <= len(head):
             raise OptionError(
                 f"prefix is {options.prefix_len} tokens; this model needs {len(head) + 1} or more, "
-                "for BOS comes first; raise --prefix or lower --block"
+                "because BOS comes first; raise --prefix or lower --block"
             )
         self.text: list[int] = []
         self.head = list(head)

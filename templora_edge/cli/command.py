@@ -30,7 +30,7 @@ class Command(TyperCommand):
                 if takes_value[argument]:
                     next(rest, None)
             elif name in _GPU_LAYERS:
-                ctx.fail(f"{name}: no GPU offload yet, all runs on the CPU; leave {name} out")
+                ctx.fail(f"{name}: no GPU offload yet, it all runs on the CPU; leave {name} out")
             elif name in _FLASH_ATTENTION:
                 ctx.fail(f"{name}: llama.cpp uses flash attention where it can; leave {name} out")
             elif _SEVERAL_LETTERS.fullmatch(name):

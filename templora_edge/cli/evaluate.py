@@ -31,7 +31,8 @@ def evaluate(
     hypothesis: Annotated[
         Path,
         typer.Argument(
-            metavar="HYP", help="Translations: .jsonl, GuoFeng's .json, or a text line by line."
+            metavar="HYP",
+            help="Translations: .jsonl, GuoFeng's .json, or plain text with a segment per line.",
         ),
     ],
     reference: Annotated[
@@ -48,7 +49,7 @@ def evaluate(
         typer.Option(
             "--against",
             metavar="HYP",
-            help="Other translations; test whether HYP scores better than these.",
+            help="Other translations of the same texts; test whether the first ones are better.",
         ),
     ] = None,
     target_language: Annotated[

@@ -99,9 +99,9 @@ def _print_model(model: "ModelInfo") -> None:
     if not model.training:
         return
     table = Table(
-        title=f"memory for training, besides the model, estimated; context {model.context:,}, bf16"
+        title=f"estimated memory for training, without the model; context {model.context:,}, bf16"
     )
-    for heading in ("rank", "adapter", "its file", "memory", "memory, recomputing layers"):
+    for heading in ("rank", "adapter", "adapter file", "memory", "memory, recomputing layers"):
         table.add_column(heading, justify="right")
     for row in model.training:
         table.add_row(

@@ -38,7 +38,9 @@ def passkey(
     ] = None,
     depths: Annotated[
         int,
-        typer.Option("--depths", min=1, metavar="N", help="Number of places to hide the key at."),
+        typer.Option(
+            "--depths", min=1, metavar="N", help="Number of depths at which to hide the key."
+        ),
     ] = 5,
     mode: Annotated[
         list[PasskeyMode] | None,

@@ -43,7 +43,7 @@ def edit_block(pairs: Sequence[Pair]) -> list[str]:
     edited = [line.removeprefix(TRANSLATION).strip() for line in lines if line.startswith(">")]
     if len(edited) != len(pairs) or not all(edited):
         raise OptionError(
-            f"--review: {len(edited)} lines begin with >; expected {len(pairs)}, none empty; the "
-            "same command asks again"
+            f"--review: {len(edited)} lines begin with >; expected {len(pairs)}, none empty; run "
+            "the same command to try again"
         )
     return edited

@@ -161,7 +161,7 @@ class Context(Closing):
             EngineError: the context was created without `EngineOptions.shift`.
         """
         if not self._k_shift:
-            raise EngineError("a context that was made without EngineOptions.shift cannot shift")
+            raise EngineError("a context created without EngineOptions.shift cannot shift")
         n_positions = self._n_positions
         begin, end = self._positions.cut(keep, discard, n_positions)
         llama_cpp.llama_memory_seq_rm(self._memory, _SEQUENCE, begin, end)

@@ -48,7 +48,7 @@ def check_length(self_extend: SelfExtendOptions, n_ctx: int, n_trained: int) -> 
     if needed > n_trained:
         fits = (n_trained - window - group) * group + window
         raise OptionError(
-            f"-c {n_ctx} takes {needed} positions with -gan {group} -gaw {window}, the model knows "
+            f"-c {n_ctx} takes {needed} positions with -gan {group} -gaw {window}; the model knows "
             f"{n_trained} (that is {max(0, fits)} tokens); raise -gan, lower -gaw or -c, or let "
             "--self-extend auto choose"
         )
@@ -70,8 +70,8 @@ def _model_reason(model: Model, memory: Any, scaling: Scaling) -> str | None:
         (
             # build_rope_shift in llama-kv-cache.cpp applies the factor again at every K-shift
             abs(scaling.magnitude - 1) > _UNIT,
-            f"its RoPE scaling multiplies keys by {scaling.magnitude:.3f}, which llama.cpp would "
-            "repeat whenever they are moved",
+            f"its RoPE scaling multiplies keys by {scaling.magnitude:.3f}, and llama.cpp would do "
+            "so again whenever they are moved",
         ),
         (
             not llama_cpp.llama_memory_can_shift(memory),
@@ -91,7 +91,7 @@ def _type_reason(base: GgufFile, type_k: KvType) -> str | None:
         return "quantized keys cannot be moved with LLAMA_ATTN_ROT_DISABLE in the environment"
     if head_size(base) % _HADAMARD or n_rotated(base) != head_size(base):
         return (
-            f"llama.cpp moves quantized keys only where heads are multiples of {_HADAMARD} and "
-            f"wholly rotary; here {n_rotated(base)} of {head_size(base)} dimensions are"
+            f"llama.cpp moves quantized keys only if the head size is a multiple of {_HADAMARD} "
+            f"and all of it is rotated; here {n_rotated(base)} of {head_size(base)} dimensions are"
         )
     return None

@@ -173,8 +173,8 @@ def passkey_text(vocab: Vocab, length: int, depth: float, key: str) -> tuple[str
     n_fillers = (length - frame) // len(vocab.tokenize(FILLER))
     if n_fillers < 1:
         raise OptionError(
-            f"--length {length}: too short for the passkey test, whose question alone takes "
-            f"{frame} tokens of this model"
+            f"--length {length}: too short for the passkey test, which takes {frame} tokens of "
+            "this model even without filler"
         )
     before = round(depth * n_fillers)
     text = INTRO + FILLER * before + needle + FILLER * (n_fillers - before) + QUESTION

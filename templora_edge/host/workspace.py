@@ -45,8 +45,8 @@ def default_root(needed: int = 0) -> Path:
         if _room(place) >= needed:
             return place
     raise OutputError(
-        f"no place for an adapter of {_size(needed)} ({rooms()}); set TMPDIR to a folder that is "
-        "there and has room, or lower --rank"
+        f"no place for an adapter of {_size(needed)} ({rooms()}); set TMPDIR to an existing folder "
+        "with room, or lower --rank"
     )
 
 

@@ -46,7 +46,7 @@ class AdapterFile:
             )
         if file.get(_ALORA) is not None:
             raise AdapterError(
-                f"{path}: an aLoRA, active after its invocation tokens alone; expected a plain LoRA"
+                f"{path}: an aLoRA, active only after its invocation tokens; expected a plain LoRA"
             )
         names = {name.removesuffix(half) for name in file.tensors for half in _HALVES}
         bases = sorted(names - file.tensors.keys())
@@ -98,7 +98,7 @@ class AdapterFile:
 
     def _misfit(self, name: str, base: GgufFile) -> str | None:
         if not name.startswith("blk."):
-            return f"{name} is not of a decoder layer, which alone can have an adapter here"
+            return f"{name} is not in a decoder layer; adapters are supported only there"
         if name not in base.tensors:
             return f"{name} is not in the model"
         a, b, w = (

@@ -59,7 +59,7 @@ def adapter_info(path: Path) -> AdapterInfo:
     weights: Counter[str] = Counter()
     for matrix in adapter.file.tensors.values():
         weights[matrix.tensor_type.name] += int(matrix.n_elements)
-    reason = f"{listed(others)}: adapters on decoder layers alone are taken" if others else ""
+    reason = f"{listed(others)}: only adapters on decoder layers are supported" if others else ""
     train_reason = reason or _why_not_trained(adapter.file.architecture, layers.keys())
     return AdapterInfo(
         path=str(path),

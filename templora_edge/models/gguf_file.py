@@ -237,5 +237,5 @@ def check_is_gguf(path: Path) -> None:
     if magic != MAGIC:
         raise ModelFileError(
             f"{path}: not a GGUF file (it starts with {magic!r}, expected {MAGIC!r}); "
-            "templora convert makes one of a checkpoint or of a PEFT adapter"
+            "templora convert makes one from a checkpoint or a PEFT adapter"
         )

@@ -66,7 +66,7 @@ class Options(Section):
         """
         require(
             self.templora or self.training.adapter is None,
-            "an adapter to go on from, without Temp-LoRA; drop one of the two",
+            "an adapter to start from, without Temp-LoRA; drop one of the two",
         )
         rule = rule_of(self.preset, base.n_params, text)
         n_ctx = self.engine.n_ctx or self.blocks.n_ctx or min(base.n_ctx_train, DEFAULT_MAX_CTX)

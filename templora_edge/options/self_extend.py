@@ -27,7 +27,7 @@ class SelfExtendOptions(Section):
     )
 
     def __post_init__(self) -> None:
-        require(self.group >= 2, f"-gan is {self.group}; expected 2 or more tokens a group")
+        require(self.group >= 2, f"-gan is {self.group}; expected 2 or more tokens per group")
         require(self.window >= 1, f"-gaw is {self.window}; expected at least 1 token")
 
     def n_positions(self, n_tokens: int) -> int:

@@ -123,8 +123,8 @@ class SidecarTrainer(Closing):
         update = self._ask(self._training, Update)
         if update.skipped:
             _log.warning(
-                "steps left out of the update on a block of %d tokens: %d (a loss or gradient that "
-                "is not a finite number)",
+                "steps skipped in the update on a block of %d tokens: %d (loss or gradient not "
+                "finite)",
                 len(block),
                 update.skipped,
             )
@@ -202,8 +202,8 @@ class SidecarTrainer(Closing):
         code = self._process.wait()
         if code == -signal.SIGKILL:
             return SidecarError(
-                "the training process was killed (signal 9), by the system for want of memory "
-                "perhaps; lower --block, --train-prefix or --rank"
+                "the training process was killed (signal 9), perhaps because memory ran out; lower "
+                "--block, --train-prefix or --rank"
             )
         how = f"signal {-code}" if code < 0 else f"exit status {code}"
         return SidecarError(

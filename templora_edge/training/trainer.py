@@ -83,7 +83,7 @@ class LoraTrainer:
             if not _all_finite(get_peft_model_state_dict(self.model).values()):
                 raise AdapterError(
                     f"{training.adapter}: holds weights that are not finite numbers; "
-                    "expected an adapter of --adapter-out"
+                    "expected an adapter from --adapter-out"
                 )
         if self.checkpointing:
             memory.return_freed_blocks()
@@ -173,7 +173,7 @@ class LoraTrainer:
         if self._n_skipped == MOST_SKIPPED or (finite and not _all_finite(self._trained)):
             what = "the weights" if finite else f"{MOST_SKIPPED} steps' loss or gradient in a row"
             raise SidecarError(
-                f"training went astray: {what} are not finite numbers; lower --learning-rate"
+                f"training diverged: {what} are not finite; lower --learning-rate"
                 + (" or use --train-dtype fp32" if self.dtype == torch.bfloat16 else "")
             )
         return finite
@@ -265,8 +265,8 @@ def _must_checkpoint(footprint: Footprint, allowed_gib: float | None) -> bool:
     if least <= budget:
         return True
     raise InsufficientMemoryError(
-        f"training needs about {least / 2**30:.1f} GiB besides the model, {budget / 2**30:.1f} GiB "
-        f"may be used; lower --rank, --block or --train-prefix"
+        f"training needs about {least / 2**30:.1f} GiB in addition to the model, but only "
+        f"{budget / 2**30:.1f} GiB may be used; lower --rank, --block or --train-prefix"
         + (", or raise --train-memory" if allowed_gib else "")
     )
 

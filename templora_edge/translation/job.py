@@ -177,8 +177,8 @@ class Translator(Closing):
         if kept is not None and not (store.finished and self._written.holds(kept)):
             if store.finished:
                 raise JobError(
-                    f"--adapter-out {kept}: the adapter of {job.out} was thrown away "
-                    "when it was done; translate again with --restart"
+                    f"--adapter-out {kept}: the adapter of {job.out} was discarded when the job "
+                    "finished; translate again with --restart"
                 )
             run.flush()
             with self._written.replacing(kept, "--adapter-out", store) as path:
@@ -250,8 +250,8 @@ class Translator(Closing):
         changed = [name for name in settings if settings[name] != before.get(name)]
         if changed:
             raise JobError(
-                f"{job.out}: was begun with another {listed(changed)}; go on as it was begun, "
-                "or throw its work away with --restart"
+                f"{job.out}: was begun with another {listed(changed)}; use the same again, or "
+                "discard its work with --restart"
             )
 
 

@@ -233,8 +233,8 @@ class Store(Closing):
         name = getattr(error, "sqlite_errorname", "")  # errors of the Python module have none
         if name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
             reason = (
-                f"cannot be written ({error}); see to the disk and start again, nothing done is "
-                "lost"
+                f"cannot be written ({error}); check the disk and run the command again; no "
+                "finished segment is lost"
             )
         else:
             reason = f"not the folder of a job, or damaged ({error}); start with --restart"

@@ -59,7 +59,7 @@ def adapter(path: Path, architecture: str, kind: str, *names: str) -> Path:
     [
         ("falcon", "blk.0.attn_qkv.weight", True, "does not train 'falcon'"),
         ("llama", "blk.0.ffn_gate_exps.weight", True, "does not train ffn_gate_exps of llama"),
-        ("llama", "output.weight", False, "output.weight: adapters on decoder layers alone"),
+        ("llama", "output.weight", False, "output.weight: only adapters on decoder layers"),
     ],
 )
 def test_of_what_cannot_be_used(

@@ -221,8 +221,8 @@ def test_a_session_over_one(style: Path, tmp_path: Path) -> None:
 def test_what_does_not_fit_is_one_line_before_any_work(style: Path, tmp_path: Path) -> None:
     width = int(GgufFile(BUNDLED_MODEL).require("llama.embedding_length"))
     for name, shape, words in (
-        ("token_embd.weight", (4096, width), "token_embd.weight is not of a decoder layer"),
-        ("output.weight", (width, 4096), "output.weight is not of a decoder layer"),
+        ("token_embd.weight", (4096, width), "token_embd.weight is not in a decoder layer"),
+        ("output.weight", (width, 4096), "output.weight is not in a decoder layer"),
         ("blk.99.ffn_up.weight", (width, 8), "blk.99.ffn_up.weight is not in the model"),
         ("blk.0.ffn_up.weight", (width, 8), "for a matrix of 8 x"),
     ):

@@ -192,7 +192,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     [
         (["blk.0.ffn_up.weight.lora_a"], "not pairs of lora_a and lora_b"),
         (["blk.0.attn_norm.weight"], "not pairs of lora_a and lora_b: blk.0.attn_norm.weight"),
-        (["token_embd.weight.lora_a", "token_embd.weight.lora_b"], "not of a decoder layer"),
+        (["token_embd.weight.lora_a", "token_embd.weight.lora_b"], "not in a decoder layer"),
         (["blk.9.ffn_up.weight.lora_a", "blk.9.ffn_up.weight.lora_b"], "is not in the model"),
         (["blk.0.ffn_down.weight.lora_a", "blk.0.ffn_down.weight.lora_b"], "for a matrix of"),
     ],
