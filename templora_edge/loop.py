@@ -98,7 +98,7 @@ class TempLoraLoop:
         yield ScoredBlock(tuple(nll))
 
     def flush(self) -> bool:
-        """Do steps 4 and 5 of the last block, if they are to be done; return whether they were."""
+        """Do what is due of steps 4 and 5; return whether a block was still to be learned."""
         due = self._unlearned is not None
         self._update()
         self._swap()

@@ -1,4 +1,4 @@
-"""Disks that are soon full."""
+"""Small disks, to fill up."""
 
 import subprocess
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @contextmanager
 def disk(folder: Path, size: str) -> Iterator[bool]:
-    """Make ``folder`` a disk of ``size``, such as 8m; False where mounting is not permitted."""
+    """Mount a disk of ``size``, for example 8m, at ``folder``; False if that is not permitted."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     mounted = subprocess.run(mount, check=False, capture_output=True).returncode == 0

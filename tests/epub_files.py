@@ -96,7 +96,7 @@ media-type="text/css"/></manifest>
 
 
 def members(**chapters: str | bytes) -> dict[str, str | bytes]:
-    """Of an EPUB 3 with the files ``c1`` to `cN`."""
+    """The members of an EPUB 3 with the chapters ``c1`` to ``cN``."""
     texts = {f"OEBPS/{name}.xhtml": text for name, text in chapters.items()}
     return {
         "mimetype": TYPE,

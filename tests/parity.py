@@ -1,4 +1,4 @@
-"""Logits of both sides, llama.cpp and the sidecar, and how far apart they are."""
+"""Logits of both sides, llama.cpp and training, and the distance between them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,7 +26,7 @@ from templora_edge.training.trainer import LoraTrainer
 EXACT = EngineOptions(
     n_ctx=512, type_k=KvType.F32, type_v=KvType.F32, flash_attn=False, n_threads=1
 )
-"""llama.cpp at its most exact, for parity."""
+"""Options that make llama.cpp as exact as possible."""
 
 TRAIN = Options(
     engine=EngineOptions(n_ctx=512, n_threads=2),
@@ -34,7 +34,7 @@ TRAIN = Options(
     lora=PAPER,
     training=TrainingOptions(n_threads_train=2, train_dtype=TrainDtype.FP32),
 )
-"""Training by the paper's rule, resolved, for updates of up to 512 tokens."""
+"""Resolved options of training with the paper's rule, for updates of up to 512 tokens."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -46,7 +46,7 @@ def engine_logits(engine: LlamaEngine, tokens: Sequence[int]) -> Floats:
 
 
 def sidecar_logits(trainer: LoraTrainer, tokens: Sequence[int]) -> Floats:
-    """As `engine_logits`, from the torch side."""
+    """Like `engine_logits`, from the torch side."""
     trainer.model.eval()
     with torch.inference_mode():
         logits = trainer.model(input_ids=torch.tensor([list(tokens)]), use_cache=False).logits
@@ -76,7 +76,7 @@ def bundled_tokens(n: int) -> list[int]:
 
 
 def assert_close_to_hf(model: torch.nn.Module, path: Path, tokens: Sequence[int]) -> None:
-    """transformers' own model, the sidecar and llama.cpp agree on the F32 GGUF ``path``."""
+    """Check that transformers' own model, training and llama.cpp agree on the F32 GGUF ``path``."""
     with torch.inference_mode():
         reference = model(input_ids=torch.tensor([list(tokens)])).logits[0].float().numpy()
     sidecar = sidecar_logits(LoraTrainer(GgufFile(path), TRAIN.changed(rank=4, alpha=64)), tokens)

@@ -1,4 +1,4 @@
-"""The algorithm, on an engine and a trainer that only take notes."""
+"""The algorithm, on an engine and a trainer that only record calls."""
 
 import itertools
 import json
@@ -136,7 +136,7 @@ def ids(events: Iterator[Token | BlockReport]) -> list[int]:
 
 
 def check_blocks(run: Run, n_unblocked: int) -> None:
-    """Every token is in exactly one block; windows are what the paper says."""
+    """Every token is in exactly one block; windows are as in the paper."""
     assert n_unblocked + sum(block.tokens for block in run.loop.blocks) == len(run.loop.text)
     assert all(1 <= block.tokens <= run.options.block_len for block in run.loop.blocks)
     assert [block.index for block in run.loop.blocks] == list(range(len(run.loop.blocks)))
@@ -149,7 +149,7 @@ def check_blocks(run: Run, n_unblocked: int) -> None:
 
 
 def check_conditioning(run: Run, given_len: int) -> None:
-    """What each choice was conditioned on: all of the text, or what the KV policy left of it."""
+    """Each choice was conditioned on the whole text, or on what the KV policy left of it."""
     text, options, n_head = run.loop.text, run.options, len(run.head)
     least = options.prefix_len
     if options.kv_policy is KvPolicy.SHIFT:  # drops the older half when the next block needs room
@@ -319,7 +319,7 @@ class InterruptedEngine(CountingEngine):
 
 
 class InterruptedTrainer(FakeTrainer):
-    """Knows a call that is made again, as its Protocol asks for."""
+    """Recognises a repeated call, as its Protocol requires."""
 
     def __init__(self, folder: Path, log: list[object], engine: InterruptedEngine) -> None:
         super().__init__(folder, log)

@@ -41,7 +41,7 @@ class BlockOptions(Section):
     kv_policy: KvPolicy = option(
         "--kv-policy",
         default=KvPolicy.REUSE,
-        help="What happens to the KV cache at a swap and when it is full.",
+        help="KV cache policy: what to do with the cache at a swap and when it is full.",
     )
     n_keep: int = option(
         "--keep",

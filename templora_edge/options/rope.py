@@ -40,23 +40,26 @@ class RopeOptions(Section):
         "--yarn-ext-factor",
         metavar="X",
         min=0,
-        help="YaRN: share of extrapolation; 0: interpolation only.",
+        help="YaRN: share of extrapolation; 0: interpolation only; default: the model's own.",
     )
     yarn_attn_factor: float | None = option(
         "--yarn-attn-factor",
         metavar="X",
         min=0,
-        help="YaRN: scale of attention; used only with --yarn-ext-factor 0.",
+        help="YaRN: scale of attention, used only with --yarn-ext-factor 0; default: the model's "
+        "own.",
     )
     yarn_beta_slow: float | None = option(
         "--yarn-beta-slow",
         metavar="X",
         min=0,
-        help="YaRN: interpolate dimensions that turn less often than this; default: 1.",
+        help="YaRN: interpolate dimensions that turn less often than this; default: the model's "
+        "own, or 1.",
     )
     yarn_beta_fast: float | None = option(
         "--yarn-beta-fast",
         metavar="X",
         min=0,
-        help="YaRN: leave dimensions that turn more often than this unscaled; default: 32.",
+        help="YaRN: leave dimensions that turn more often than this unscaled; default: the "
+        "model's own, or 32.",
     )

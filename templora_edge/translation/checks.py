@@ -30,7 +30,7 @@ LOOP_REPEATS: Final = 4
 LOOP_MOST_WORDS: Final = 12
 """Longest group of words whose repetition is noticed."""
 COPIED_WORDS: Final = 5
-"""Consecutive words shared with the source that mean a copy; names may be shorter."""
+"""Consecutive words that only a copy shares with its source, except in names."""
 
 _NUMBER: Final = re.compile(
     r"(?<!\d)\d{1,3}(?:[ \u00a0\u202f.,']\d{3})+(?!\d)|\d+(?:[.,:]\d+)+|\d{2,}"

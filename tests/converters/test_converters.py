@@ -1,4 +1,4 @@
-"""What the converters refuse, and settings that only some checkpoints have."""
+"""What the converters reject, and settings that only some checkpoints have."""
 
 import json
 import shutil
@@ -65,7 +65,7 @@ def small(n_vocab: int, **settings: Any) -> dict[str, Any]:
 def test_special_cases_of_the_llama_family(
     settings: dict[str, Any], tokens: list[int], tmp_path: Path
 ) -> None:
-    """transformers, llama.cpp on our GGUF, and the sidecar on our GGUF agree."""
+    """transformers, llama.cpp on our GGUF, and training on our GGUF agree."""
     torch.manual_seed(0)
     model = LlamaForCausalLM(LlamaConfig(**small(make_tokenizer(tmp_path), **settings)))
     for name, parameter in model.named_parameters():

@@ -1,4 +1,4 @@
-"""PEFT adapters of every initialisation and setting: what they do in PEFT, or refused by name."""
+"""PEFT adapters with every initialisation and setting: converted exactly, or rejected by name."""
 
 import json
 from collections.abc import Callable
@@ -24,7 +24,7 @@ pytestmark = [
 
 
 def adapted(tiny_hf: Path, **settings: Any) -> PeftModel:
-    """A model with an adapter that has moved from where it began."""
+    """A model with an adapter that has changed from its initial weights."""
     arguments: dict[str, Any] = {"r": 4, "lora_alpha": 8, "target_modules": ALL} | settings
     torch.manual_seed(4)
     model = get_peft_model(LlamaForCausalLM.from_pretrained(tiny_hf), LoraConfig(**arguments))
@@ -98,7 +98,7 @@ def test_what_changes_the_base_is_refused_until_it_is_converted(
     tokens: list[int],
     tmp_path: Path,
 ) -> None:
-    """The way out that the message names works: PEFT's own conversion, of twice the rank."""
+    """The remedy in the message works: PEFT's own conversion, with twice the rank."""
     model = adapted(tiny_hf, init_lora_weights=init)
     begun, trained, converted = (tmp_path / name for name in ("begun", "trained", "converted"))
     config: Any = model.peft_config["default"]

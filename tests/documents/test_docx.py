@@ -1,4 +1,4 @@
-"""Word documents, by python-docx and by hand: what is not text stays, text finds its place."""
+"""Word documents, from python-docx and by hand: translations replace text, the rest stays."""
 
 import io
 import random
@@ -457,7 +457,7 @@ def test_placeholders_move_with_their_text() -> None:
 
 
 def test_marks_stay_in_order() -> None:
-    """A bookmark that ends before it begins, or a field so, is damage to a word processor."""
+    """To a word processor, a bookmark or field that ends before it begins is damage."""
     start, end = '<w:bookmarkStart w:id="1" w:name="x"/>', '<w:bookmarkEnd w:id="1"/>'
     content = run("a ") + start + run("b ") + NOTE + run("c") + end + run(" d")
     assert text_and_tree(content)[0] == "a <1/>b <2/>c<3/> d"
@@ -584,7 +584,7 @@ def contents(draw: st.DrawFn, depth: int = 3) -> str:
 
 
 def flat(tree: etree._Element) -> list[str]:
-    """What a reader sees, character by character with its look, spaces without."""
+    """What a reader sees: every character with its look, and spaces without."""
     hyphens = {"\u2011": f"{qn('w:noBreakHyphen')}[]", "\u00ad": f"{qn('w:softHyphen')}[]"}
     seen = []
     for each in tree.iter("*"):
@@ -732,7 +732,7 @@ def test_a_document_without_words_is_refused(tmp_path: Path) -> None:
 
 
 def test_damage_anywhere_is_refused_or_harmless(book: Path, tmp_path: Path) -> None:
-    """Whatever bytes are wrong, there is one line or a document, and no traceback."""
+    """Whatever bytes are wrong, the result is a one-line error or a document, not a traceback."""
     dice = random.Random(5)  # noqa: S311
     path, out = tmp_path / "bad.docx", tmp_path / "out.docx"
     data = book.read_bytes()

@@ -1,4 +1,4 @@
-"""EPUB in and out: what is found in it, what comes back, and what is refused."""
+"""EPUB in and out: what is read, what is written, and what is rejected."""
 
 import re
 import shutil
@@ -76,7 +76,7 @@ def swapcase(text: str) -> str:
 
 
 def canonical(text: str | bytes) -> bytes:
-    """What an XML file says, but for the language of its root."""
+    """The content of an XML file, except the language of its root."""
     data = text if isinstance(text, bytes) else text.encode()
     root = etree.fromstring(data, etree.XMLParser(resolve_entities=False))
     for tag in ("lang", "{http://www.w3.org/XML/1998/namespace}lang"):
@@ -593,7 +593,7 @@ def test_zip_bombs(tmp_path: Path) -> None:
 
 
 def epubcheck(path: Path) -> list[str]:
-    """Errors of a book."""
+    """Errors that epubcheck finds in a book."""
     command = shutil.which("epubcheck")
     assert command
     jar = Path(command).resolve()
@@ -608,7 +608,7 @@ def epubcheck(path: Path) -> list[str]:
 
 
 def new_book() -> dict[str, str | bytes]:
-    """EPUB 3."""
+    """A book in EPUB 3."""
     files = members(c1=NASTY)
     opf = str(files["OEBPS/book.opf"])
     declared = 'href="c1.xhtml" properties="mathml scripted svg"'
@@ -617,7 +617,7 @@ def new_book() -> dict[str, str | bytes]:
 
 
 def old_book() -> dict[str, str | bytes]:
-    """EPUB 2."""
+    """A book in EPUB 2."""
     doctype = (
         '<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.1//EN" '
         '"http://www.w3.org/TR/xhtml11/DTD/xhtml11.dtd">'

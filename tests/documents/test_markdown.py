@@ -117,7 +117,7 @@ def page(data: bytes) -> Page:
 
 
 def squeezed(text: str) -> str:
-    """``text`` as it is seen, whatever was white space; a byte order mark is not seen."""
+    """Visible ``text``, with any white space as a space and no byte order mark."""
     return " ".join(text.replace("\0", "\ufffd").replace("\ufeff", "").split())
 
 
@@ -176,7 +176,7 @@ def test_what_a_model_repeats_is_exact(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", CONSTRUCTS)
 def test_other_words_have_the_same_structure(name: str, tmp_path: Path) -> None:
-    """Tags, targets and all, by a parser that knows nothing of footnotes and tasks."""
+    """Tags, with targets and so on, from a parser without footnotes and tasks."""
     source, expected = CONSTRUCTS[name]
     translations = [in_capitals(paragraph) for paragraph in expected]
     data = written(tmp_path, source, translations)
@@ -185,7 +185,7 @@ def test_other_words_have_the_same_structure(name: str, tmp_path: Path) -> None:
 
 
 BLOCKS = [source for source, _ in CONSTRUCTS.values() if "[^" not in source]
-"""What also the parser of `page` understands."""
+"""Markdown that the parser of `page` understands, too."""
 MARKS = [
     *("*", "**", "_", "`", "```", "~~~", "[", "](", "](x)", "]", "![", "<", "<b>", "</b>", "<div>"),
     *(

@@ -1,4 +1,4 @@
-"""Plain text, and what every format builds on: placeholders, files of lines, wrapping."""
+"""Plain text, and the parts shared by all formats: placeholders, files of lines, wrapping."""
 
 import re
 import subprocess
@@ -80,7 +80,7 @@ def render(nodes: Sequence[Node]) -> str:
 
 
 def is_nested(text: str) -> bool:
-    """Whether nothing is left when innermost spans are taken out, one after another."""
+    """Whether nothing is left after removing innermost spans, one after another."""
     while (smaller := re.sub(r"<([1-9])/>|<([1-9])>((?!</?[1-9]/?>).)*?</\2>", "·", text)) != text:
         text = smaller
     return not PLACEHOLDER.search(text)
@@ -128,7 +128,7 @@ def test_without_spans_keeps_what_has_no_text(source: str, translation: str) -> 
 @given(st.lists(MARKED | st.integers(0, 2), max_size=8))
 @example(["a <1", ">", " <", "2", "/>"])
 def test_a_paragraph_is_what_it_was_built_of(pieces: list[str | int]) -> None:
-    """Also where one piece ends what another began, and whatever looks like a placeholder."""
+    """Also if one piece ends what another began, and with text that looks like a placeholder."""
     paragraph, literals, spans, plain = Paragraph(), dict[int, str](), list[int](), ""
     for piece in pieces:
         if isinstance(piece, str):
@@ -279,7 +279,7 @@ def test_what_a_model_repeats_is_exact(tmp_path: Path) -> None:
 @pytest.mark.parametrize("width", [50, 65, 72, 80, 120])
 @pytest.mark.parametrize(("indent", "gap"), [("", "\n\n"), ("    ", "\n\n"), ("    ", "\n")])
 def test_wrapped_prose_is_one_paragraph(width: int, indent: str, gap: str, tmp_path: Path) -> None:
-    """Without a blank line between them, an indent parts paragraphs."""
+    """Without blank lines, an indent separates paragraphs."""
     texts = [PROSE.strip(), '"You will not go there," she said.', (PROSE * 3).strip(), "He went."]
     source = gap.join(textwrap.fill(text, width, initial_indent=indent) for text in texts) + "\n"
     assert paragraphs(tmp_path, source) == texts
