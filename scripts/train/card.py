@@ -41,10 +41,10 @@ torch {torch}, transformers {transformers}. The training loop is in scripts/trai
 
 ## Figures
 
-Held out: {heldout_loss:.4f} nats a token, {heldout_bits:.4f} bits a byte (torch, windows of
+Held out: {heldout_loss:.4f} nats per token, {heldout_bits:.4f} bits per byte (torch, windows of
 {short_context} tokens{scored}).
 {evaluation}
-The tokenizer's and llama.cpp's tokens are the same on the whole of {n_checked} texts
+The tokenizer and llama.cpp produce the same tokens on all of {n_checked} texts
 ({checked_megabytes:.1f} MB).
 
 ## Sample
@@ -57,7 +57,7 @@ The tokenizer's and llama.cpp's tokens are the same on the whole of {n_checked} 
 
 ## Licence
 
-The weights: MIT, as the project's. {licence}
+The weights: MIT, like the project. {licence}
 """
 
 
@@ -124,11 +124,11 @@ def prose(model: Path, on: list[Path], against: list[Path]) -> Parts:
         "instructions or hold a story together.",
         scored="",
         evaluation=evaluation,
-        sample=f'{SAMPLE_WORDS} words after "{PROMPT}", as they came (seed 1, temperature '
+        sample=f'{SAMPLE_WORDS} words after "{PROMPT}", unedited (seed 1, temperature '
         f"{sampling.temperature}, top-k {sampling.top_k}, top-p {sampling.top_p}, min-p "
         f"{sampling.min_p}):\n\n> {' '.join(sample.split()[:SAMPLE_WORDS])}",
-        limits="It babbles: sentences are mostly well formed, what they say is not meant. It "
-        "carries the views of\nits authors' time.",
+        limits="It babbles: sentences are mostly well formed but make no sense. It reflects the "
+        "views of its\nauthors' time.",
     )
 
 
@@ -155,9 +155,9 @@ def translations(model: Path, languages: tuple[str, str], pairs: Sequence[Senten
         "translate` and for tests: it is far too small to translate well.",
         scored=", translations only",
         evaluation="\nWhole documents: docs/results/translation.md.\n",
-        sample="Held-out segments, greedily, as they came:\n\n"
+        sample="Held-out segments, decoded greedily, unedited:\n\n"
         + table(["source", model.stem, "reference"], rows),
-        limits="It leaves out and makes up, and knows few names. It carries the views of its\n"
+        limits="It omits and invents text, and knows few names. It reflects the views of its\n"
         "authors' time.",
     )
 
