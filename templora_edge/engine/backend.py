@@ -10,7 +10,7 @@ _ERROR: Final = 4
 """GGML_LOG_LEVEL_ERROR in ggml.h."""
 
 _log: dict[int, bytes] = {}
-"""Level -> the first line that llama.cpp logged since `clear_errors`, usually the cause."""
+"""Level -> the first line that llama.cpp logged since `clear_errors`: the cause."""
 
 # No Python code may run in a callback: signal handlers can run between any two of its steps, and
 # ctypes drops exceptions they raise there, so Ctrl-C would be lost. Hence a C function, which takes

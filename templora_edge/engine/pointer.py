@@ -6,7 +6,7 @@ from templora_edge.errors import EngineError
 
 
 class Pointer:
-    """An attribute that holds a C pointer until `take`; reading it later raises, not crashes.
+    """An attribute that holds a C pointer until `take`; reading it later raises an error.
 
     Raises:
         EngineError: the object it pointed to has been freed.

@@ -98,7 +98,7 @@ class Section:
 
     @classmethod
     def _is_option(cls, _: Field[Any]) -> bool:
-        """Whether `changed` can set a field by its own name, be it an option or a whole section."""
+        """Whether `changed` accepts the field's name; here also those of whole sections."""
         return True
 
     def _known(self, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,9 +22,7 @@ class Call:
         self.request = request
         self.answer: Any = None
         """The answer; an exception if the request could not be sent or nothing came back."""
-        self._woken: SimpleQueue[None] = (
-            SimpleQueue()
-        )  # not a lock: an interrupt could leave it held
+        self._woken: SimpleQueue[None] = SimpleQueue()  # an interrupt could leave a lock held
 
     def finish(self, answer: Any) -> None:
         """Make `wait` return ``answer``."""
@@ -91,7 +89,5 @@ def _exchange(request: Any, stdin: IO[bytes], stdout: IO[bytes]) -> Any:
     try:
         send(stdin, request)
         return receive(stdout)
-    except (
-        Exception
-    ) as error:  # the caller raises it; raised here, it would leave the caller waiting
+    except Exception as error:  # raised by the caller, who would wait for ever if it were here
         return error
