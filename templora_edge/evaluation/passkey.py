@@ -51,7 +51,7 @@ class PasskeyJob:
     """Number of depths, equally spaced from the beginning of the filler to its end."""
     modes: tuple[PasskeyMode, ...] = tuple(PasskeyMode)
     options: Options = field(default_factory=Options)
-    """Options of the sessions; n_ctx is that of Temp-LoRA alone, and the seed also chooses keys."""
+    """Options of the sessions; n_ctx applies to the mode templora only, the seed to keys too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,8 @@ def _llama_perplexity(
     """Score the second half of each window, as llama.cpp's llama-perplexity does.
 
     Every window of n_ctx tokens starts with an empty cache, its first token replaced with BOS if
-    the model uses it; an incomplete window at the end is left out. With Temp-LoRA, the scored half
-    of a window is learned before the next window.
+    the model uses it; an incomplete window at the end is left out. With Temp-LoRA, each window is
+    learned before the next one.
     """
     head, n_ctx = session.engine.model.vocab.head, session.options.blocks.n_ctx
     tokens = [*head, *tokens]

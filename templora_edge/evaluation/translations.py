@@ -11,7 +11,7 @@ from templora_edge.extras import needs_extra
 from templora_edge.host.text_file import read_text
 
 TARGETS: Final = ("translation", "target", "tgt", "hypothesis")
-"""Keys of a translation in JSON, besides the language code."""
+"""Keys of a translation in JSON, other than the language code."""
 SOURCES: Final = ("source", "src")
 """Keys of a source in JSON."""
 COMET_MODEL: Final = "Unbabel/wmt22-comet-da"

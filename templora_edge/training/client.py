@@ -168,7 +168,7 @@ class SidecarTrainer(Closing):
         self._channel.close()
 
     def _write(self, request: Export | Save) -> None:
-        """Ask for a file; if the call is interrupted, remove the file once it is written."""
+        """Ask for a file; if the call fails or is interrupted, remove it once it is written."""
         self._training = None
         try:
             self._note(self._ask(Call(request), Ready))

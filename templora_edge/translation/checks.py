@@ -64,7 +64,7 @@ class Flag(StrEnum):
 def check(
     source: str, translation: str, *, source_language: str, target_language: str, finished: bool
 ) -> list[Flag]:
-    """The checks that ``translation`` fails; none needs knowledge of either language.
+    """The checks that ``translation`` fails; none needs to understand the languages.
 
     Args:
         source: the segment.
