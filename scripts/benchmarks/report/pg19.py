@@ -19,7 +19,7 @@ from templora_edge.score import Score
 INTRO: Final = """Books of PG19's test set that the paper evaluates on (Project Gutenberg's
 numbers), each read from its beginning. Base and Temp-LoRA score the same tokens in one run; a block
 is scored before it is trained on. Perplexity is per token of the model's own tokenizer, so the
-paper's levels do not compare; its shapes do. ± is the standard error of the paired difference over
+paper's levels cannot be compared; its trends can. ± is the standard error of the paired difference over
 blocks."""
 TITLES: Final = {
     "position": "(a) Perplexity by position",
@@ -28,7 +28,7 @@ TITLES: Final = {
     "window": "(d) A short window with Temp-LoRA against a long one without",
     "rule": "(e) The update rule",
     "rate": "(f) Pretrained models, by learning rate",
-    "chance": "What the seed decides",
+    "chance": "Variation between seeds",
 }
 PAPER: Final = {
     "position": "The paper, Llama-2-7B on books of PG19: 13.2 % less over a subset, 3.6 % up to "
@@ -38,8 +38,8 @@ PAPER: Final = {
     "policy": "The paper: reuse costs nothing against recompute. L_X 512: with the default, W - Δ, "
     "a block fills the window and all policies but `shift` decode it all again.",
     "window": "The paper: a shorter window with Temp-LoRA, 3.8 % less perplexity with 51.5 % less "
-    "memory and 60.0 % less latency. What Temp-LoRA takes: scoring, training and swaps; what the "
-    "base takes: its scoring.",
+    "memory and 60.0 % less latency. Seconds with Temp-LoRA are those of scoring, training and "
+    "swaps; those of the base are of scoring.",
     "rule": "The paper's rule: all linear layers, rank = alpha = 64, 2 epochs, L_T 256; each row "
     "says what differs. `lead` is a rule found earlier on one book of another base: MLP only, the "
     "prefix only read, L_T 128, alpha 256, one epoch (docs/log.md).",
