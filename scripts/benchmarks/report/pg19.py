@@ -19,15 +19,15 @@ from templora_edge.score import Score
 INTRO: Final = """Books of PG19's test set that the paper evaluates on (Project Gutenberg's
 numbers), each read from its beginning. Base and Temp-LoRA score the same tokens in one run; a block
 is scored before it is trained on. Perplexity is per token of the model's own tokenizer, so the
-paper's levels cannot be compared; its trends can. ± is the standard error of the paired difference over
-blocks."""
+paper's levels cannot be compared; its trends can. ± is the standard error of the paired difference
+over blocks."""
 TITLES: Final = {
     "position": "(a) Perplexity by position",
     "block": "(b) Δ, the tokens between two updates",
     "policy": "(c) The KV cache across swaps",
     "window": "(d) A short window with Temp-LoRA against a long one without",
     "rule": "(e) The update rule",
-    "rate": "(f) Pretrained models, by learning rate",
+    "rate": "Pretrained models, by learning rate",
     "chance": "Variation between seeds",
 }
 PAPER: Final = {
