@@ -111,6 +111,8 @@ class TempLora(Closing):
         kept = None
         if wanted.templora and adapter is not None:
             kept = KeptAdapter.read(adapter, self.base)
+        if text not in list(TextKind):
+            raise OptionError(f"text is {text!r}; expected one of {', '.join(TextKind)}")
         self.options = wanted.resolve(self.base, text=TextKind(text), adapter=kept)
         for fixed in self.options.engine.lora:
             AdapterFile.read(fixed.path).check_fits(self.base)

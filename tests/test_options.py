@@ -143,6 +143,11 @@ def test_default_lengths_fit_whatever_the_block(
 ) -> None:
     options = Options().changed(n_ctx=n_ctx, preset=preset)
     options = options.changed(block_len=data.draw(st.none() | st.integers(1, n_ctx - 1)))
+    block_len = options.blocks.block_len or max(1, n_ctx // 4)
+    if text is TextKind.TRANSLATION and n_ctx // 4 > n_ctx - block_len:
+        with pytest.raises(OptionError, match="prefix is"):  # prompts would not fit
+            options.resolve(Model(), text=text)
+        return
     blocks = options.resolve(Model(), text=text).blocks
     assert 1 <= blocks.prefix_len <= n_ctx - blocks.block_len
     assert 0 <= blocks.n_keep < blocks.prefix_len
@@ -208,7 +213,7 @@ def test_changed_finds_the_section_and_reads_words() -> None:
         n_ctx=512, type_k="f32", freq_scale=0.5, scaling="yarn", kv_policy="shift", preset="best",
         train_dtype="bf16", adapter="a.gguf", lora=[FixedAdapter(Path("b.gguf"), 0.5)],
     )  # fmt: skip
-    assert options.engine.n_ctx == options.blocks.n_ctx == 512
+    assert options.engine.n_ctx == 512
     assert options.engine.rope == RopeOptions(RopeScaling.YARN, freq_scale=0.5)
     assert options.blocks.kv_policy is KvPolicy.SHIFT
     assert options.preset is Preset.BEST
@@ -357,3 +362,48 @@ def test_options_and_commands_load_nothing_heavy() -> None:
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     assert result.stdout.strip() == b"[]"
+
+
+def build(section: Any, **values: Any) -> object:
+    """A section of values whose types are not checked before."""
+    return section(**values)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (
+            lambda: build(BlockOptions, kv_policy="bogus"),
+            "kv_policy is 'bogus'; expected one of",
+        ),
+        (lambda: build(EngineOptions, type_k="q9"), "type_k is 'q9'; expected one of f32"),
+        (
+            lambda: build(Options, preset="nope"),
+            "preset is 'nope'; expected one of",
+        ),
+        (lambda: build(EngineOptions, n_ctx="64"), "n_ctx is '64'; expected int"),
+        (lambda: build(LoraOptions, rank=8.5), "rank is 8.5; expected int"),
+        (lambda: LoraOptions(seed=2**70), "seed is"),
+        (lambda: Options().changed(templora="no"), "templora is 'no'; expected bool"),
+        (lambda: Options().changed(lora="a.gguf"), "lora is 'a.gguf'; expected FixedAdapter"),
+        (lambda: Options().changed(lora=["a.gguf"]), "lora is 'a.gguf'; expected FixedAdapter"),
+        (lambda: Options().changed(self_extend="on"), "self_extend is 'on'; expected"),
+    ],
+)
+def test_values_of_another_type_are_refused(make: Callable[[], object], words: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        make()
+    assert words in str(caught.value)
+
+
+def test_every_way_in_converts_alike() -> None:
+    policy: Any = "shift"
+    wanted = replace(Options(), blocks=BlockOptions(kv_policy=policy))
+    assert wanted == Options().changed(kv_policy="shift")
+    assert wanted.blocks.kv_policy is KvPolicy.SHIFT
+    assert wanted.resolve(Model()).engine.shift
+    nothing = Options().changed(kv_policy=None, preset=None, train_dtype=None, rope=None, lora=None)
+    assert nothing == Options()
+    resolved = Options().resolve(Model())
+    assert resolved.changed(rank=None).resolve(Model()) == resolved
+    assert FixedAdapter(Path("a.gguf")) == FixedAdapter.parse("a.gguf")

@@ -1,14 +1,12 @@
 """Flags that commands share, generated from the option dataclasses: see `options.field.option`."""
 
 import inspect
-import re
 from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, replace
 from enum import StrEnum
 from functools import wraps
-from glob import escape
 from pathlib import Path
-from typing import Annotated, Any, Final, get_origin
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -17,7 +15,7 @@ from templora_edge.options import (
     SamplingOptions,
     SelfExtendOptions,
 )
-from templora_edge.options.field import kinds_of, options_in
+from templora_edge.options.field import kinds_of, options_in, takes_several
 
 NO_GROUP: Final = 1
 """Value of -gan that turns SelfExtend off."""
@@ -48,11 +46,11 @@ class SessionFlags:
 
     def inputs(self, bundled: Path) -> list[tuple[str, Path | None]]:
         """The files that the session reads, for `check_outputs`."""
+        from templora_edge.models.gguf_file import parts_beside
+
         model = self.model or bundled
-        # the names of a split model's parts differ only in their numbers
-        parts = model.parent.glob(re.sub(r"-\d{5}-of-", "-?????-of-", escape(model.name)))
         return [
-            *(("-m", path) for path in (model, *parts)),
+            *(("-m", path) for path in (model, *parts_beside(model))),
             ("--adapter-in", self.options.training.adapter),
             *(("--lora", fixed.path) for fixed in self.options.engine.lora),
         ]
@@ -146,7 +144,7 @@ def _parameter(one: Field[Any]) -> inspect.Parameter:
         more = {"min": told["min"], "max": told["max"]}
     if kind is bool and default is True:  # the flag is the negation
         default = False
-    if get_origin(one.type) is tuple:
+    if takes_several(one):
         more["parser"] = kind.parse
         kind, default = list[kind], None
     flag = typer.Option(*told["flags"], help=told["help"], metavar=told["metavar"], **more)

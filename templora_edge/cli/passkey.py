@@ -11,7 +11,7 @@ from templora_edge.cli.examples import with_examples
 from templora_edge.cli.options import Force, SessionFlags, takes_session_flags
 from templora_edge.cli.output import check_plot, write, write_table
 from templora_edge.host.json_text import to_json
-from templora_edge.options import PasskeyMode
+from templora_edge.options import MAX_SEED, PasskeyMode
 
 if TYPE_CHECKING:
     from templora_edge.evaluation.passkey import PasskeyRun
@@ -48,7 +48,14 @@ def passkey(
     ] = None,
     seed: Annotated[
         int,
-        typer.Option("-s", "--seed", min=0, metavar="N", help="Random seed of keys and adapters."),
+        typer.Option(
+            "-s",
+            "--seed",
+            min=0,
+            max=MAX_SEED,
+            metavar="N",
+            help="Random seed of keys and adapters.",
+        ),
     ] = 0,
     plot: Annotated[
         Path | None,

@@ -12,7 +12,7 @@ from templora_edge.cli.options import Force, SessionFlags, takes_session_flags
 from templora_edge.cli.output import check_plot, write
 from templora_edge.cli.prompt import path_of, read_text
 from templora_edge.host.json_text import to_json
-from templora_edge.options import ScoringProtocol
+from templora_edge.options import MAX_SEED, ScoringProtocol
 
 EXAMPLES: Final = (
     "templora perplexity novel.txt",
@@ -27,7 +27,10 @@ def perplexity(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Text files; - is stdin.")],
     flags: SessionFlags,
     seed: Annotated[
-        int, typer.Option("-s", "--seed", min=0, metavar="N", help="Random seed of the adapter.")
+        int,
+        typer.Option(
+            "-s", "--seed", min=0, max=MAX_SEED, metavar="N", help="Random seed of the adapter."
+        ),
     ] = 0,
     max_tokens: Annotated[
         int | None,

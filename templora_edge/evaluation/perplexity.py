@@ -212,6 +212,8 @@ def _score_figures(score: Score) -> dict[str, float | None]:
 
 
 def _buckets(texts: list[_TextRun], width: int, n_buckets: int) -> list[dict[str, Any]]:
+    longest = max((len(text.tokens) for text in texts), default=0)
+    n_buckets = min(n_buckets, -(-longest // width))
     ranges = [(index * width, (index + 1) * width) for index in range(n_buckets)]
     return [
         {"begin": begin, "end": end} | figures

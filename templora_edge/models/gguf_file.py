@@ -3,6 +3,7 @@
 import hashlib
 import re
 import struct
+from glob import escape
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -192,6 +193,14 @@ class GgufFile:
             with path.open("rb") as file:
                 hashlib.file_digest(file, lambda: digest)
         return digest.hexdigest()
+
+
+def parts_beside(path: Path) -> list[Path]:
+    """The files that may be parts of the split model of which ``path`` is one, by their names."""
+    match = _PART_NAME.fullmatch(path.name)
+    if match is None:
+        return []
+    return sorted(path.parent.glob(f"{escape(match['model'])}-?????-of-?????.gguf"))
 
 
 def _paths_of_parts(path: Path, reader: _Reader) -> tuple[Path, ...]:

@@ -1,6 +1,7 @@
 """How a text is cut into blocks."""
 
-from dataclasses import dataclass
+from dataclasses import Field, dataclass
+from typing import Any
 
 from templora_edge.options.field import Section, option, require
 from templora_edge.options.kinds import KvPolicy, TextKind
@@ -11,7 +12,7 @@ class BlockOptions(Section):
     """How a text is cut into blocks and what each block sees, in tokens."""
 
     n_ctx: int = 0
-    """Context (W); the same as `EngineOptions.n_ctx`."""
+    """Context (W); 0 until it is resolved, then `EngineOptions.n_ctx`."""
     block_len: int = option(
         "--block",
         metavar="N",
@@ -71,6 +72,10 @@ class BlockOptions(Section):
             f"n_keep is {self.n_keep} tokens; expected 0 to below the prefix, {self.prefix_len}",
         )
 
+    @classmethod
+    def _is_option(cls, one: Field[Any]) -> bool:
+        return one.name != "n_ctx"  # the engine's
+
     def resolve(
         self, n_ctx: int, *, n_trained: int, train_prefix_share: float, text: TextKind
     ) -> "BlockOptions":
@@ -89,7 +94,7 @@ class BlockOptions(Section):
         room = n_ctx - block_len
         if text is TextKind.TRANSLATION:
             # leave room for the sources, about as long as the translations, and for earlier pairs
-            room, train_prefix_share = min(room, n_ctx // 4), 2.0
+            room, train_prefix_share = n_ctx // 4, 2.0
         if prefix_len is None:
             prefix_len = max(1, room)
         train_prefix_len, n_keep = self.train_prefix_len, self.n_keep

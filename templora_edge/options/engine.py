@@ -26,6 +26,7 @@ class FixedAdapter:
     """Factor of the adapter's output, in addition to alpha / rank."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
         require(
             math.isfinite(self.scale),
             f"--lora {self.path}: scale is {self.scale}; expected a finite number",
@@ -84,6 +85,7 @@ class EngineOptions(Section):
     # "auto" until it is resolved
     self_extend: SelfExtendOptions | None = option(
         "--self-extend",
+        also=(AUTO,),
         help="Go past the trained context with SelfExtend; auto: choose -gan and -gaw to fit -c.",
     )
     rope: RopeOptions = field(default_factory=RopeOptions)
@@ -107,12 +109,6 @@ class EngineOptions(Section):
         require(
             not (self.type_v.quantized and self.flash_attn is False),
             f"-ctv {self.type_v}: quantized values need flash attention, which is off",
-        )
-        require(
-            self.self_extend is None
-            or self.chooses_groups
-            or isinstance(self.self_extend, SelfExtendOptions),
-            f"self_extend is {self.self_extend!r}; expected SelfExtendOptions, auto or None",
         )
 
     def resolve(self, base: Base, n_ctx: int, *, shift: bool, swa_full: bool) -> "EngineOptions":

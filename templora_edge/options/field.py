@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import Field, field, fields, is_dataclass, replace
+from dataclasses import MISSING, Field, field, fields, is_dataclass, replace
 from enum import StrEnum
 from itertools import chain
+from numbers import Integral, Real
 from pathlib import Path
+from types import UnionType
 from typing import Any, Self, get_args, get_origin
 
 from templora_edge.errors import OptionError
@@ -23,6 +25,7 @@ def option(
     below: float | None = None,
     label: str = "",
     unit: str = "",
+    also: tuple[str, ...] = (),
 ) -> Any:
     """A dataclass field that is an option; with a default of None it is open.
 
@@ -36,10 +39,11 @@ def option(
         above, below: range, exclusive.
         label: the option's name in messages; default: the name of the field.
         unit: unit of the value in messages.
+        also: strings that stand for a value until the option is resolved.
     """
     metadata = {
         "flags": flags, "help": help, "metavar": metavar, "min": min, "max": max, "above": above,
-        "below": below, "label": label, "unit": unit, "paper": paper,
+        "below": below, "label": label, "unit": unit, "paper": paper, "also": also,
     }  # fmt: skip
     return field(default=default, metadata=metadata)
 
@@ -57,8 +61,20 @@ def options_in(*sections: type) -> Iterator[Field[Any]]:
 
 def kinds_of(one: Field[Any]) -> tuple[type, ...]:
     """The types that a field accepts, except None; for a tuple, the types of its elements."""
-    kinds = get_args(one.type) or (one.type,)
+    kinds: list[type] = []
+    for kind in _choices(one):
+        kinds += get_args(kind) if get_origin(kind) is tuple else [kind]
     return tuple(kind for kind in kinds if isinstance(kind, type) and kind is not type(None))
+
+
+def takes_several(one: Field[Any]) -> bool:
+    """Whether a field is a tuple."""
+    return any(get_origin(kind) is tuple for kind in _choices(one))
+
+
+def _choices(one: Field[Any]) -> tuple[Any, ...]:
+    """The members of a union, or the one type."""
+    return get_args(one.type) if isinstance(one.type, UnionType) else (one.type,)
 
 
 def require(condition: bool, message: str) -> None:
@@ -68,13 +84,19 @@ def require(condition: bool, message: str) -> None:
 
 
 class Section:
-    """A group of options. Building one checks that every value given is in its range."""
+    """Options that belong together.
+
+    Building one converts every value to the type of its option, and checks its range. None stands
+    for the default.
+    """
 
     __slots__ = ()
 
     def __post_init__(self) -> None:
         for one in fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
-            _check_range(one, getattr(self, one.name))
+            value = _converted(one, getattr(self, one.name))
+            object.__setattr__(self, one.name, value)
+            _check_range(one, value)
 
     def changed(self, **values: Any) -> Self:
         """A copy with ``values``, by option name, set in this section or in nested ones.
@@ -91,7 +113,7 @@ class Section:
         for one in fields(self):  # type: ignore[arg-type]
             inner = getattr(self, one.name)
             if one.name in values and self._is_option(one):
-                changes[one.name] = _converted(one, values[one.name])
+                changes[one.name] = values[one.name]
             elif isinstance(inner, Section) and (known := inner._known(values)):
                 changes[one.name] = inner.changed(**known)
         return replace(self, **changes)  # type: ignore[type-var]
@@ -113,19 +135,40 @@ class Section:
 
 
 def _converted(one: Field[Any], value: Any) -> Any:
-    """``value`` as the field's type: a string as enumeration or path, a sequence as tuple."""
-    if value is not None and get_origin(one.type) is tuple:
-        return tuple(value)
-    if isinstance(value, str):
-        for kind in kinds_of(one):
-            if issubclass(kind, StrEnum):
-                expected = ", ".join(kind)
-                message = f"{one.name} is {value!r}; expected one of {expected}"
-                require(value in list(kind), message)
+    """``value`` in the type of a field: strings as enumerations or paths, sequences as tuples."""
+    if value is None and one.default_factory is not MISSING:
+        return one.default_factory()
+    if value is None and one.default is not MISSING:
+        return one.default
+    if value in one.metadata.get("also", ()):
+        return value
+    kinds = kinds_of(one)
+    if takes_several(one) and isinstance(value, list | tuple):
+        return tuple(_converted_to(kinds, one.name, item) for item in value)
+    return _converted_to(kinds, one.name, value)
+
+
+def _converted_to(kinds: tuple[type, ...], name: str, value: Any) -> Any:
+    """``value`` as one of ``kinds``."""
+    expected = " or ".join(kind.__name__ for kind in kinds)
+    for kind in kinds:
+        if isinstance(value, str) and issubclass(kind, StrEnum):
+            expected = f"one of {', '.join(kind)}"
+            if value in list(kind):
                 return kind(value)
-            if issubclass(kind, Path):
-                return Path(value)
-    return value
+        elif isinstance(value, str) and issubclass(kind, Path):
+            return Path(value)
+        elif _is_a(value, kind):
+            return int(value) if kind is int else value  # of numpy's integers, too
+    raise OptionError(f"{name} is {value!r}; expected {expected}")
+
+
+def _is_a(value: Any, kind: type) -> bool:
+    """Whether ``value`` has the type ``kind``; an integer is a float, True is no number."""
+    if isinstance(value, bool) or kind is bool:
+        return isinstance(value, bool) and kind is bool
+    numbers: dict[type, type] = {int: Integral, float: Real}
+    return isinstance(value, numbers.get(kind, kind))
 
 
 def _check_range(one: Field[Any], value: Any) -> None:

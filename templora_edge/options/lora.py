@@ -6,6 +6,7 @@ from typing import Any
 from templora_edge.options.base import StartingAdapter
 from templora_edge.options.field import Section, option
 from templora_edge.options.kinds import Targets
+from templora_edge.options.sampling import MAX_SEED
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +69,13 @@ class LoraOptions(Section):
         paper=True,
         help="Backpropagate through the train prefix, or only read it, which is faster (preset).",
     )
-    seed: int = 0
+    seed: int = option(default=0, min=0, max=MAX_SEED)
     """Seed of the adapter's initial weights and dropout."""
 
     def changed(self, **values: Any) -> "LoraOptions":
         """Like `Section.changed`; a new rank scales alpha in proportion unless alpha is given."""
-        if "rank" in values and "alpha" not in values and None not in (self.rank, self.alpha):
+        known = None not in (self.rank, self.alpha, values.get("rank"))
+        if known and "alpha" not in values:
             values["alpha"] = self.alpha / self.rank * values["rank"]
         return Section.changed(self, **values)
 

@@ -36,11 +36,17 @@ class Options(Section):
     training: TrainingOptions = field(default_factory=TrainingOptions)
 
     def __post_init__(self) -> None:
+        Section.__post_init__(self)
         ours, theirs = self.engine.n_ctx, self.blocks.n_ctx
         require(
             not (ours and theirs) or ours == theirs,
             f"n_ctx is {ours} for the engine, {theirs} for the blocks; expected the same",
         )
+
+    def changed(self, **values: Any) -> "Options":
+        """Replace ``values``, as `Section.changed` does; another context is resolved again."""
+        blocks = replace(self.blocks, n_ctx=0) if "n_ctx" in values else self.blocks
+        return Section.changed(replace(self, blocks=blocks), **values)
 
     @classmethod
     def _is_option(cls, one: Field[Any]) -> bool:

@@ -243,7 +243,7 @@ class Store(Closing):
 
 def folder_of(out: Path) -> Path:
     """The folder of the job that writes ``out``."""
-    return out.with_name(f"{out.name}.job")
+    return out.parent / f"{out.name}.job"
 
 
 def discard(folder: Path) -> None:
