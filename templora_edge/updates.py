@@ -69,9 +69,9 @@ class Updates:
             block: tokens to learn.
             loss_mask: whether each token of ``block`` has a loss, at least one; None is all.
         """
-        begun = time.perf_counter()
         if self._trainer is None:
             return UpdateReport(rss_bytes=self.rss_bytes)
+        begun = time.perf_counter()
         update = self._trainer.train(prefix, block, loss_mask)
         self._trained += 1
         self._trainer_rss = update.rss_bytes

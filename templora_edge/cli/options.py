@@ -3,10 +3,9 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, replace
-from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
@@ -31,12 +30,6 @@ Model = Annotated[
 ]
 
 
-class SelfExtendMode(StrEnum):
-    """Values of --self-extend."""
-
-    AUTO = "auto"
-
-
 @dataclass(frozen=True)
 class SessionFlags:
     """The arguments of a `TempLora` session."""
@@ -46,14 +39,9 @@ class SessionFlags:
 
     def inputs(self, bundled: Path) -> list[tuple[str, Path | None]]:
         """The files that the session reads, for `check_outputs`."""
-        from templora_edge.models.gguf_file import parts_beside
+        from templora_edge.models.gguf_file import files_of
 
-        model = self.model or bundled
-        return [
-            *(("-m", path) for path in (model, *parts_beside(model))),
-            ("--adapter-in", self.options.training.adapter),
-            *(("--lora", fixed.path) for fixed in self.options.engine.lora),
-        ]
+        return [*files_of(self.model or bundled), *self.options.inputs]
 
 
 def takes_session_flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -137,7 +125,7 @@ def _spread(
 def _parameter(one: Field[Any]) -> inspect.Parameter:
     """An option's flag, as a command parameter that typer reads."""
     told = one.metadata
-    kind: Any = SelfExtendMode if one.name == "self_extend" else kinds_of(one)[0]
+    kind: Any = Literal[told["also"]] if told["also"] else kinds_of(one)[0]
     default = NO_GROUP if one.default is MISSING else one.default
     more: dict[str, Any] = {}
     if kind is int or told["max"] is not None:  # other ranges are checked when options are built

@@ -1,4 +1,4 @@
-"""What a user sees of a run: text on stdout, messages and one live line on stderr.
+"""A run's output: text on stdout, messages and one live line on stderr.
 
 Nothing here queries the terminal, reads from it or changes its modes: a terminal that does not
 answer must not stop the work, and keys typed ahead belong to the shell.

@@ -17,7 +17,6 @@ from templora_edge.engine.model import Model
 from templora_edge.engine.pointer import Pointer
 from templora_edge.errors import EngineError, InsufficientMemoryError
 from templora_edge.host import memory
-from templora_edge.models.gguf_file import GgufFile
 from templora_edge.models.heads import Heads
 from templora_edge.models.rope import Scaling
 from templora_edge.options import EngineOptions, KvType, RopeOptions
@@ -189,7 +188,7 @@ class Context(Closing):
     def _plan_positions(self, options: EngineOptions) -> Positions:
         if not options.k_shift:
             return Positions(None, self.n_ctx)
-        scaling = Scaling.of(GgufFile(self.model.path), options.rope)
+        scaling = Scaling.of(self.model.gguf, options.rope)
         check_k_shift(self.model, self._memory, scaling, options.type_k)
         if options.self_extend is not None:
             check_length(options.self_extend, self.n_ctx, scaling.n_trained)
@@ -236,7 +235,7 @@ class Context(Closing):
 
 def _check_memory(model: Model, options: EngineOptions) -> None:
     n_ctx = options.n_ctx
-    heads = Heads.of(GgufFile(model.path))
+    heads = Heads.of(model.gguf)
     needed = heads.kv_bytes(n_ctx, _value_bytes(options.type_k), _value_bytes(options.type_v))
     available = memory.available()
     if needed > available:

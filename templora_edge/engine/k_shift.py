@@ -31,7 +31,7 @@ def check_k_shift(model: Model, memory: Any, scaling: Scaling, type_k: KvType) -
             f"{model.path}: {reason}; --kv-policy shift and SelfExtend are not possible, use "
             "--kv-policy reuse without -gan"
         )
-    if reason := _type_reason(GgufFile(model.path), type_k):
+    if reason := _type_reason(model.gguf, type_k):
         raise OptionError(
             f"-ctk {type_k}: {reason}; --kv-policy shift and SelfExtend need -ctk f16 here"
         )

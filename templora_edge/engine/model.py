@@ -50,6 +50,11 @@ class Model(Closing):
             self.close()
             raise ModelFileError(f"{path}: an encoder model; expected a decoder-only one")
 
+    @cached_property
+    def gguf(self) -> GgufFile:
+        """Metadata of the file, read once: a large vocabulary takes a tenth of a second."""
+        return GgufFile(self.path)
+
     @property
     def n_swa(self) -> int:
         """Tokens in a sliding window, with the current one; 0 without sliding-window layers."""

@@ -195,12 +195,12 @@ class GgufFile:
         return digest.hexdigest()
 
 
-def parts_beside(path: Path) -> list[Path]:
-    """The files that may be parts of the split model of which ``path`` is one, by their names."""
+def files_of(path: Path) -> list[tuple[str, Path]]:
+    """The model's file, and by their names the other parts of a split one, with the flag -m."""
     match = _PART_NAME.fullmatch(path.name)
-    if match is None:
-        return []
-    return sorted(path.parent.glob(f"{escape(match['model'])}-?????-of-?????.gguf"))
+    pattern = f"{escape(match['model'])}-?????-of-?????.gguf" if match else ""
+    parts = sorted(path.parent.glob(pattern)) if pattern else []
+    return [("-m", part) for part in (path, *parts)]
 
 
 def _paths_of_parts(path: Path, reader: _Reader) -> tuple[Path, ...]:

@@ -7,10 +7,8 @@ from templora_edge.models.gguf_file import GgufFile
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """Number and size of a model's attention heads; zeros where it has none."""
+    """Key-value heads of a model and their sizes; zeros where it has none."""
 
-    n: int
-    """Query heads of a layer; of the layer that has most, if they differ."""
     n_kv: tuple[int, ...]
     """Key-value heads of each layer."""
     key_length: int
@@ -23,10 +21,9 @@ class Heads:
         n_layers = int(gguf.get("{arch}.block_count", 0))
         heads = gguf.get("{arch}.attention.head_count", 0)
         heads_kv = gguf.get("{arch}.attention.head_count_kv", heads)
-        n = max(heads) if isinstance(heads, list) else int(heads)
-        size = int(gguf.get("{arch}.embedding_length", 0)) // max(1, n)
+        n_heads = max(heads) if isinstance(heads, list) else int(heads)
+        size = int(gguf.get("{arch}.embedding_length", 0)) // max(1, n_heads)
         return cls(
-            n=n,
             n_kv=tuple(heads_kv if isinstance(heads_kv, list) else [int(heads_kv)] * n_layers),
             key_length=int(gguf.get("{arch}.attention.key_length", size)),
             value_length=int(gguf.get("{arch}.attention.value_length", size)),

@@ -1,6 +1,7 @@
 """All options of a session."""
 
 from dataclasses import Field, asdict, dataclass, field, is_dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from templora_edge.options.base import DEFAULT_MAX_CTX, Base, StartingAdapter
@@ -94,6 +95,12 @@ class Options(Section):
             training = replace(training, n_threads_train=engine.n_threads)
         lora = self.lora.resolve(rule.lora, adapter)
         return replace(self, engine=engine, blocks=blocks, lora=lora, training=training)
+
+    @property
+    def inputs(self) -> list[tuple[str, Path | None]]:
+        """Files that a session reads besides its model, with their flags."""
+        lora = [("--lora", fixed.path) for fixed in self.engine.lora]
+        return [("--adapter-in", self.training.adapter), *lora]
 
     @property
     def update_len(self) -> int:

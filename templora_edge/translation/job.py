@@ -16,7 +16,7 @@ from templora_edge.documents import read_document
 from templora_edge.errors import DocumentError, JobError, OptionError, listed
 from templora_edge.host.files import check_outputs
 from templora_edge.host.json_text import to_json
-from templora_edge.models.gguf_file import GgufFile, parts_beside
+from templora_edge.models.gguf_file import GgufFile, files_of
 from templora_edge.options import GREEDY, Options, SamplingOptions, TextKind
 from templora_edge.session import TempLora
 from templora_edge.translation.answers import Answers, Languages
@@ -73,12 +73,10 @@ class TranslateJob:
     @property
     def inputs(self) -> list[tuple[str, Path | None]]:
         """Files that must not be overwritten, with their flags."""
-        model = self.model or BUNDLED_TRANSLATOR
         return [
             ("IN", self.source),
-            *(("-m", path) for path in (model, *parts_beside(model))),
-            *(("--lora", fixed.path) for fixed in self.options.engine.lora),
-            ("--adapter-in", self.options.training.adapter),
+            *files_of(self.model or BUNDLED_TRANSLATOR),
+            *self.options.inputs,
             ("--prompt-template", self.prompt_template),
             ("--references", self.references),
             ("--glossary", self.glossary),

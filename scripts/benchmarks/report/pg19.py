@@ -78,27 +78,22 @@ def variant_table(lines: list[Line]) -> str:
     """A row per variant: all its books together, the last quarter, and the cost."""
     variants = by_variant(lines)
     first = next(iter(variants))
-    baseline = sum(line["result"]["total"]["seconds"]["train"] for line in variants[first])
+    baseline = seconds_of(variants[first], "train")
     rows = []
     for name, runs in variants.items():
         files = [line["result"]["files"][0] for line in runs]
-        seconds = [line["result"]["total"]["seconds"] for line in runs]
-        train = sum(s["train"] for s in seconds)
-        swap = sum(s["convert"] + s["swap"] for s in seconds)
+        train = seconds_of(runs, "train")
         last = pooled([f["buckets"][-1] for f in files])
-        flops = [
-            sum(line["flops"][part] for line in runs) / 1e12
-            for part in ("base", "templora", "training")
-        ]
+        flops = [tflop_of(runs, part) for part in ("base", "templora", "training")]
         rows.append(
             [
                 name,
                 *cells(figures_of(runs)),
                 f"{last['change']:+.1f} %",
-                f"{sum(s['score_base'] for s in seconds):.0f}",
-                f"{sum(s['score_templora'] for s in seconds):.0f}",
+                f"{seconds_of(runs, 'score_base'):.0f}",
+                f"{seconds_of(runs, 'score_templora'):.0f}",
                 f"{train:.0f} ({100 * train / baseline:.0f} %)",
-                f"{swap:.0f}",
+                f"{seconds_of(runs, 'convert', 'swap'):.0f}",
                 f"{flops[1]:.1f} + {flops[2]:.1f} ({flops[0]:.1f})",
             ]
         )
@@ -109,27 +104,32 @@ def variant_table(lines: list[Line]) -> str:
     return table(head, rows)
 
 
+def seconds_of(runs: list[Line], *steps: str) -> float:
+    """Time that ``steps`` took in all ``runs``."""
+    return float(sum(run["result"]["total"]["seconds"][step] for run in runs for step in steps))
+
+
+def tflop_of(runs: list[Line], *parts: str) -> float:
+    """Floating-point operations of ``parts`` of all ``runs``, in 10^12."""
+    return float(sum(run["flops"][part] for run in runs for part in parts)) / 1e12
+
+
 def window_table(lines: list[Line]) -> str:
     """A row per window: its cost with and without Temp-LoRA."""
     rows = []
     for name, runs in by_variant(lines).items():
         figures = figures_of(runs)
-        seconds = [line["result"]["total"]["seconds"] for line in runs]
-        spent = [sum(s[key] for s in seconds) for key in ("score_templora", "train")]
-        swaps = sum(s["convert"] + s["swap"] for s in seconds)
-        flops = {
-            key: sum(line["flops"][key] for line in runs) / 1e12
-            for key in ("base", "templora", "training")
-        }
+        train = seconds_of(runs, "train")
+        spent = seconds_of(runs, "score_templora", "convert", "swap") + train
         rows.append(
             [
                 name,
                 f"{runs[0]['flops']['kv_bytes'] / 2**20:.2f}",
                 *cells(figures),
-                f"{sum(s['score_base'] for s in seconds):.0f}",
-                f"{sum(spent) + swaps:.0f} ({spent[1]:.0f} of it training)",
-                f"{flops['base']:.1f}",
-                f"{flops['templora'] + flops['training']:.1f}",
+                f"{seconds_of(runs, 'score_base'):.0f}",
+                f"{spent:.0f} ({train:.0f} of it training)",
+                f"{tflop_of(runs, 'base'):.1f}",
+                f"{tflop_of(runs, 'templora', 'training'):.1f}",
             ]
         )
     head = [
@@ -151,10 +151,7 @@ def rate_table(lines: list[Line]) -> str:
         ]
         changes = [f"{one['change']:+.1f} ± {one['se']:.1f} %" for one in figures]
         rows.append([name, f"{figures[0]['base']:.2f}", *changes])
-    times = [
-        [sum(run["result"]["total"]["seconds"][step] for run in runs) for step in STEPS]
-        for runs in variants.values()
-    ]
+    times = [[seconds_of(runs, step) for step in STEPS] for runs in variants.values()]
     rows.append(["training s", "", *(f"{one[0]:.0f}" for one in times)])
     rows.append(["scoring s", f"{times[0][2]:.0f}", *(f"{one[1]:.0f}" for one in times)])
     return table(["book", "base", *variants], rows)

@@ -76,7 +76,7 @@ class RunText:
 
     @property
     def is_blank(self) -> bool:
-        """Whether it is nothing but white space."""
+        """Whether the text is white space only."""
         return not self.text.strip()
 
     def nodes(self) -> list[RunNode]:
@@ -92,7 +92,7 @@ class Thing:
 
     @property
     def is_mark(self) -> bool:
-        """Whether it is one end of a range."""
+        """Whether this is one end of a range, such as a bookmark."""
         return len(self.content) == 1 and self.content[0][1].tag in _MARKS
 
     def nodes(self) -> list[RunNode]:

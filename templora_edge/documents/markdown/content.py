@@ -58,12 +58,12 @@ class Markup:
 
     @property
     def is_blank(self) -> bool:
-        """Whether it is invisible at the end of a paragraph, as a hard break is, too."""
+        """Whether this markup is invisible at the end of a paragraph: a space or a hard break."""
         return self.kind == BREAK or self.sources[0] == " "
 
     @property
     def is_emphasis(self) -> bool:
-        """Whether it begins or ends emphasis."""
+        """Whether this markup begins or ends emphasis."""
         return self.kind in _EMPHASIS.values()
 
     def __add__(self, other: "Markup") -> "Markup":
@@ -76,7 +76,7 @@ Content = Sequence[str | Markup]
 
 
 def atoms(tokens: Iterable[Token]) -> Iterator[Atom]:
-    """What ``tokens`` are read as; `tidy` makes it comparable."""
+    """Text and markup in ``tokens``, piece by piece; `tidy` makes them comparable."""
     for token in tokens:
         if token.type == "text":
             yield token.content

@@ -39,7 +39,7 @@ class _PlacedParagraph:
     paragraph: MarkdownParagraph
 
     def content(self, translation: str, caution: int, *, bilingual: bool) -> Content | None:
-        """What to write; None if nothing changes."""
+        """Text to write; None if nothing changes."""
         source = self.paragraph.text
         if caution == _UNCHANGED or (translation == source and not bilingual):
             return None

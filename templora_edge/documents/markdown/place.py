@@ -30,7 +30,7 @@ class Place:
     begins_line: bool = True
     """Whether the text could be read as the beginning of a block."""
     is_cell: bool = False
-    """Whether it is a table cell, which a pipe would end."""
+    """Whether the place is a table cell, which a pipe would end."""
 
     @property
     def line_break(self) -> Markup:

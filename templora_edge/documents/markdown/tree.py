@@ -29,7 +29,7 @@ class Element:
     closing: Markup | None = None
     children: tuple["MarkdownNode", ...] = ()
     is_word: bool = False
-    """Whether it stands for a word and is thus part of the sentence."""
+    """Whether the element stands for a word and is thus part of the sentence."""
 
 
 MarkdownNode = str | Element

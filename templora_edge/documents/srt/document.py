@@ -46,7 +46,7 @@ class SrtDocument:
 
     @property
     def paragraphs(self) -> Sequence[str]:
-        """What each speaker says, event by event; see `Document.paragraphs`."""
+        """Lines of each speaker, event by event; see `Document.paragraphs`."""
         return [text for _, _, event in self._events for text in event.paragraphs]
 
     def write(
