@@ -1,6 +1,6 @@
 """The loop's engine: llama.cpp, with an adapter that can be swapped while the KV cache stays."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -47,7 +47,7 @@ class LlamaEngine(Closing):
             self.context.set_adapters(self._fixed)
             self._stack = stack.pop_all()
         self._adapter: Adapter | None = None
-        self._sampler = Sampler(self.model.vocab, SamplingOptions())
+        self._sampler = Sampler(self.model.vocab, SamplingOptions(), self.n_ctx)
 
     @property
     def n_ctx(self) -> int:
@@ -134,9 +134,9 @@ class LlamaEngine(Closing):
         if old is not None:
             old.close()
 
-    def use_sampling(self, options: SamplingOptions, written: Iterable[int] = ()) -> None:
-        """Sample with ``options`` from now on; ``written`` tokens count for the repeat penalty."""
-        sampler = Sampler(self.model.vocab, options)
+    def use_sampling(self, options: SamplingOptions, written: Sequence[int] = ()) -> None:
+        """Sample with ``options`` from now on; the text so far, ``written``, counts as history."""
+        sampler = Sampler(self.model.vocab, options, self.n_ctx)
         sampler.accept(written)
         old, self._sampler = self._sampler, sampler
         old.close()

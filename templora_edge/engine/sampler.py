@@ -1,7 +1,8 @@
 """The sampler chain."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Sequence
+from ctypes import c_char_p
+from typing import Any, Final
 
 import llama_cpp
 
@@ -10,13 +11,28 @@ from templora_edge.engine.pointer import Pointer
 from templora_edge.engine.vocab import Vocab
 from templora_edge.options import SamplingOptions
 
+_DRY_BREAKERS: Final = (b"\n", b":", b'"', b"*")
+"""llama.cpp's default sequence breakers: DRY looks for no repetition across them."""
+
 
 class Sampler(Closing):
-    """Owns a `llama_sampler` chain: penalties, top-k, top-p, min-p, temperature, random choice."""
+    """Owns a `llama_sampler` chain, in the order of llama.cpp's `common_sampler_init`.
+
+    Penalties, DRY, top-k, top-p, min-p, temperature, random choice.
+
+    Args:
+        vocab: the model's tokenizer.
+        options: settings of the chain.
+        n_ctx: number of tokens that -1 stands for in ``repeat_last_n`` and ``dry_penalty_last_n``.
+    """
 
     pointer = Pointer()
 
-    def __init__(self, vocab: Vocab, options: SamplingOptions) -> None:
+    def __init__(self, vocab: Vocab, options: SamplingOptions, n_ctx: int) -> None:
+        counted, searched = (
+            n_ctx if n == -1 else n for n in (options.repeat_last_n, options.dry_penalty_last_n)
+        )
+        self._n_history = max(counted, searched)
         chain: Any = llama_cpp.llama_sampler_chain_init(
             llama_cpp.llama_sampler_chain_default_params()
         )
@@ -33,7 +49,22 @@ class Sampler(Closing):
             add(llama_cpp.llama_sampler_init_logit_bias(vocab.n_tokens, len(ends), biases))
         add(
             llama_cpp.llama_sampler_init_penalties(
-                vocab.n_tokens, options.repeat_last_n, options.repeat_penalty, 0.0, 0.0
+                vocab.n_tokens,
+                counted,
+                options.repeat_penalty,
+                options.frequency_penalty,
+                options.presence_penalty,
+            )
+        )
+        add(
+            llama_cpp.llama_sampler_init_dry(
+                vocab.pointer,
+                options.dry_multiplier,
+                options.dry_base,
+                options.dry_allowed_length,
+                searched,
+                (c_char_p * len(_DRY_BREAKERS))(*_DRY_BREAKERS),
+                len(_DRY_BREAKERS),
             )
         )
         if options.temperature <= 0:
@@ -45,9 +76,9 @@ class Sampler(Closing):
         add(llama_cpp.llama_sampler_init_temp(options.temperature))
         add(llama_cpp.llama_sampler_init_dist(options.seed))
 
-    def accept(self, tokens: Iterable[int]) -> None:
-        """Add ``tokens`` to the history, for the repeat penalty."""
-        for token in tokens:
+    def accept(self, tokens: Sequence[int]) -> None:
+        """Add ``tokens`` to the history, for the penalties and DRY."""
+        for token in tokens[-self._n_history :]:
             llama_cpp.llama_sampler_accept(self.pointer, token)
 
     def sample(self, context: Any) -> int:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from ctypes import c_char_p
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,17 @@ def llama_cpp_alone(path: Path, prompt: str, n: int, options: SamplingOptions) -
             llama_cpp.llama_vocab_n_tokens(vocab),
             options.repeat_last_n,
             options.repeat_penalty,
-            0,
-            0,
+            options.frequency_penalty,
+            options.presence_penalty,
+        ),
+        llama_cpp.llama_sampler_init_dry(
+            vocab,
+            options.dry_multiplier,
+            options.dry_base,
+            options.dry_allowed_length,
+            options.dry_penalty_last_n,
+            (c_char_p * 4)(b"\n", b":", b'"', b"*"),
+            4,
         ),
         llama_cpp.llama_sampler_init_top_k(options.top_k),
         llama_cpp.llama_sampler_init_top_p(options.top_p, 1),
@@ -128,9 +138,17 @@ def _model_params() -> Any:
     return params
 
 
-@pytest.mark.parametrize("repeat_penalty", [1.0, 1.3])
-def test_without_templora_it_is_llama_cpp(repeat_penalty: float) -> None:
-    options = SamplingOptions(seed=5, repeat_penalty=repeat_penalty)
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"repeat_penalty": 1.3},
+        {"frequency_penalty": 0.1, "presence_penalty": 0.3, "repeat_last_n": 100},
+        {"dry_multiplier": 0.8, "dry_penalty_last_n": 1024},
+    ],
+)
+def test_without_templora_it_is_llama_cpp(values: dict[str, float]) -> None:
+    options = SamplingOptions(seed=5).changed(**values)
     expected = llama_cpp_alone(BUNDLED_MODEL, PROMPT, 300, options)
     with TempLora(templora=False, n_ctx=1024, n_threads=1) as text:
         pieces = list(text.generate(PROMPT, n_predict=300, sampling=options))
@@ -141,7 +159,7 @@ def test_ignore_eos_never_ends() -> None:
     with Model(BUNDLED_MODEL) as model:
         assert model.vocab.is_end(0)
     # a model that would always say the end token: everything else is out of reach
-    options = SamplingOptions(temperature=0, ignore_eos=True, repeat_penalty=1e-6, repeat_last_n=64)
+    options = SamplingOptions(temperature=0, ignore_eos=True, repeat_penalty=1e-6)
     with TempLora(templora=False, n_ctx=256, n_threads=1) as text:
         tokens = [p.token for p in text.generate(PROMPT, n_predict=100, sampling=options)]
     assert len(tokens) == 100
