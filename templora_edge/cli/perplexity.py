@@ -11,6 +11,7 @@ from templora_edge.cli.examples import with_examples
 from templora_edge.cli.options import Force, SessionFlags, takes_session_flags
 from templora_edge.cli.output import check_plot, write
 from templora_edge.cli.prompt import path_of, read_text
+from templora_edge.host.files import check_outputs
 from templora_edge.host.json_text import to_json
 from templora_edge.options import MAX_SEED, ScoringProtocol
 
@@ -52,6 +53,15 @@ def perplexity(
             help="Which tokens to score; llama-perplexity: windows as in llama.cpp's own tool.",
         ),
     ] = ScoringProtocol.STREAM,
+    base_scores: Annotated[
+        Path | None,
+        typer.Option(
+            "--base-scores",
+            metavar="FILE",
+            help="Keep the base's scores in FILE, and read them from it where text, model and "
+            "context are the same, so that other rules take half the time.",
+        ),
+    ] = None,
     plot: Annotated[
         Path | None,
         typer.Option("--plot", metavar="FILE", help="Plot both curves to a .png or .svg file."),
@@ -64,7 +74,9 @@ def perplexity(
     Each block is scored before the adapter is trained on it.
     """
     inputs = [*flags.inputs(BUNDLED_MODEL), *(("FILE", path_of(name)) for name in files)]
-    check_plot(plot, inputs, force=force)
+    kept = [("--base-scores", base_scores)]
+    check_outputs(kept, inputs, force=True)  # what it holds stays
+    check_plot(plot, [*inputs, *kept], force=force)
     texts = [(name, read_text(name, "stdin" if name == "-" else name)) for name in files]
 
     from templora_edge.cli.progress import CountProgress
@@ -77,6 +89,7 @@ def perplexity(
         max_tokens=max_tokens,
         n_buckets=buckets,
         protocol=protocol,
+        base_scores=base_scores,
     )
     run = PerplexityRun(job)
     interrupted = False

@@ -1,23 +1,26 @@
 """Streaming perplexity: texts scored by the loop, with the base alone and with Temp-LoRA.
 
 Both sides score the same tokens in one run, taking turns block by block; a block is scored before
-the adapter learns it. Each text starts with a fresh adapter.
+the adapter learns it. Each text starts with a fresh adapter. What a file of `BaseScores` holds is
+not scored with the base again.
 """
 
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.engine import Model
 from templora_edge.errors import PromptError
+from templora_edge.evaluation.base_scores import BaseScores, Source, digest, source_of
 from templora_edge.evaluation.metrics import Comparison, between
-from templora_edge.evaluation.protocols import scored_blocks
+from templora_edge.evaluation.protocols import block_sizes, scored_blocks
 from templora_edge.models.base_gguf import BaseGguf
-from templora_edge.options import Options, ScoringProtocol, TextKind
+from templora_edge.options import Options, ScoringProtocol
 from templora_edge.score import Score
 from templora_edge.session import TempLora
 
@@ -51,12 +54,21 @@ class PerplexityJob:
     """Number of equal ranges of positions into which the longest text is cut; all texts share
     these ranges."""
     protocol: ScoringProtocol = ScoringProtocol.STREAM
+    base_scores: Path | None = None
+    """File that keeps the base's scores: those of the same text, model and options are read from
+    it, others are added to it."""
 
 
 @dataclass(slots=True)
 class _TextRun:
     name: str
     tokens: list[int]
+    digest: str
+    """Digest of the whole text, of which ``tokens`` may be only the beginning."""
+    sizes: list[int]
+    """Number of scored tokens of each block."""
+    base_read: bool = False
+    """Whether the base's scores were read from a file."""
     base: Nll = field(default_factory=list)
     templora: Nll = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -77,19 +89,26 @@ class PerplexityRun:
     Raises:
         PromptError: a text is too short to be scored.
         ModelFileError: the model cannot be loaded.
+        JobError: the file of base scores holds something else.
     """
 
     def __init__(self, job: PerplexityJob) -> None:
         self.job = job
-        path = job.model or BUNDLED_MODEL
-        self.options = job.options.resolve(BaseGguf(path), text=TextKind.GIVEN)
-        with Model(path) as model:
-            n_ctx = self.options.engine.n_ctx
+        self._kept = None if job.base_scores is None else BaseScores(job.base_scores)
+        base = BaseGguf(job.model or BUNDLED_MODEL)
+        self.options = job.options.resolve(base)
+        with Model(base.path) as model:
+            n_ctx, n_head = self.options.engine.n_ctx, len(model.vocab.head)
             self._texts = []
             for text in job.texts:
-                tokens = model.vocab.tokenize(text.text)[: job.max_tokens]
-                self._check(text, len(model.vocab.head) + len(tokens), n_ctx)
-                self._texts.append(_TextRun(text.name, tokens))
+                whole = model.vocab.tokenize(text.text)
+                tokens = whole[: job.max_tokens]
+                self._check(text, n_head + len(tokens), n_ctx)
+                sizes = block_sizes(len(tokens), n_head, self.options.blocks, job.protocol)
+                self._texts.append(_TextRun(text.name, tokens, digest(whole), sizes))
+        self._source: Source = {}
+        if self._kept is not None:
+            self._source = source_of(base, self.options, job.protocol)
 
     def __iter__(self) -> Iterator[TokensDone]:
         """Score the texts block by block.
@@ -115,6 +134,7 @@ class PerplexityRun:
                 {"file": text.name}
                 | _figures([text])
                 | {"buckets": _buckets([text], width, self.job.n_buckets)}
+                | {"base_scores": "read" if text.base_read else "computed"}
                 | {"seconds": text.seconds, "peak_rss_bytes": text.peak_rss_bytes}
                 for text in begun
             ],
@@ -149,27 +169,47 @@ class PerplexityRun:
         """Score one text, yielding the number of its tokens done so far."""
         begun = time.perf_counter()
         with ExitStack() as stack:
-            sides: list[tuple[TempLora, Nll]] = []
+            sides: list[tuple[Nll, Iterator[tuple[float, ...]]]] = []
+            sessions: list[TempLora] = []
             options = self.job.options.changed(measure_after=False)
-            wanted = [(options.changed(templora=False, adapter=None), text.base)]
+            wanted = []
+            if (known := self._known(text)) is None:
+                wanted.append((options.changed(templora=False, adapter=None), text.base))
+            else:
+                text.base_read, text.seconds["score_base"] = True, 0.0
+                sides.append((text.base, known))
             if options.templora:
                 wanted.append((options, text.templora))
             for chosen, scored in wanted:
-                session = TempLora(self.job.model, chosen, text=TextKind.GIVEN)
-                sides.append((stack.enter_context(session), scored))
-            self.options = sides[-1][0].options
+                session = TempLora(self.job.model, chosen)
+                sessions.append(stack.enter_context(session))
+                self.options = session.options
+                blocks = scored_blocks(session, text.tokens, self.job.protocol)
+                sides.append((scored, (block.nll for block in blocks)))
             text.seconds["load"] = time.perf_counter() - begun
-            scores = [
-                scored_blocks(session, text.tokens, self.job.protocol) for session, _ in sides
-            ]
             try:
-                for blocks in zip(*scores, strict=True):
-                    for (_, scored), block in zip(sides, blocks, strict=True):
-                        scored.append(block.nll)
-                    yield sides[0][0].n_tokens
+                for nlls in zip(*(blocks for _, blocks in sides), strict=True):
+                    for (scored, _), nll in zip(sides, nlls, strict=True):
+                        scored.append(nll)
+                    yield sessions[0].n_tokens if sessions else len(text.tokens)
             finally:  # also when the caller stops iterating
-                for session, _ in sides:
+                for session in sessions:
                     _account(text, session)
+        if self._kept is not None and not text.base_read:
+            self._kept.add(self._source_of(text), list(chain.from_iterable(text.base)))
+
+    def _known(self, text: _TextRun) -> Iterator[tuple[float, ...]] | None:
+        """The base's score of each block, if the file of base scores has them all."""
+        if self._kept is None:
+            return None
+        nll = self._kept.find(self._source_of(text), sum(text.sizes))
+        if nll is None:
+            return None
+        rest = iter(nll)
+        return (tuple(islice(rest, size)) for size in text.sizes)
+
+    def _source_of(self, text: _TextRun) -> Source:
+        return {"text": text.digest} | self._source
 
 
 def _account(text: _TextRun, session: TempLora) -> None:
