@@ -1,6 +1,8 @@
 """Measure bits per byte of GGUF models on the first 100,000 bytes of each text.
 
-Usage: python -m scripts.benchmarks.bits_per_byte MODEL.gguf... --on FILE...
+Usage: python -m scripts.benchmarks.bits_per_byte MODEL... --on FILE...
+
+MODEL is the path of a GGUF, or the name of one in models/.
 
 llama.cpp scores windows of the model's trained context that overlap by half, so that every token
 after the first window is preceded by at least half a window. Bits per byte compare models with
@@ -13,6 +15,7 @@ import math
 import sys
 from pathlib import Path
 
+from scripts.benchmarks.models import METAVAR, model
 from scripts.benchmarks.tables import table
 from templora_edge.engine import LlamaEngine
 from templora_edge.models.base_gguf import BaseGguf
@@ -35,15 +38,15 @@ def bits_per_byte(engine: LlamaEngine, text: str) -> float:
     return nats / math.log(2) / len(text.encode())
 
 
-def measure(model: Path, texts: dict[str, str]) -> dict[str, float]:
+def measure(path: Path, texts: dict[str, str]) -> dict[str, float]:
     """Bits per byte of each of ``texts``, and their mean weighted by bytes as ``total``."""
-    base = BaseGguf(model)
+    base = BaseGguf(path)
     options = Options().changed(n_ctx=base.n_ctx_train).resolve(base)
-    with LlamaEngine(model, options.engine) as engine:
+    with LlamaEngine(path, options.engine) as engine:
         result = {}
         for name, text in texts.items():
             result[name] = bits_per_byte(engine, text)
-            print(f"{model.name}  {name}  {result[name]:.4f}", file=sys.stderr, flush=True)
+            print(f"{path.name}  {name}  {result[name]:.4f}", file=sys.stderr, flush=True)
     n_bytes = [len(text.encode()) for text in texts.values()]
     weighted = sum(bits * n for bits, n in zip(result.values(), n_bytes, strict=True))
     return {**result, "total": weighted / sum(n_bytes)}
@@ -66,11 +69,11 @@ def main() -> None:
     summary = (__doc__ or "").splitlines()[0]
     name = "python -m scripts.benchmarks.bits_per_byte"
     parser = argparse.ArgumentParser(name, description=summary)
-    parser.add_argument("models", type=Path, nargs="+", metavar="MODEL.gguf")
+    parser.add_argument("models", type=model, nargs="+", metavar=METAVAR)
     parser.add_argument("--on", type=Path, nargs="+", required=True, metavar="FILE")
     arguments = parser.parse_args()
     texts = read(arguments.on)
-    results = {model.name: measure(model, texts) for model in arguments.models}
+    results = {path.name: measure(path, texts) for path in arguments.models}
     print(comparison(results))
     print(json.dumps(results))
 

@@ -1,11 +1,11 @@
 """Measure methods that extend the context, each with and without Temp-LoRA.
 
 Usage: python -m scripts.benchmarks.long_context RESULTS.jsonl context --books FILE...
-           [-m MODEL.gguf] [--tokens N] [--seed N] [-t THREADS]
+           [-m MODEL] [--tokens N] [--seeds N...] [-t THREADS]
 
 Books are scored with a context of 1, 2, 4 and 8 times the 2,048 tokens that the bundled model was
 trained on: with the unmodified base, SelfExtend, linear and YaRN scaling of positions, and a
-shifted cache. Temp-LoRA uses the preset `fast`. Every run adds a line of JSON to RESULTS.jsonl;
+shifted cache. Every run adds a line of JSON to RESULTS.jsonl;
 runs that are already there are skipped. `python -m scripts.benchmarks.report long-context` makes
 the table.
 """
@@ -26,9 +26,7 @@ def variants() -> dict[str, Settings]:
     for factor in FACTORS:
         length = factor * TRAINED
         # a full window keeps half; keeping all but a block would decode it again for every block
-        n_ctx: Settings = {
-            "n_ctx": length, "block_len": 256, "prefix_len": length // 2, "preset": "fast"
-        }  # fmt: skip
+        n_ctx: Settings = {"n_ctx": length, "block_len": 256, "prefix_len": length // 2}
         found[f"base {factor}"] = n_ctx
         found[f"shift {factor}"] = n_ctx | {"kv_policy": "shift"}
         if factor == 1:  # nothing to extend or to scale

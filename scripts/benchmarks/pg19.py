@@ -1,19 +1,20 @@
 """Repeat the paper's experiments (arXiv 2401.11504, section 4.1) on any model and any books.
 
 Usage: python -m scripts.benchmarks.pg19 RESULTS.jsonl EXPERIMENT... --books FILE...
-           [-m MODEL.gguf] [--tokens N] [--seed N] [-t THREADS]
+           [-m MODEL] [--variants NAME...] [--tokens N] [--seeds N...] [-t THREADS]
 
-EXPERIMENT is any of
+MODEL is the path of a GGUF, or the name of one in models/. EXPERIMENT is any of
   position   perplexity by position in the text, with the default settings
+  rate       the learning rate: the one that is found while reading, and fixed ones
   block      Δ, the tokens between two updates
-  policy     the KV policy: reuse, recompute, shift
+  prefix     L_X, the tokens kept when the context is full, and L_T, those that an update sees
   window     short W with Temp-LoRA against long W without: perplexity, FLOPs, time, KV memory
-  rule       the update rule: learning rate, rank, alpha, epochs, L_T, layers, prefix gradient
-  rate       two presets at several learning rates, for pretrained models
-  chance     some of these rules, for runs with several seeds
+  rule       the update rule: presets, layers that carry the adapter
+  seeds      the presets, for runs with several seeds
 
 Every run, one variant of one experiment on one book, adds a line of JSON to RESULTS.jsonl; runs
-that are already there are skipped, so an interrupted command can be repeated.
+that are already there are skipped, so an interrupted command can be repeated. What the base scores
+is kept in the folder RESULTS.scores beside it, and read by variants that share it.
 `python -m scripts.benchmarks.report pg19` makes the tables.
 """
 
@@ -22,75 +23,54 @@ from typing import Final
 
 from scripts.benchmarks.runs import Settings, score_books
 
-PAPER: Final[Settings] = {
-    "n_ctx": 1024,
-    "block_len": 256,
-    "learning_rate": 7e-4,
+RATES: Final = (2e-5, 5e-5, 2e-4, 5e-4, 1e-3)
+"""Fixed learning rates: gemma-3-270m is best at the low ones, SmolLM2-135M and the bundled model at
+the high ones."""
+N_CTX: Final = 1024
+LONG: Final = 4096
+"""Context without Temp-LoRA that short ones with it are compared with."""
+PRESETS: Final[dict[str, Settings]] = {
+    preset: {"preset": preset} for preset in ("paper", "default", "best")
 }
-"""Settings of the paper scaled down to the bundled model, with its larger learning rate."""
-LEAD: Final[Settings] = {
-    "targets": "mlp",
-    "prefix_gradient": False,
-    "train_prefix_len": 128,
-    "alpha": 256,
-    "epochs": 1,
-}
-"""A cheap rule found with a prototype."""
 
 EXPERIMENTS: Final[dict[str, dict[str, Settings]]] = {
-    "position": {"paper": {}},
-    "block": {f"Δ {n}": {"block_len": n, "prefix_len": 512} for n in (64, 128, 256, 512)},
-    "policy": {
-        # with the default prefix, a block fills the window and every policy decodes it again
-        name: {"kv_policy": name, "prefix_len": 512}
-        for name in ("reuse", "recompute", "shift")
+    "position": {"default": {}},
+    "rate": {
+        "auto": {"learning_rate": "auto"},
+        **{f"{rate:g}": {"learning_rate": rate} for rate in RATES},
+    },
+    "block": {f"Δ {n}": {"block_len": n, "prefix_len": 512} for n in (128, 256, 512)},
+    "prefix": {
+        **{f"L_X {n}": {"prefix_len": n} for n in (512, 768)},
+        **{f"L_T {n}": {"train_prefix_len": n} for n in (0, 128, 256, 512)},
     },
     "window": {
-        "W 256": {"n_ctx": 256, "block_len": 128},
-        "W 512": {"n_ctx": 512},
-        "W 512, fast": {"n_ctx": 512, "preset": "fast"},
-        "W 1024": {},
-        "W 2048": {"n_ctx": 2048},
+        # a quarter is decoded again for three new ones, instead of half for half
+        **{
+            f"W {n}": {"n_ctx": n, "block_len": 256, "prefix_len": n // 4} for n in (512, 768, 1024)
+        },
+        f"W {LONG}, no Temp-LoRA": {"n_ctx": LONG, "templora": False},
     },
     "rule": {
-        "paper": {},
-        "lead": LEAD,
-        "fast": {"preset": "fast"},
-        "best": {"preset": "best"},
-        "fast, last 3 layers": {"preset": "fast", "layers": 3},
-        "fast, last 2 layers": {"preset": "fast", "layers": 2},
-        "lr 3.5e-4": {"learning_rate": 3.5e-4},
-        "lr 1.4e-3": {"learning_rate": 1.4e-3},
-        "rank 16": {"rank": 16},
-        "rank 128": {"rank": 128},
-        "1 epoch": {"epochs": 1},
-        "1 epoch, alpha 256": {"epochs": 1, "alpha": 256},
-        "L_T 0": {"train_prefix_len": 0},
-        "L_T 128": {"train_prefix_len": 128},
-        "L_T 512": {"train_prefix_len": 512},
+        **PRESETS,
         "MLP only": {"targets": "mlp"},
-        "attention only": {"targets": "attention"},
-        "prefix only read": {"prefix_gradient": False},
+        "all linear layers": {"targets": "all"},
+        **{f"last {n} layers": {"layers": n} for n in (15, 8, 3)},
     },
-    "rate": {
-        f"{preset}, {rate:g}": {"preset": preset, "learning_rate": rate, "prefix_len": 512}
-        for preset, rates in {"default": (5e-5,), "fast": (5e-5, 2e-4, 5e-4)}.items()
-        for rate in rates
-    },
-    "chance": {"paper": {}, "lead": LEAD, "fast": {"preset": "fast"}},
+    "seeds": PRESETS,
 }
-"""Experiment -> variant -> settings that differ from `PAPER`."""
+"""Experiment -> variant -> settings besides a context of `N_CTX`."""
 
 
 def main() -> None:
     """Parse the command line and do the runs that are missing."""
-    with_paper = {
-        name: {variant: PAPER | settings for variant, settings in variants.items()}
+    experiments = {
+        name: {variant: {"n_ctx": N_CTX} | settings for variant, settings in variants.items()}
         for name, variants in EXPERIMENTS.items()
     }
     summary = (__doc__ or "").splitlines()[0]
     parser = argparse.ArgumentParser("python -m scripts.benchmarks.pg19", description=summary)
-    score_books(parser, with_paper, tokens=60_000)
+    score_books(parser, experiments, tokens=30_000)
 
 
 if __name__ == "__main__":

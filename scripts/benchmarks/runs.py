@@ -8,14 +8,16 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+from scripts.benchmarks.models import add_model
 from scripts.profiling.flops import count
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.evaluation.perplexity import NamedText, PerplexityJob, PerplexityRun
 from templora_edge.models.gguf_file import GgufFile
-from templora_edge.options import BlockOptions, LoraOptions, Options
+from templora_edge.options import Options
 
 Settings = dict[str, Any]
 """Options of a session, by name."""
@@ -28,6 +30,8 @@ class Results:
 
     def __init__(self, path: Path) -> None:
         self._path, self.lines = path, list[Line]()
+        self.base_scores = path.with_suffix(".scores")
+        """Folder beside the file for scores of bases, which variants of a rule share."""
         if path.exists():
             self.lines = [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -74,24 +78,31 @@ class Trial:
             "seed": self.seed,
         }
 
-    def measure(self, settings: Settings) -> dict[str, Any]:
-        """Score the book with the base alone and with Temp-LoRA."""
+    def measure(self, settings: Settings, base_scores: Path) -> dict[str, Any]:
+        """Score the book with the base alone and, unless ``settings`` turn it off, Temp-LoRA.
+
+        Args:
+            settings: options that differ from the defaults.
+            base_scores: folder with the scores of bases; one file a model and book stays small.
+        """
+        base_scores.mkdir(exist_ok=True)
         text = NamedText(self.book.name, self.book.read_text(encoding="utf-8"))
         job = PerplexityJob(
             (text,),
             self.model,
             Options().changed(**settings, seed=self.seed),
             max_tokens=self.tokens,
+            base_scores=base_scores / f"{self.model.stem}-{self.book.stem}.json",
         )
         run = PerplexityRun(job)
         for step in run:
             print(f"\r{step.done} of {step.total} ", end="", file=sys.stderr, flush=True)
         print(file=sys.stderr)
         result = run.result()
-        names = BlockOptions.__dataclass_fields__, LoraOptions.__dataclass_fields__
-        used = [{k: v for k, v in result["settings"].items() if k in fields} for fields in names]
-        base = GgufFile(self.model)
-        flops = count(base, BlockOptions(**used[0]), LoraOptions(**used[1]), self.tokens)
+        used = run.options
+        flops = count(GgufFile(self.model), used.blocks, used.lora, self.tokens)
+        if not used.templora:
+            flops = {part: flops[part] for part in ("base", "kv_bytes")}
         return {"result": result, "curve": run.curve(), "flops": flops}
 
 
@@ -110,17 +121,20 @@ def score_books(
     parser.add_argument("results", type=Path, metavar="RESULTS.jsonl")
     parser.add_argument("experiments", nargs="+", choices=experiments)
     parser.add_argument("--books", type=Path, nargs="+", required=True, metavar="FILE")
-    parser.add_argument("-m", dest="model", type=Path, default=BUNDLED_MODEL, metavar="MODEL.gguf")
+    add_model(parser, BUNDLED_MODEL)
+    parser.add_argument("--variants", nargs="+", metavar="NAME", help="default: all")
     parser.add_argument("--tokens", type=int, default=tokens, help="tokens of each book")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N")
     parser.add_argument("-t", dest="threads", type=int, default=0, help="0: all physical cores")
     given = parser.parse_args()
     results = Results(given.results)
-    for experiment in given.experiments:
+    for experiment, book, seed in product(given.experiments, given.books, given.seeds):
         for variant, settings in experiments[experiment].items():
-            for book in given.books:
-                trial = Trial(experiment, variant, book, given.model, given.tokens, given.seed)
-                if trial.key in results:
-                    continue
-                print(trial.key, file=sys.stderr, flush=True)
-                results.add(trial.key, trial.measure(settings | {"n_threads": given.threads}))
+            if given.variants and variant not in given.variants:
+                continue
+            trial = Trial(experiment, variant, book, given.model, given.tokens, seed)
+            if trial.key in results:
+                continue
+            print(trial.key, file=sys.stderr, flush=True)
+            used = settings | {"n_threads": given.threads}
+            results.add(trial.key, trial.measure(used, results.base_scores))

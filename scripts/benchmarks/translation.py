@@ -1,6 +1,6 @@
 """Translate documents that have reference translations, with and without Temp-LoRA.
 
-Usage: python -m scripts.benchmarks.translation RESULTS.jsonl PAIRS.jsonl... [-m MODEL.gguf]
+Usage: python -m scripts.benchmarks.translation RESULTS.jsonl PAIRS.jsonl... [-m MODEL]
            [--documents PATTERN...] [--systems NAME...] [--limit N] [--preset NAME]
            [--learning-rate X] [--decay X] [-t THREADS]
 
@@ -27,6 +27,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
 
+from scripts.benchmarks.models import add_model
 from scripts.benchmarks.runs import Results
 from templora_edge.assets import BUNDLED_TRANSLATOR
 from templora_edge.evaluation.translations import read_side
@@ -93,7 +94,7 @@ def measure(
 ) -> dict[str, Any]:
     """Translate a document with one system."""
     if references:  # given translations are learned with the rule for given text
-        options = replace(options, lora=options.resolve(base, text=TextKind.GIVEN).lora)
+        options = replace(options, lora=options.resolve(base, text=TextKind.TEXT).lora)
     begun, segments = time.perf_counter(), []
     with TempLora(base.path, options, text=TextKind.TRANSLATION) as session:
         loop = pair_loop(session, own_prompt(base, None, *LANGUAGES), *LANGUAGES)
@@ -116,9 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(name, description=summary)
     parser.add_argument("results", type=Path, metavar="RESULTS.jsonl")
     parser.add_argument("pairs", type=Path, nargs="+", metavar="PAIRS.jsonl")
-    parser.add_argument(
-        "-m", dest="model", type=Path, default=BUNDLED_TRANSLATOR, metavar="MODEL.gguf"
-    )
+    add_model(parser, BUNDLED_TRANSLATOR)
     parser.add_argument("--documents", nargs="+", default=["*"], metavar="PATTERN")
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
     parser.add_argument("--limit", type=int, help="most segments of each document")

@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("-t", dest="threads", type=int, default=0, help="0: all physical cores")
     given = parser.parse_args()
     with TempLora(
-        given.model, n_ctx=given.n_ctx, n_threads=given.threads, text="given", measure_after=False
+        given.model, n_ctx=given.n_ctx, n_threads=given.threads, measure_after=False
     ) as session:
         wanted = (LATE + AROUND + 2) * session.options.blocks.block_len
         tokens = session.tokenize(given.text.read_text(encoding="utf-8"))[:wanted]

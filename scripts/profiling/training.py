@@ -27,7 +27,8 @@ from templora_edge.models.footprint import BYTES_PER_ADAPTER_PARAMETER, estimate
 from templora_edge.options import Options, TrainDtype
 from templora_edge.training.client import SidecarTrainer
 from templora_edge.training.dequantize import Dequantizer
-from templora_edge.training.trainer import LoraTrainer, choose_dtype
+from templora_edge.training.precision import choose_dtype
+from templora_edge.training.trainer import LoraTrainer
 
 ALLOWED_OVERHEAD = 700 << 20
 N_UPDATES = 3

@@ -1,17 +1,22 @@
 """The benchmarks: each run is measured once, and the reports show the results."""
 
 import json
+import math
 import re
 import subprocess
 import sys
+from argparse import ArgumentTypeError
 from pathlib import Path
+from typing import Any
 
 import pytest
 from paths import PROSE, ROOT
 from texts import ENGLISH, FRENCH
 
-from scripts.benchmarks import pg19
+from scripts.benchmarks import models, own_text, pg19
 from scripts.benchmarks.report.__main__ import main as write_report
+from templora_edge import TempLora
+from templora_edge.assets import BUNDLED_MODEL
 
 REPEATS = 6
 N = REPEATS * len(FRENCH)
@@ -56,18 +61,28 @@ def test_a_book_is_scored_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results, out = tmp_path / "r.jsonl", tmp_path / "out.md"
-    arguments = [results, "position", "--books", PROSE, "--tokens", "1100", "-t", "1"]
+    # of two seeds, so that the second takes the base's scores from the first
+    arguments = [results, "position", "--books", PROSE, "--tokens", 1100, "-t", 1, "--seeds", 0, 1]
     monkeypatch.setattr(sys, "argv", ["pg19", *map(str, arguments)])
     pg19.main()
-    [line] = map(json.loads, results.read_text().splitlines())
+    line, other = map(json.loads, results.read_text().splitlines())
+    assert [one["result"]["files"][0]["base_scores"] for one in (line, other)] == [
+        "computed", "read",
+    ]  # fmt: skip
+    assert line["result"]["total"]["base"] == other["result"]["total"]["base"]
+    assert line["result"]["total"]["templora"] != other["result"]["total"]["templora"]
     pg19.main()
-    assert len(results.read_text().splitlines()) == 1
+    assert len(results.read_text().splitlines()) == 2
     monkeypatch.setattr(sys, "argv", ["report", "pg19", str(results), str(out)])
     write_report()
     report = out.read_text()
     total = line["result"]["total"]
     figures = rf"\| {total['base']['ppl']:.2f} \| {total['templora']['ppl']:.2f} \|"
     assert re.search(rf"\| {PROSE.name} \| [\d,]+ {figures}", report)
+    totals = [one["result"]["total"]["change_percent"] for one in (line, other)]
+    cells = [rf"{re.escape(f'{change:+.1f}')} ± \S+ %" for change in totals]
+    assert "| book | seed 0 | seed 1 | spread, points |" in report
+    assert re.search(rf"\| {PROSE.name} \| {cells[0]} \| {cells[1]} \| \d+\.\d\d \|", report)
     assert "`python -m scripts.benchmarks.pg19 RESULTS.jsonl position --books prose.txt" in report
     assert (tmp_path / "pg19-novels-6m-q8_0.svg").exists()
     monkeypatch.setattr(sys, "argv", ["report", "pg19", str(tmp_path / "none"), str(out)])
@@ -75,3 +90,70 @@ def test_a_book_is_scored_once(
     with pytest.raises(SystemExit, match="2"):
         write_report()
     assert "none: no results" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_own_text_is_written_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results, out, prompt = (tmp_path / name for name in ("r.jsonl", "out.md", "rain.txt"))
+    prompt.write_text("The rain had not stopped since Monday, and the river")
+    common = [results, "--judge", BUNDLED_MODEL, "--tokens", 80, "-c", 128, "-t", 1]
+
+    def write(*arguments: object) -> list[dict[str, Any]]:
+        monkeypatch.setattr(sys, "argv", ["own_text", *map(str, [*common, *arguments])])
+        own_text.main()
+        return [json.loads(line) for line in results.read_text().splitlines()]
+
+    monkeypatch.setattr(own_text, "CONTINUATION", 100)
+    write("--prompts", prompt)
+    story = ["--absorb", PROSE, "--absorb-tokens", 300, "--seeds", 1]
+    lines = write(*story)
+    assert [line["run"]["variant"] for line in lines] == 3 * ["none", "default"]
+    assert write("--prompts", prompt) == lines
+    with TempLora(templora=False, n_ctx=1024, block_len=256, prefix_len=512, n_threads=1) as judge:
+        judge.absorb(prompt.read_text())
+        score = judge.score(lines[0]["text"])
+    perplexities = lines[0]["quarters"]["perplexity"]
+    assert math.isclose(math.prod(perplexities) ** (1 / 4), score.ppl, rel_tol=0.02)
+    without, learned = lines[-2:]
+    assert learned["continuation"] != without["continuation"]
+    assert learned["continuation"] == pytest.approx(without["continuation"], rel=0.2)
+    with pytest.raises(SystemExit, match=r"prose.txt has [\d,]+ tokens; expected at least 90,100"):
+        write(*story[:2], "--absorb-tokens", 90_000)
+    monkeypatch.setattr(sys, "argv", ["report", "own-text", str(results), str(out)])
+    write_report()
+    report = out.read_text()
+    assert report.count("| none |") == report.count("| default |") == 4 + 5
+    assert f"| default | {learned['continuation']:.1f} (" in report
+    assert " ".join(lines[1]["text"].split()[:5]) in report
+
+
+def test_a_long_window_without_templora_stands_beside_short_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, out = tmp_path / "r.jsonl", tmp_path / "out.md"
+    arguments = [results, "window", "--books", PROSE, "--tokens", 300, "-t", 1]
+    monkeypatch.setattr(sys, "argv", ["pg19", *map(str, arguments)])
+    pg19.main()
+    lines = [json.loads(line) for line in results.read_text().splitlines()]
+    assert [line["run"]["variant"] for line in lines] == list(pg19.EXPERIMENTS["window"])
+    monkeypatch.setattr(sys, "argv", ["report", "pg19", str(results), str(out)])
+    write_report()
+    ppl = lines[-1]["result"]["total"]["base"]["ppl"]
+    row = rf"W 4096, no Temp-LoRA \| [\d.]+ \| {ppl:.2f} \| - \| - \| \d+ \| - \| [\d.]+ \| - \|"
+    assert re.search(row, out.read_text())
+
+
+def test_models_go_by_path_or_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, other = tmp_path / "models", tmp_path / "other.gguf"
+    folder.mkdir()
+    for path in (folder / "small-q4_1.gguf", other):
+        path.touch()
+    monkeypatch.setattr(models, "FOLDER", folder)
+    monkeypatch.chdir(tmp_path)
+    for name in ("small-q4_1", "small-q4_1.gguf"):
+        assert models.model(name) == folder / "small-q4_1.gguf"
+    assert models.model("other.gguf").samefile(other)
+    with pytest.raises(ArgumentTypeError, match=r"other: no such file, and models/ has small-q4_1"):
+        models.model("other")

@@ -1,21 +1,23 @@
 """Write a report of benchmark results in Markdown.
 
-Usage: python -m scripts.benchmarks.report {pg19,long-context,translation} RESULTS.jsonl OUT.md
+Usage: python -m scripts.benchmarks.report BENCHMARK RESULTS.jsonl OUT.md
 
-RESULTS.jsonl is the file that the benchmark of that name wrote. Plots are written beside OUT.md.
+BENCHMARK is pg19, long-context, translation or own-text. RESULTS.jsonl is the file that the
+benchmark of that name wrote. Plots are written beside OUT.md.
 """
 
 import argparse
 from pathlib import Path
 from typing import Final
 
-from scripts.benchmarks.report import long_context, pg19, translation
+from scripts.benchmarks.report import long_context, own_text, pg19, translation
 from scripts.benchmarks.runs import Results
 
 REPORTS: Final = {
     "pg19": pg19.report,
     "long-context": long_context.report,
     "translation": translation.report,
+    "own-text": own_text.report,
 }
 """Benchmark -> function that returns the paragraphs of its report."""
 

@@ -14,7 +14,7 @@ Figures = Mapping[str, Mapping[str, Any]]
 INTRO: Final = """Perplexity of books of PG19's test set (Project Gutenberg's numbers), read from
 their beginning with a context of 1, 2, 4 and 8 times the 2,048 tokens that the model was trained
 on: by the base as it is, and by the methods that go past the trained context, each without
-Temp-LoRA → with it (preset `fast`; change). Both score the same tokens in one run. A context that
+Temp-LoRA → with it (change). Both score the same tokens in one run. A context that
 is full keeps half of itself, which is decoded again; `shift` drops the older half instead and
 shifts the positions of the rest. SelfExtend is `--self-extend auto`; linear and YaRN scale
 positions by 1 / factor, without any training for it. Bold: the lowest of a column."""
