@@ -1,10 +1,11 @@
-"""Write 600 tokens with a context of 256, save nothing, and print what was learned."""
+"""Write 600 tokens with a context of 256, learning them as the paper does."""
 
 from templora_edge import SamplingOptions, TempLora
 
 PROMPT = "The old house stood at the end of the lane, and"
 
-with TempLora(n_ctx=256, block_len=64) as text:  # TempLora("model.gguf", ...) for your own model
+# TempLora("model.gguf", ...) for your own model; without the preset only given text is learned
+with TempLora(n_ctx=256, block_len=64, preset="paper") as text:
     sampling = SamplingOptions(temperature=0.8, seed=1, ignore_eos=True)
     story = "".join(piece.text for piece in text.generate(PROMPT, n_predict=600, sampling=sampling))
     print(PROMPT + story)

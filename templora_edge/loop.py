@@ -4,12 +4,12 @@
     For each block of Δ tokens:
     2. Room.    Make room for it in the KV cache of W tokens, as the KV policy says.
     3. Block.   Generate it with adapter k, or score it if the text is given.
-    4. Update.  Train adapter k + 1 on it, with the L_T tokens before it as context without loss.
+    4. Update.  Train adapter k + 1 on it, with the L_T tokens before it as context without loss, at
+                the rate of given or of generated text; leave out generated text that loops.
     5. Swap.    Generate with adapter k + 1 from now on; keep the KV cache.
 
-A block is learned when the next one is about to begin (`flush`), so that no training is wasted on
-the last block of a job. Any step may raise an exception, KeyboardInterrupt included; the next call
-does what is left to do, and nothing twice.
+A block is learned when the next one is about to begin (`flush`): the last one of a job need not be.
+Any step may raise an exception; the next call does what is left to do, and nothing twice.
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -17,6 +17,7 @@ from dataclasses import asdict, replace
 
 from templora_edge import windows
 from templora_edge.events import BlockReport, ScoredBlock, Token
+from templora_edge.repetition import loops
 from templora_edge.text_cache import TextCache
 from templora_edge.updates import UpdateReport, Updates
 
@@ -33,8 +34,7 @@ class TempLoraLoop:
     def prompt(self, tokens: Sequence[int]) -> Iterator[BlockReport]:
         """Step 1: append a prompt, and absorb it if it is longer than L_X.
 
-        Generation conditions on the last L_X tokens once the cache is full; earlier ones are lost
-        unless they are in the weights.
+        What is before the last L_X tokens is lost once the cache is full, except in the weights.
         """
         too_long = len(self._cache.head) + len(tokens) > self.options.prefix_len
         if too_long and self._updates.enabled:
@@ -57,8 +57,7 @@ class TempLoraLoop:
     def generate(self, n_predict: int | None) -> Generator[Token | BlockReport, None, None]:
         """Generate ``n_predict`` tokens (None: no limit), or until the model ends the text.
 
-        The text must not be empty. A block's report follows once the block is learned; that of the
-        last block, which is not learned yet, comes at the end.
+        The text must not be empty. A block's report follows once it is learned, or at the end.
         """
         left, token = float("inf") if n_predict is None else n_predict, None
         while left > 0:
@@ -84,9 +83,8 @@ class TempLoraLoop:
         """Learn the block before, then append ``block`` and score it.
 
         Args:
-            block: tokens to score.
-            before: all the tokens that ``block`` is conditioned on, appended too; None is the text
-                so far. The first token of a text is not scored unless BOS precedes it.
+            block: tokens to score, but for the first of a text that no BOS precedes.
+            before: all the tokens that ``block`` is conditioned on, appended too; None: the text.
         """
         if self.flush():  # steps 4 and 5 of the block before
             yield self.blocks[-1]
@@ -114,9 +112,13 @@ class TempLoraLoop:
         """Step 4."""
         if (block := self._unlearned) is None:
             return
-        before = windows.train_prefix(block, self.options.train_prefix_len)
-        prefix = self._cache.head + self.text[before.start : before.stop]
-        self._note(self._updates.learn(prefix, self.text[block.start : block.stop]))
+        tokens, own = self.text[block.start : block.stop], not self.blocks[-1].given
+        if own and loops(self.text, block):
+            self._note(UpdateReport(looped=True, rss_bytes=self._updates.rss_bytes))
+        else:
+            before = windows.train_prefix(block, self.options.train_prefix_len)
+            prefix = self._cache.head + self.text[before.start : before.stop]
+            self._note(self._updates.learn(prefix, tokens, own=own))
         self._unlearned = None
 
     def _swap(self) -> None:

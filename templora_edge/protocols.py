@@ -98,13 +98,20 @@ class Update:
     """Resident memory of the training process, if training has a process of its own."""
     skipped: int = 0
     """Number of steps skipped because the loss or its gradient was not finite."""
+    scale: float = 1.0
+    """Factor of the adapter's output that training found, in addition to alpha / rank."""
 
 
 class Trainer(Protocol):
     """Trains the adapter."""
 
     def train(
-        self, prefix: Sequence[int], block: Sequence[int], loss_mask: Sequence[bool] | None = None
+        self,
+        prefix: Sequence[int],
+        block: Sequence[int],
+        loss_mask: Sequence[bool] | None = None,
+        *,
+        own: bool = False,
     ) -> Update:
         """Train on ``block``, with ``prefix`` before it as context without loss.
 
@@ -114,6 +121,7 @@ class Trainer(Protocol):
             prefix: tokens before the block.
             block: tokens to learn.
             loss_mask: whether each token of ``block`` has a loss, at least one; None is all.
+            own: whether the model wrote the block, which then has a learning rate of its own.
         """
         ...
 

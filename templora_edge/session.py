@@ -20,7 +20,7 @@ from templora_edge.host.workspace import Workspace
 from templora_edge.loop import TempLoraLoop
 from templora_edge.models.adapter_file import AdapterFile
 from templora_edge.models.base_gguf import BaseGguf
-from templora_edge.models.families import family_of
+from templora_edge.models.families import adapted_modules, family_of
 from templora_edge.models.footprint import adapter_file_bytes
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.models.kept_adapter import KeptAdapter
@@ -63,7 +63,8 @@ class Shortcuts(TypedDict, total=False):
     templora: bool
     preset: Preset | str
     rank: int
-    learning_rate: float
+    learning_rate: float | Literal["auto"]
+    own_learning_rate: float
     targets: Targets | str
     layers: int | None
     seed: int
@@ -78,13 +79,13 @@ class TempLora(Closing):
     `generate`, `absorb` and `score` continue the same text, in any order. When the context manager
     exits, the adapter and all its traces are removed; `save_adapter` keeps a copy. The attribute
     `options` holds the resolved options; `engine`, `trainer` and `updates` are for callers with a
-    loop of their own.
+    loop of their own. The training process starts with the session if generated text is learned,
+    otherwise with the first text that is given.
 
     Args:
         model: path of a GGUF; None is the bundled model.
         options: options; open ones depend on the base, the preset and ``text``.
-        text: kind of text that is learned; small bases need different learning rates on generated
-            text, given text and translations.
+        text: kind of text that is learned; translations have rules and lengths of their own.
         past_training: do not warn of a context beyond the trained one.
         shortcuts: options by name, as in `Options.changed`.
 
@@ -101,7 +102,7 @@ class TempLora(Closing):
         model: str | Path | None = None,
         options: Options | None = None,
         *,
-        text: TextKind | str = TextKind.OWN,
+        text: TextKind | str = TextKind.TEXT,
         past_training: bool = False,
         **shortcuts: Unpack[Shortcuts],
     ) -> None:
@@ -114,26 +115,30 @@ class TempLora(Closing):
         if text not in list(TextKind):
             raise OptionError(f"text is {text!r}; expected one of {', '.join(TextKind)}")
         self.options = wanted.resolve(self.base, text=TextKind(text), adapter=kept)
+        if kept is not None:  # even if nothing will be learned
+            lora = self.options.lora
+            kept.check_kept(dict.fromkeys(adapted_modules(self.base, lora), lora.rank))
         for fixed in self.options.engine.lora:
             AdapterFile.read(fixed.path).check_fits(self.base)
         if self.options.templora:
             family_of(self.base)
         with ExitStack() as stack:  # closes what was opened if a later step fails
             self.trainer: SidecarTrainer | None = None
+            learns_own = self.options.lora.own_learning_rate != 0
             if self.options.templora:
                 # one file at a time: a swap removes its file before the next one is written
                 needed = adapter_file_bytes(self.base, self.options.lora)
-                workspace = stack.enter_context(Workspace(needed=needed))
-                self.trainer = stack.enter_context(
-                    SidecarTrainer(self.base.path, self.options, workspace.path)
-                )
+                self._workspace = stack.enter_context(Workspace(needed=needed))
+                if learns_own:  # it loads while the engine does
+                    self.trainer = stack.enter_context(self._new_trainer())
             self.engine = stack.enter_context(LlamaEngine(self.base.path, self.options.engine))
             if self.trainer is not None:
                 self.trainer.wait_ready()
             if adapter is not None:
                 self.engine.swap(adapter)
             head = self.engine.model.vocab.head
-            self.updates = Updates(self.engine, self.trainer)
+            start = self._start_trainer if self.options.templora else None
+            self.updates = Updates(self.engine, start, learns_own=learns_own)
             cache = TextCache(self.engine, self.options.blocks, head)
             self._loop = TempLoraLoop(cache, self.updates)
             if self.options.engine.self_extend is None and not past_training:
@@ -205,9 +210,7 @@ class TempLora(Closing):
             raise OptionError(f"n_predict is {n_predict}; expected 0 or more, or None")
         yield from self._append_prompt(prompt, chat=chat, special=special)
         written = [*self.engine.model.vocab.head, *self._loop.text]
-        self.engine.use_sampling(
-            sampling or SamplingOptions(), written[-self.options.blocks.n_ctx :]
-        )
+        self.engine.use_sampling(sampling or SamplingOptions(), written)
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         block = len(self._loop.blocks)
         for event in self._loop.generate(n_predict):
@@ -260,6 +263,16 @@ class TempLora(Closing):
     def close(self) -> None:
         """End the training process, free llama.cpp's memory, remove all traces of the adapter."""
         self._stack.close()
+
+    def _new_trainer(self) -> SidecarTrainer:
+        return SidecarTrainer(self.base.path, self.options, self._workspace.path)
+
+    def _start_trainer(self) -> SidecarTrainer:
+        if self.trainer is None:
+            _ = self.engine.model.pointer  # raises an error if the session is closed
+            self.trainer = self._stack.enter_context(self._new_trainer())
+        self.trainer.wait_ready()  # also after an interrupt
+        return self.trainer
 
     def _append_prompt(self, prompt: str, *, chat: bool, special: bool) -> Iterator[Absorbed]:
         model = self.engine.model

@@ -6,7 +6,7 @@ memory and losses of updates are measured here and nowhere else.
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +27,11 @@ class UpdateReport:
     swap_s: float = 0.0
     loss_before: float | None = None
     loss_after: float | None = None
+    scale: float | None = None
+    """Factor of the adapter's output in addition to alpha / rank, which `--learning-rate auto`
+    finds; None without an update."""
+    looped: bool = False
+    """Whether the block was not learned because the model repeats itself in it."""
     rss_bytes: int = 0
     """Resident memory of both processes after the update; pages of the base, which both map, count
     twice."""
@@ -39,10 +44,25 @@ class Updates:
     learns it once, and `swap` does nothing if the engine has the newest adapter.
     """
 
-    def __init__(self, engine: Engine, trainer: Trainer | None) -> None:
-        """Begin with a fresh adapter; with a ``trainer`` of None there is no adapter at all."""
+    def __init__(
+        self,
+        engine: Engine,
+        start_trainer: Callable[[], Trainer] | None,
+        *,
+        learns_own: bool = True,
+    ) -> None:
+        """Begin with a fresh adapter.
+
+        Args:
+            engine: engine that generates with the adapter.
+            start_trainer: starts the adapter's trainer, once there is something to learn; None:
+                there is no adapter at all.
+            learns_own: whether blocks that the model wrote are learned.
+        """
+        self._start_trainer = start_trainer
+        self._learns_own = learns_own
         self._engine = engine
-        self._trainer = trainer
+        self._trainer: Trainer | None = None
         self._trained = 0  # number of the trainer's adapter: that of its updates
         self._report = UpdateReport()
         self._trainer_rss = 0
@@ -52,7 +72,12 @@ class Updates:
     @property
     def enabled(self) -> bool:
         """Whether there is an adapter to update."""
-        return self._trainer is not None
+        return self._start_trainer is not None
+
+    @property
+    def learned(self) -> bool:
+        """Whether anything was learned, so that there is a state to save."""
+        return self._trained > 0
 
     @property
     def rss_bytes(self) -> int:
@@ -60,7 +85,12 @@ class Updates:
         return memory.resident() + self._trainer_rss
 
     def learn(
-        self, prefix: Sequence[int], block: Sequence[int], loss_mask: Sequence[bool] | None = None
+        self,
+        prefix: Sequence[int],
+        block: Sequence[int],
+        loss_mask: Sequence[bool] | None = None,
+        *,
+        own: bool = False,
     ) -> UpdateReport:
         """Train the adapter on ``block``, with ``prefix`` before it as context without loss.
 
@@ -68,17 +98,20 @@ class Updates:
             prefix: tokens before the block.
             block: tokens to learn.
             loss_mask: whether each token of ``block`` has a loss, at least one; None is all.
+            own: whether the model wrote the block, which then has a learning rate of its own.
         """
-        if self._trainer is None:
+        if not self.enabled or (own and not self._learns_own):
             return UpdateReport(rss_bytes=self.rss_bytes)
+        trainer = self._started()
         begun = time.perf_counter()
-        update = self._trainer.train(prefix, block, loss_mask)
+        update = trainer.train(prefix, block, loss_mask, own=own)
         self._trained += 1
         self._trainer_rss = update.rss_bytes
         self._report = UpdateReport(
             train_s=time.perf_counter() - begun,
             loss_before=update.loss_before,
             loss_after=update.loss_after,
+            scale=update.scale,
             rss_bytes=self.rss_bytes,
         )
         return self._report
@@ -111,7 +144,7 @@ class Updates:
             OutputError: temporary storage is full.
             OSError: ``path`` cannot be written.
         """
-        adapter = self._existing().export()
+        adapter = self._started().export()
         try:
             shutil.copyfile(adapter, path)
         finally:
@@ -124,7 +157,7 @@ class Updates:
             OptionError: there is no adapter.
             OutputError: ``path`` cannot be written.
         """
-        self._existing().save(path)
+        self._started().save(path)
 
     def load_state(self, path: Path) -> None:
         """Continue from the state that `save_state` wrote; `swap` then serves its adapter.
@@ -133,10 +166,12 @@ class Updates:
             OptionError: there is no adapter.
             JobError: the file is missing, damaged, or of other options.
         """
-        self._existing().load(path)
+        self._started().load(path)
         self._trained += 1
 
-    def _existing(self) -> Trainer:
-        if self._trainer is None:
+    def _started(self) -> Trainer:
+        if self._start_trainer is None:
             raise OptionError("there is no adapter to save without Temp-LoRA")
+        if self._trainer is None:
+            self._trainer = self._start_trainer()
         return self._trainer

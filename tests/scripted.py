@@ -76,12 +76,20 @@ class ScriptedTrainer:
         self.folder = folder
         self.trained: list[tuple[str, str]] = []
         """The text that was shown, and the text that was learned."""
+        self.own: list[bool] = []
+        """Whether each block was learned as the model's own, since the start or `load`."""
 
     def train(
-        self, prefix: Sequence[int], block: Sequence[int], loss_mask: Sequence[bool] | None = None
+        self,
+        prefix: Sequence[int],
+        block: Sequence[int],
+        loss_mask: Sequence[bool] | None = None,
+        *,
+        own: bool = False,
     ) -> Update:
         tokens = [token for token, flag in zip(block, loss_mask or (), strict=True) if flag]
         self.trained.append(("".join(map(chr, [*prefix, *block])), "".join(map(chr, tokens))))
+        self.own.append(own)
         return Update(1.0, None)
 
     def export(self) -> Path:

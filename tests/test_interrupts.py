@@ -1,5 +1,6 @@
 """Ctrl-C while the training process works: no answer is lost, torn or mistaken for another."""
 
+import gc
 import json
 import linecache
 import subprocess
@@ -16,7 +17,9 @@ import psutil
 import pytest
 from parity import TRAIN
 from paths import ROOT
+from warm import CALL, Forked
 
+from templora_edge import SamplingOptions, TempLora
 from templora_edge.options import PAPER
 from templora_edge.protocols import Update
 from templora_edge.training import channel, client
@@ -25,6 +28,8 @@ from templora_edge.training.client import SidecarTrainer
 pytestmark = pytest.mark.usefixtures("fresh_trainers")
 LORA = replace(PAPER, rank=4, learning_rate=1e-3)
 OURS = {channel.__file__, client.__file__}
+STARTS = "_start_trainer"
+"""The method of a session that starts the training process."""
 LAST_LINES = ("return update", "return path")
 """No call follows this line, and Python handles signals only during calls."""
 Result = TypeVar("Result")
@@ -54,7 +59,7 @@ def interrupt_at(where: int | str, call: Callable[[], Result]) -> Result:
 
     def trace(frame: FrameType, event: str, _argument: Any) -> Callable[..., Any] | None:
         nonlocal seen
-        if frame.f_code.co_filename not in OURS:
+        if frame.f_code.co_filename not in OURS and frame.f_code.co_name != STARTS:
             return None
         line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
         if event == "line" and line not in LAST_LINES:
@@ -169,6 +174,39 @@ def test_the_same_block_again_is_learned_again(
     updates = [reference.train([], block) for _ in range(4)]
     del updates[2]  # whose update nobody took
     assert list(map(without_memory, again)) == list(map(without_memory, updates))
+
+
+@pytest.mark.slow
+# after an interrupt, a process may be nobody's: it ends, and its pipes are left to the collector
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_an_interrupt_at_any_line_while_training_starts(
+    tiny_gguf: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later call starts it, or waits for it: the prompt is learned once, and nothing is left."""
+    monkeypatch.setattr(client, "COMMAND", Forked("templora_edge.training"))
+    prompt = "The captain saw the sea and the sailors. "
+    kept = tmp_path / "kept.gguf"
+    expected, n_lines, ready = b"", 0, False
+    while not ready:  # up to a round that is ready before that many lines
+        with TempLora(tiny_gguf("f32"), n_ctx=256, block_len=64, rank=4, n_threads=1) as text:
+            if n_lines > 0:
+                with suppress(KeyboardInterrupt):
+                    interrupt_at(n_lines, partial(text.absorb, prompt))
+                ready = text.trainer is not None and text.trainer.peak_rss_bytes > 0
+            else:
+                text.absorb(prompt)
+            text.save_adapter(kept)
+            assert len(text.blocks) == 1
+            assert text.blocks[0].loss_before is not None
+            assert len(list(text.generate(n_predict=2, sampling=SamplingOptions(seed=1)))) > 0
+        if n_lines == 0:
+            expected = kept.read_bytes()
+        assert kept.read_bytes() == expected
+        n_lines += 1
+    assert n_lines > 20
+    gc.collect()
+    left = [one for one in psutil.Process().children() if CALL.name in " ".join(one.cmdline())]
+    assert not left
 
 
 @pytest.mark.parametrize("ending", ["sys.exit(3)", "trainer.close(); sys.exit(3)"])

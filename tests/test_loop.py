@@ -46,11 +46,19 @@ class FakeTrainer:
     folder: Path
     log: list[object]
     windows: list[tuple[list[int], list[int]]] = field(default_factory=list)
+    own: list[bool] = field(default_factory=list)
+    """Whether each block was learned as the model's own."""
 
     def train(
-        self, prefix: Sequence[int], block: Sequence[int], loss_mask: Sequence[bool] | None = None
+        self,
+        prefix: Sequence[int],
+        block: Sequence[int],
+        loss_mask: Sequence[bool] | None = None,
+        *,
+        own: bool = False,
     ) -> Update:
         self.windows.append((list(prefix), list(block)))
+        self.own.append(own)
         self.log.append(("trained", tuple(block)))
         return Update(2.0, 1.0)
 
@@ -81,9 +89,16 @@ HEADS = st.sampled_from([[], [BOS]])
 
 
 def loop_on(
-    engine: Engine, trainer: Trainer | None, options: BlockOptions, head: Sequence[int] = ()
+    engine: Engine,
+    trainer: Trainer | None,
+    options: BlockOptions,
+    head: Sequence[int] = (),
+    *,
+    learns_own: bool = True,
 ) -> TempLoraLoop:
-    return TempLoraLoop(TextCache(engine, options, head), Updates(engine, trainer))
+    start = None if trainer is None else itertools.repeat(trainer).__next__
+    updates = Updates(engine, start, learns_own=learns_own)
+    return TempLoraLoop(TextCache(engine, options, head), updates)
 
 
 def scored(loop: TempLoraLoop, tokens: Sequence[int]) -> list[float]:
@@ -295,6 +310,52 @@ def test_without_a_trainer_the_cache_is_managed_alike(folder: Path) -> None:
     assert all(block.loss_after is None for block in loop.blocks)
 
 
+class PlannedEngine(CountingEngine):
+    """Chooses the tokens of a plan."""
+
+    def __init__(self, n_ctx: int, log: list[object], plan: Sequence[int]) -> None:
+        super().__init__(n_ctx, log)
+        self._plan = iter(plan)
+
+    def choose(self) -> int:
+        return next(self._plan)
+
+
+BLOCK = 20
+GIVEN, REFRAIN = range(100, 100 + 2 * BLOCK), [7] * BLOCK
+OWN = [*range(200, 200 + BLOCK), *REFRAIN, *range(300, 300 + BLOCK), *range(400, 400 + BLOCK)]
+
+
+@pytest.mark.parametrize("learns_own", [True, False])
+def test_given_and_own_blocks_are_told_apart_and_loops_are_left_out(
+    learns_own: bool, folder: Path
+) -> None:
+    options, log = BlockOptions(96, BLOCK, 24, 8, KvPolicy.REUSE, 0), list[object]()
+    engine, trainer = PlannedEngine(96, log, OWN), FakeTrainer(folder, log)
+    loop = loop_on(engine, trainer, options, learns_own=learns_own)
+    list(loop.prompt(GIVEN))  # longer than the prefix
+    events = list(loop.generate(len(OWN)))
+    list(loop.score(GIVEN[:BLOCK]))  # repeats the prompt, but is given
+    loop.flush()
+    text = [*GIVEN, *OWN, *GIVEN[:BLOCK]]
+    blocks = [text[begin : begin + BLOCK] for begin in range(0, len(text), BLOCK)]
+    learned = [0, 1, 2, 4, 5, 6] if learns_own else [0, 1, 6]
+    assert trainer.windows == [
+        (text[max(0, BLOCK * index - 8) : BLOCK * index], blocks[index]) for index in learned
+    ]
+    assert trainer.own == [2 <= index < 6 for index in learned]
+    assert [block.given for block in loop.blocks] == [True] * 2 + [False] * 4 + [True]
+    assert [block.looped for block in loop.blocks] == [index == 3 for index in range(7)]
+    assert [event.looped for event in events if isinstance(event, BlockReport)] == [
+        False, True, False, False
+    ]  # fmt: skip
+    updated = [block.index for block in loop.blocks if block.loss_before is not None]
+    assert updated == learned
+    # what was not learned makes no swap
+    swaps = [event for event in log if isinstance(event, tuple) and event[0] == "swap"]
+    assert swaps == [("swap", n) for n in range(2, len(learned) + 1)]
+
+
 class InterruptedEngine(CountingEngine):
     """Raises KeyboardInterrupt at chosen steps, in the middle of a decode with some of it done."""
 
@@ -327,11 +388,16 @@ class InterruptedTrainer(FakeTrainer):
         self._unanswered: object = None
 
     def train(
-        self, prefix: Sequence[int], block: Sequence[int], loss_mask: Sequence[bool] | None = None
+        self,
+        prefix: Sequence[int],
+        block: Sequence[int],
+        loss_mask: Sequence[bool] | None = None,
+        *,
+        own: bool = False,
     ) -> Update:
         update, again = Update(2.0, 1.0), self._unanswered == (prefix, block)
         if not again:
-            update = super().train(prefix, block, loss_mask)
+            update = super().train(prefix, block, loss_mask, own=own)
             self._unanswered = (prefix, block)
         self._engine._step()
         self._unanswered = None
@@ -361,6 +427,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
     check_blocks(run, n_unblocked)
     check_conditioning(run, given_len)
     assert [len(block) for _, block in trainer.windows] == [b.tokens for b in run.loop.blocks]
+    assert trainer.own == [not block.given for block in run.loop.blocks]
 
 
 def test_a_text_whose_scoring_is_interrupted_is_as_before(folder: Path) -> None:

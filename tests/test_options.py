@@ -114,15 +114,12 @@ def test_resolving_fills_in_everything_once(
 
 @given(st.integers(2, 200_000), st.integers(1, 200_000), st.sampled_from(Preset))
 def test_the_default_lengths(n_ctx: int, n_trained: int, preset: Preset) -> None:
-    """Checks the help text, by trying all lengths."""
+    """Checks the help texts."""
     options = Options().changed(n_ctx=n_ctx, preset=preset)
     blocks = options.resolve(Model(n_ctx_train=n_trained)).blocks
-    shorter = n_ctx if n_ctx < n_trained else n_trained
-    assert blocks.block_len == max(1, next(n for n in range(shorter // 4 - 1, shorter + 1)
-                                           if 4 * (n + 1) > shorter))  # fmt: skip
-    assert blocks.block_len + blocks.prefix_len == blocks.n_ctx == n_ctx
-    share = {Preset.DEFAULT: 1, Preset.FAST: 0, Preset.BEST: 0.5}[preset]
-    assert abs(blocks.train_prefix_len - share * blocks.block_len) <= 0.5
+    assert blocks.block_len == max(1, min(128, n_ctx // 4, n_trained // 4))
+    assert blocks.prefix_len == min(max(1, n_ctx // 2), n_ctx - blocks.block_len)
+    assert blocks.train_prefix_len == {Preset.BEST: 512}.get(preset, 256)
     assert blocks.n_keep == min(4, blocks.prefix_len - 1)
 
 
@@ -143,7 +140,7 @@ def test_default_lengths_fit_whatever_the_block(
 ) -> None:
     options = Options().changed(n_ctx=n_ctx, preset=preset)
     options = options.changed(block_len=data.draw(st.none() | st.integers(1, n_ctx - 1)))
-    block_len = options.blocks.block_len or max(1, n_ctx // 4)
+    block_len = options.blocks.block_len or max(1, min(128, n_ctx // 4))
     if text is TextKind.TRANSLATION and n_ctx // 4 > n_ctx - block_len:
         with pytest.raises(OptionError, match="prefix is"):  # prompts would not fit
             options.resolve(Model(), text=text)
@@ -162,29 +159,38 @@ def test_the_default_context(trained: int, n_ctx: int) -> None:
 
 
 @pytest.mark.parametrize("preset", Preset)
+@pytest.mark.parametrize("n_parameters", [7_000_000, 7_000_000_000])
+def test_the_rates_of_a_text_need_no_table_by_size(preset: Preset, n_parameters: int) -> None:
+    options = Options().changed(preset=preset)
+    lora = options.resolve(Model(n_parameters)).lora
+    rates = (5e-5, 5e-5) if preset is Preset.PAPER else ("auto", 0.0)
+    assert (lora.learning_rate, lora.own_learning_rate) == rates
+    assert lora.finds_rate is (preset is not Preset.PAPER)
+    told = options.changed(learning_rate=0.5, own_learning_rate=0.25).resolve(Model(n_parameters))
+    assert (told.lora.learning_rate, told.lora.own_learning_rate) == (0.5, 0.25)
+
+
+@pytest.mark.parametrize("preset", Preset)
 @pytest.mark.parametrize(
-    ("n_parameters", "text", "rate", "decay"),
-    [
-        (7_000_000, TextKind.OWN, 5e-5, 0),
-        (7_000_000, TextKind.GIVEN, 7e-4, 0),
-        (7_000_000, TextKind.TRANSLATION, 1e-5, 0.02),
-        (7_000_000_000, TextKind.GIVEN, 5e-5, 0),
-        (7_000_000_000, TextKind.TRANSLATION, 5e-5, 0),
-    ],
+    ("n_parameters", "rate", "decay"), [(7_000_000, 1e-5, 0.02), (7_000_000_000, 5e-5, 0)]
 )
-def test_only_small_bases_learn_by_the_kind_of_text(
-    preset: Preset, n_parameters: int, text: TextKind, rate: float, decay: float
+def test_small_bases_learn_translations_more_slowly(
+    preset: Preset, n_parameters: int, rate: float, decay: float
 ) -> None:
     options = Options().changed(preset=preset)
-    lora = options.resolve(Model(n_parameters), text=text).lora
-    assert (lora.learning_rate, lora.decay) == (rate, decay)
-    given_too = options.changed(learning_rate=0.5).resolve(Model(n_parameters), text=text).lora
-    assert given_too.learning_rate == 0.5
+    lora = options.resolve(Model(n_parameters), text=TextKind.TRANSLATION).lora
+    if preset is Preset.PAPER:
+        rate, decay = 5e-5, 0
+    assert (lora.learning_rate, lora.own_learning_rate, lora.decay) == (rate, rate, decay)
 
 
-def test_the_default_rule_is_the_papers() -> None:
-    assert Options().resolve(Model(7_000_000_000)).lora == PAPER
-    assert LoraOptions(64, 64.0, 0.05, 5e-5, 2, 2, 1.0, 0.0, Targets.ALL, None, None, True) == PAPER
+def test_the_papers_rule_by_its_letters() -> None:
+    resolved = Options().changed(preset="paper").resolve(Model(7_000_000_000))
+    assert resolved.lora == PAPER
+    assert (
+        LoraOptions(64, 64.0, 0.05, 5e-5, 5e-5, 2, 2, 1.0, 0.0, Targets.ALL, None, None, True)
+        == PAPER
+    )
 
 
 @given(st.integers(1, 512), st.floats(1, 512), st.integers(1, 512))
@@ -194,7 +200,7 @@ def test_alpha_follows_a_new_rank(rank: int, alpha: float, new_rank: int) -> Non
     assert changed.alpha / changed.rank == pytest.approx(alpha / rank)
     assert options.changed(rank=new_rank, alpha=3.0).lora.alpha == 3.0
     assert options.changed() == options
-    of_preset = Options().changed(rank=new_rank, preset="fast").resolve(Model()).lora
+    of_preset = Options().changed(rank=new_rank).resolve(Model()).lora
     assert of_preset.alpha / of_preset.rank == 256 / 64
 
 
@@ -249,7 +255,10 @@ FLAGS: list[tuple[list[str], dict[str, Any]]] = [
     ([], {}),
     (["-c", "512", "-t", "3", "--block", "64"], {"n_ctx": 512, "n_threads": 3, "block_len": 64}),
     (["--max-grad-norm", "0.5"], {"max_grad_norm": 0.5}),
-    (["--no-templora", "--preset", "fast"], {"templora": False, "preset": Preset.FAST}),
+    (["--no-templora", "--preset", "paper"], {"templora": False, "preset": Preset.PAPER}),
+    (["--learning-rate", "auto"], {"learning_rate": "auto"}),
+    (["--learning-rate", "1e-4"], {"learning_rate": 1e-4}),
+    (["--own-learning-rate", "0"], {"own_learning_rate": 0.0}),
     (["--rank", "4", "--no-prefix-gradient"], {"rank": 4, "prefix_gradient": False}),
     (["--train-memory", "1.5", "-ctk", "f32"], {"train_memory_gib": 1.5, "type_k": "f32"}),
     (["--self-extend", "auto"], {"self_extend": "auto"}),
@@ -331,6 +340,13 @@ def test_self_extend_chooses_for_the_context() -> None:
         (lambda: LoraOptions(warmup_blocks=-1), "warm-up is -1 blocks; expected 0 or more"),
         (lambda: SamplingOptions(top_p=1.5), "top_p is 1.5; expected 0 to 1"),
         (lambda: SamplingOptions(min_p=math.nan), "min_p is nan"),
+        (lambda: SamplingOptions(repeat_last_n=-2), "repeat_last_n is -2; expected -1 to 1048576"),
+        (lambda: SamplingOptions(presence_penalty=math.inf), "presence_penalty is inf; expected a"),
+        (lambda: SamplingOptions(frequency_penalty=math.nan), "frequency_penalty is nan"),
+        (lambda: SamplingOptions(dry_multiplier=-1), "dry_multiplier is -1; expected 0 or more"),
+        (lambda: SamplingOptions(dry_base=0.5), "dry_base is 0.5; expected at least 1"),
+        (lambda: SamplingOptions(dry_allowed_length=-1), "dry_allowed_length is -1"),
+        (lambda: SamplingOptions(dry_penalty_last_n=2**20 + 1), "dry_penalty_last_n is 1048577"),
         (lambda: SamplingOptions(seed=2**32), "seed is 4294967296"),
         (lambda: SamplingOptions(temperature=math.inf), "temperature is inf; expected a finite"),
         (lambda: EngineOptions(n_ctx=-1), "n_ctx is -1"),

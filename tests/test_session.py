@@ -5,6 +5,7 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+import psutil
 import pytest
 from gguf_files import write_out
 from parity import EXACT
@@ -31,7 +32,7 @@ def long_text(n_words: int) -> str:
 
 
 def write(seed: int) -> str:
-    with TempLora(n_ctx=256, block_len=64, seed=seed, n_threads=1) as text:
+    with TempLora(n_ctx=256, block_len=64, seed=seed, n_threads=1, preset="paper") as text:
         sampling = SamplingOptions(seed=seed, ignore_eos=True)
         return "".join(p.text for p in text.generate(PROMPT, n_predict=200, sampling=sampling))
 
@@ -44,17 +45,17 @@ def test_a_seed_fixes_the_text() -> None:
 
 
 def test_a_preset_and_what_differs_from_it() -> None:
-    with TempLora(n_ctx=256, preset="fast", text="given", rank=8) as text:
+    with TempLora(n_ctx=256, rank=8) as text:
         settings = text.options.settings()
     assert (settings["rank"], settings["alpha"], settings["epochs"]) == (8, 32, 1)
     assert (settings["targets"], settings["dropout"]) == ("mlp", 0)
-    assert (settings["block_len"], settings["train_prefix_len"]) == (64, 0)
-    assert settings["learning_rate"] == 7e-4
+    assert (settings["block_len"], settings["train_prefix_len"]) == (64, 256)
+    assert (settings["learning_rate"], settings["own_learning_rate"]) == ("auto", 0)
 
 
 def test_generation_swaps_and_learns() -> None:
     digest = hashlib.sha256(BUNDLED_MODEL.read_bytes()).hexdigest()
-    with TempLora(n_ctx=256, block_len=64, learning_rate=1e-3, train_dtype="fp32") as text:
+    with TempLora(n_ctx=256, block_len=64, own_learning_rate=1e-3, train_dtype="fp32") as text:
         events = list(text.stream(PROMPT, n_predict=256, sampling=SAMPLING))
         reports = [event for event in events if isinstance(event, BlockReport)]
         assert [report.tokens for report in reports] == [64] * 4
@@ -95,8 +96,82 @@ def test_absorbing_a_text_lowers_its_perplexity() -> None:
     assert again.ppl < streamed.ppl
 
 
-def test_the_text_goes_on_over_calls() -> None:
+def test_training_starts_with_the_first_text_that_is_learned() -> None:
+    children = len(psutil.Process().children())
     with TempLora(n_ctx=256, block_len=64) as text:
+        list(text.generate(PROMPT, n_predict=150, sampling=SAMPLING))
+        assert text.trainer is None
+        assert len(psutil.Process().children()) == children
+        assert [(block.train_s, block.loss_before, block.scale) for block in text.blocks] == [
+            (0, None, None)
+        ] * 3
+        assert text.peak_rss_bytes >= max(block.rss_bytes for block in text.blocks) > 2**20
+        alone = text.peak_rss_bytes
+        absorbed = [e for e in text.stream(long_text(300), n_predict=0) if isinstance(e, Absorbed)]
+        trainer = text.trainer
+        assert trainer is not None
+        assert text.peak_rss_bytes > alone
+        losses = [event.report.loss_before for event in absorbed if event.report is not None]
+        assert len(losses) > 3
+        assert None not in losses
+        list(text.generate(n_predict=70, sampling=SAMPLING))
+        assert text.trainer is trainer
+        assert text.blocks[-1].loss_before is None
+    assert len(psutil.Process().children()) == children
+
+
+def test_given_and_own_text_have_rates_of_their_own(tmp_path: Path) -> None:
+    """An adapter that learns at a rate of 0 does not move, whoever wrote the text."""
+    adapters = {}
+    for own in (0.0, 1e-3):
+        with TempLora(n_ctx=128, block_len=32, rank=4, own_learning_rate=own, n_threads=1) as text:
+            text.absorb(long_text(100))
+            text.save_adapter(tmp_path / "given.gguf")
+            list(text.generate(n_predict=64, sampling=SAMPLING))
+            text.save_adapter(tmp_path / "both.gguf")
+            given, both = ((tmp_path / name).read_bytes() for name in ("given.gguf", "both.gguf"))
+            adapters[own] = given
+            assert (given == both) == (own == 0)
+            written = [block for block in text.blocks if not block.given]
+            assert [block.looped for block in written] == [False] * 2
+            for block in written:
+                assert (block.loss_before is None) == (own == 0)
+                # what the model wrote is no evidence of what helps
+                assert block.scale == (last_scale(text) if own else None)
+    assert adapters[0.0] == adapters[1e-3]
+
+
+def last_scale(text: TempLora) -> float | None:
+    """The scale after the last block that was given."""
+    return [block.scale for block in text.blocks if block.given][-1]
+
+
+def test_own_blocks_that_loop_are_reported_and_not_learned(tmp_path: Path) -> None:
+    """The adapter of a text that falls into a loop is that of the text before the loop."""
+    greedy = SamplingOptions(temperature=0, repeat_penalty=1, ignore_eos=True)
+    for n_predict, kept in ((224, "all.gguf"), (32, "first.gguf")):
+        with TempLora(n_ctx=128, block_len=32, rank=4, own_learning_rate=1e-4, n_threads=1) as text:
+            list(text.generate("It was a dark night", n_predict=n_predict, sampling=greedy))
+            text.save_adapter(tmp_path / kept)
+            blocks = text.blocks
+        assert [block.looped for block in blocks] == [False, *[True] * (n_predict // 32 - 1)]
+        for block in blocks:
+            assert (block.loss_before is None) == (block.train_s == 0) == block.looped
+    assert (tmp_path / "all.gguf").read_bytes() == (tmp_path / "first.gguf").read_bytes()
+
+
+def test_a_session_that_is_closed_starts_no_training(tmp_path: Path) -> None:
+    children = len(psutil.Process().children())
+    with TempLora(n_ctx=128, block_len=32) as text:
+        list(text.generate(PROMPT, n_predict=8, sampling=SAMPLING))
+    with pytest.raises(EngineError, match="closed"):
+        text.save_adapter(tmp_path / "late.gguf")
+    assert not list(tmp_path.iterdir())
+    assert len(psutil.Process().children()) == children
+
+
+def test_the_text_goes_on_over_calls() -> None:
+    with TempLora(n_ctx=256, block_len=64, own_learning_rate=1e-4) as text:
         first = len(list(text.generate(PROMPT, n_predict=70, sampling=SAMPLING)))
         n_prompt = text.n_tokens - first
         list(text.generate(n_predict=70, sampling=SAMPLING))
@@ -106,7 +181,7 @@ def test_the_text_goes_on_over_calls() -> None:
 
 
 def test_saved_adapter(tmp_path: Path) -> None:
-    with TempLora(n_ctx=256, block_len=64, rank=4) as text:
+    with TempLora(n_ctx=256, block_len=64, rank=4, preset="paper") as text:
         list(text.generate(PROMPT, n_predict=80, sampling=SAMPLING))
         text.save_adapter(tmp_path / "kept.gguf")
         assert text.blocks[-1].loss_after is not None, "the last block is not in it"

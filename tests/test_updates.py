@@ -34,7 +34,7 @@ def learn(updates: Updates, prefix: str, block: str, mask: str) -> None:
 
 def test_what_is_learned_is_served_once(trainer: ScriptedTrainer) -> None:
     engine = ScriptedEngine(answer)
-    updates = Updates(engine, trainer)
+    updates = Updates(engine, lambda: trainer)
     assert updates.swap() is None, "there is nothing to serve yet"
     learn(updates, "before ", "block", "x..xx")
     assert trainer.trained == [("before block", "bck")]
@@ -51,7 +51,7 @@ def test_what_is_learned_is_served_once(trainer: ScriptedTrainer) -> None:
 
 def test_an_interrupted_swap_is_made_again(trainer: ScriptedTrainer) -> None:
     engine = InterruptedOnce(answer)
-    updates = Updates(engine, trainer)
+    updates = Updates(engine, lambda: trainer)
     learn(updates, "", "block", "xxxxx")
     with pytest.raises(KeyboardInterrupt):
         updates.swap()
@@ -62,11 +62,11 @@ def test_an_interrupted_swap_is_made_again(trainer: ScriptedTrainer) -> None:
 
 
 def test_state_goes_on_where_it_was(trainer: ScriptedTrainer, tmp_path: Path) -> None:
-    first = Updates(ScriptedEngine(answer), trainer)
+    first = Updates(ScriptedEngine(answer), lambda: trainer)
     learn(first, "", "block", "xxxxx")
     first.save_state(tmp_path / "state")
     again, engine = ScriptedTrainer(tmp_path), ScriptedEngine(answer)
-    second = Updates(engine, again)
+    second = Updates(engine, lambda: again)
     second.load_state(tmp_path / "state")
     assert again.trained == trainer.trained
     assert second.swap() is not None, "the adapter that was loaded is not served"
@@ -74,7 +74,7 @@ def test_state_goes_on_where_it_was(trainer: ScriptedTrainer, tmp_path: Path) ->
 
 
 def test_saving_keeps_nothing_but_the_copy(trainer: ScriptedTrainer, tmp_path: Path) -> None:
-    updates = Updates(ScriptedEngine(answer), trainer)
+    updates = Updates(ScriptedEngine(answer), lambda: trainer)
     updates.save(tmp_path / "kept.gguf")
     assert [path.name for path in tmp_path.iterdir()] == ["kept.gguf"]
 

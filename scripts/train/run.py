@@ -13,7 +13,7 @@ from scripts.train.muon import Muon
 from scripts.train.recipe import Recipe, build_model
 from templora_edge.host.files import replacing
 from templora_edge.options import TrainDtype
-from templora_edge.training.trainer import choose_dtype
+from templora_edge.training.precision import choose_dtype
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Constants of glibc's malloc.h."""

@@ -2,8 +2,8 @@
 
 import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, Field, dataclass, replace
-from functools import wraps
+from dataclasses import MISSING, Field, dataclass, is_dataclass, replace
+from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -122,10 +122,22 @@ def _spread(
     return spread
 
 
+def _number_or(words: tuple[str, ...], text: str) -> float | str:
+    """``text`` as it is if it is one of ``words``, as a number otherwise."""
+    if text in words:
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not {', '.join(words)} or a number") from None
+
+
 def _parameter(one: Field[Any]) -> inspect.Parameter:
     """An option's flag, as a command parameter that typer reads."""
     told = one.metadata
-    kind: Any = Literal[told["also"]] if told["also"] else kinds_of(one)[0]
+    kind: Any = kinds_of(one)[0]
+    if told["also"] and is_dataclass(kind):
+        kind = Literal[told["also"]]
     default = NO_GROUP if one.default is MISSING else one.default
     more: dict[str, Any] = {}
     if kind is int or told["max"] is not None:  # other ranges are checked when options are built
@@ -135,6 +147,8 @@ def _parameter(one: Field[Any]) -> inspect.Parameter:
     if takes_several(one):
         more["parser"] = kind.parse
         kind, default = list[kind], None
+    if told["also"] and kind is float:
+        more["parser"] = partial(_number_or, told["also"])
     flag = typer.Option(*told["flags"], help=told["help"], metavar=told["metavar"], **more)
     annotation = kind if default is not None else kind | None
     return inspect.Parameter(

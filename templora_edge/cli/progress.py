@@ -74,6 +74,7 @@ class GenerateProgress:
         self._block = 0
         self._generate_s = self._train_s = self._swap_s = 0.0
         self._loss: float | None = None
+        self._looped = 0  # blocks
 
     def on_absorbed(self, event: Absorbed) -> None:
         """Show how much of the prompt the adapter has learned."""
@@ -116,7 +117,7 @@ class GenerateProgress:
         return (
             f"{self._n_tokens} tokens in {seconds:.1f} s ({rate:.0f} tok/s): "
             f"generate {self._generate_s:.1f} s, train {self._train_s:.1f} s, "
-            f"convert and swap {self._swap_s:.1f} s"
+            f"convert and swap {self._swap_s:.1f} s{self._loop_text()}"
         )
 
     def __enter__(self) -> Self:
@@ -129,6 +130,7 @@ class GenerateProgress:
         self._generate_s += report.generate_s
         self._train_s += report.train_s
         self._swap_s += report.convert_s + report.swap_s
+        self._looped += report.looped
         if report.loss_before is not None:
             self._loss = report.loss_before
 
@@ -144,6 +146,12 @@ class GenerateProgress:
             f"{self._loss_text()}, generate {self._generate_s:.1f} s, train {self._train_s:.1f} s, "
             f"swap {self._swap_s:.1f} s"
         )
+
+    def _loop_text(self) -> str:
+        if not self._looped:
+            return ""
+        remedy = "--repeat-penalty 1.1 --repeat-last-n -1"
+        return f"; blocks that repeat earlier text: {self._looped}; try {remedy}"
 
     def _loss_text(self) -> str:
         return "" if self._loss is None else f", loss {self._loss:.3f}"

@@ -23,7 +23,6 @@ from templora_edge.options import (
     PasskeyMode,
     SamplingOptions,
     SelfExtendOptions,
-    TextKind,
 )
 from templora_edge.session import TempLora
 
@@ -128,7 +127,7 @@ class PasskeyRun:
         greedy = SamplingOptions(temperature=0, ignore_eos=True)
         options = self._options(mode, n_tokens)
         # going past the trained context is what is tested, so no warning
-        with TempLora(self.job.model, options, text=TextKind.GIVEN, past_training=True) as session:
+        with TempLora(self.job.model, options, past_training=True) as session:
             if mode.learns:
                 session.absorb(text.removesuffix(QUESTION))
                 text = QUESTION

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from templora_edge.errors import InsufficientMemoryError
+from templora_edge.host import memory
 from templora_edge.models.families import (
     FUSED_QKV,
     adapted_modules,
@@ -122,4 +124,27 @@ def estimate(
         scratch=(2 * largest + fixed_parameters) * value_bytes + head,
         activations=kept * layer,
         activations_checkpointed=layer + kept * n_tokens * 4 * width,
+    )
+
+
+def must_checkpoint(footprint: Footprint, allowed_gib: float | None) -> bool:
+    """Whether layers must be recomputed in backward for training to fit in memory.
+
+    Args:
+        footprint: what training needs.
+        allowed_gib: memory that it may take, in GiB; None is all that is free.
+
+    Raises:
+        InsufficientMemoryError: training does not fit even then.
+    """
+    budget = memory.available() if allowed_gib is None else int(allowed_gib * 2**30)
+    if footprint.total(checkpointing=False) <= budget:
+        return False
+    least = footprint.total(checkpointing=True)
+    if least <= budget:
+        return True
+    raise InsufficientMemoryError(
+        f"training needs about {least / 2**30:.1f} GiB in addition to the model, but only "
+        f"{budget / 2**30:.1f} GiB may be used; lower --rank, --block or --train-prefix"
+        + (", or raise --train-memory" if allowed_gib else "")
     )

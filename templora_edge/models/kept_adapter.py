@@ -1,5 +1,6 @@
 """Conversion of a GGUF adapter back to PEFT's LoRA weights, to continue training it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,15 +42,22 @@ class KeptAdapter:
 
     @classmethod
     def read(cls, path: Path, base: GgufFile) -> "KeptAdapter":
-        """Open ``path``; weights are read on demand.
+        """Open and check ``path``; weights are read on demand.
 
         Raises:
             ModelFileError: the file is not a GGUF.
-            AdapterError: the file is not a LoRA adapter, or does not fit ``base``.
+            AdapterError: the file is not a LoRA adapter, holds numbers that are not finite, or does
+                not fit ``base``.
             UnsupportedModelError: the base is not of a known family.
         """
         file = AdapterFile.read(path)
         file.check_fits(base)
+        halves = (half for tensor in file.ranks for half in file.matrices(tensor))
+        if not (math.isfinite(file.alpha) and all(np.isfinite(half).all() for half in halves)):
+            raise AdapterError(
+                f"{path}: holds weights that are not finite numbers; "
+                "expected an adapter from --adapter-out"
+            )
         parts = {}
         for module in family_of(base).modules(int(base.require("{arch}.block_count"))):
             name, rows = tensor_of(base, module)
@@ -98,20 +106,12 @@ class KeptAdapter:
         Raises:
             AdapterError: a layer of the adapter is not trained, or has a larger rank.
         """
-        path = self.file.file.path
-        left_out = [name for name in self.parts if peft_name(name, "A") not in fresh]
-        if left_out:
-            raise AdapterError(
-                f"{path}: --targets and --layers leave out layers that it has: {listed(left_out)}"
-            )
+        names = {name: peft_name(name, "A") for name in self.parts}
+        self.check_kept({name: len(fresh[a]) for name, a in names.items() if a in fresh})
         result: dict[str, Floats] = {}
         for module, part in self.parts.items():
-            names = peft_name(module, "A"), peft_name(module, "B")
-            a, b = (np.array(fresh[name]) for name in names)
-            if part.rank > a.shape[0]:
-                raise AdapterError(
-                    f"{path}: {module} has rank {part.rank}; expected at most --rank {a.shape[0]}"
-                )
+            both = peft_name(module, "A"), peft_name(module, "B")
+            a, b = (np.array(fresh[name]) for name in both)
             own_a, own_b = self.file.matrices(part.tensor)
             own_b = own_b[part.rows, part.ranks]
             heads = target.head_counts.get(module.split(".", 3)[-1])
@@ -120,8 +120,28 @@ class KeptAdapter:
             a[: part.rank] = own_a[part.ranks]
             b[:] = 0
             b[:, : part.rank] = own_b / np.float32(scale / self.file.scale(part.tensor))
-            result |= zip(names, (a, b), strict=True)
+            result |= zip(both, (a, b), strict=True)
         return result
+
+    def check_kept(self, ranks: Mapping[str, int]) -> None:
+        """Check that training keeps the whole adapter.
+
+        Args:
+            ranks: full transformers name of each trained layer -> rank of its adapter.
+
+        Raises:
+            AdapterError: a layer of the adapter is not trained, or has a larger rank.
+        """
+        path = self.file.file.path
+        if left_out := [name for name in self.parts if name not in ranks]:
+            raise AdapterError(
+                f"{path}: --targets and --layers leave out layers that it has: {listed(left_out)}"
+            )
+        for name, part in self.parts.items():
+            if part.rank > ranks[name]:
+                raise AdapterError(
+                    f"{path}: {name} has rank {part.rank}; expected at most --rank {ranks[name]}"
+                )
 
 
 def _fused_part(

@@ -1,10 +1,13 @@
 """How a text is cut into blocks."""
 
 from dataclasses import Field, dataclass
-from typing import Any
+from typing import Any, Final
 
 from templora_edge.options.field import Section, option, require
 from templora_edge.options.kinds import KvPolicy, TextKind
+
+BLOCK_LEN: Final = 128
+"""Default Δ, in tokens, of contexts that hold four blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +22,8 @@ class BlockOptions(Section):
         min=1,
         label="block",
         unit="tokens",
-        help="Tokens between two updates (Δ); default: a quarter of the context, at most a quarter "
-        "of the trained context.",
+        help=f"Tokens between two updates (Δ); default: {BLOCK_LEN}, at most a quarter of the "
+        "context and of the trained context.",
     )
     prefix_len: int = option(
         "--prefix",
@@ -28,8 +31,8 @@ class BlockOptions(Section):
         min=1,
         label="prefix",
         unit="tokens",
-        help="Tokens kept when the context is full, including BOS (L_X); default: context - block, "
-        "for translations a quarter of the context.",
+        help="Tokens kept when the context is full, including BOS (L_X); default: half the "
+        "context, for translations a quarter.",
     )
     train_prefix_len: int = option(
         "--train-prefix",
@@ -76,30 +79,35 @@ class BlockOptions(Section):
     def _is_option(cls, one: Field[Any]) -> bool:
         return one.name != "n_ctx"  # the engine's
 
+    def block_len_of(self, n_ctx: int, n_trained: int) -> int:
+        """Δ for a context of ``n_ctx`` tokens (W).
+
+        The default is at most a quarter of the trained context ``n_trained``: an update must fit
+        that even where the engine goes past it.
+        """
+        if self.block_len is not None:
+            return self.block_len
+        return max(1, min(BLOCK_LEN, min(n_ctx, n_trained) // 4))
+
     def resolve(
-        self, n_ctx: int, *, n_trained: int, train_prefix_share: float, text: TextKind
+        self, n_ctx: int, *, block_len: int, train_prefix_len: int, text: TextKind
     ) -> "BlockOptions":
         """Fill in the open lengths, for `Options.resolve`.
 
         Args:
             n_ctx: context, in tokens (W).
-            n_trained: trained context, in tokens. The default block is at most a quarter of it:
-                an update must fit the trained context even where the engine goes past it.
-            train_prefix_share: default L_T as a share of Δ.
+            block_len: tokens between two updates (Δ), see `block_len_of`.
+            train_prefix_len: default L_T.
             text: the kind of text that is learned.
         """
-        block_len, prefix_len = self.block_len, self.prefix_len
-        if block_len is None:
-            block_len = max(1, min(n_ctx, n_trained) // 4)
-        room = n_ctx - block_len
-        if text is TextKind.TRANSLATION:
-            # leave room for the sources, about as long as the translations, and for earlier pairs
-            room, train_prefix_share = n_ctx // 4, 2.0
+        prefix_len, n_keep = self.prefix_len, self.n_keep
         if prefix_len is None:
-            prefix_len = max(1, room)
-        train_prefix_len, n_keep = self.train_prefix_len, self.n_keep
-        if train_prefix_len is None:
-            train_prefix_len = round(train_prefix_share * block_len)
+            # translations leave room for the sources, about as long, and for earlier pairs
+            translates = text is TextKind.TRANSLATION
+            prefix_len = n_ctx // 4 if translates else min(n_ctx // 2, n_ctx - block_len)
+            prefix_len = max(1, prefix_len)
+        if self.train_prefix_len is not None:
+            train_prefix_len = self.train_prefix_len
         if n_keep is None:
             n_keep = max(0, min(4, prefix_len - 1))
         return BlockOptions(n_ctx, block_len, prefix_len, train_prefix_len, self.kv_policy, n_keep)

@@ -8,7 +8,7 @@ from itertools import chain
 from numbers import Integral, Real
 from pathlib import Path
 from types import UnionType
-from typing import Any, Self, get_args, get_origin
+from typing import Any, Self, Union, get_args, get_origin
 
 from templora_edge.errors import OptionError
 
@@ -39,7 +39,7 @@ def option(
         above, below: range, exclusive.
         label: the option's name in messages; default: the name of the field.
         unit: unit of the value in messages.
-        also: strings that stand for a value until the option is resolved.
+        also: strings that are accepted in place of a value.
     """
     metadata = {
         "flags": flags, "help": help, "metavar": metavar, "min": min, "max": max, "above": above,
@@ -74,7 +74,7 @@ def takes_several(one: Field[Any]) -> bool:
 
 def _choices(one: Field[Any]) -> tuple[Any, ...]:
     """The members of a union, or the one type."""
-    return get_args(one.type) if isinstance(one.type, UnionType) else (one.type,)
+    return get_args(one.type) if get_origin(one.type) in (Union, UnionType) else (one.type,)
 
 
 def require(condition: bool, message: str) -> None:
@@ -140,17 +140,20 @@ def _converted(one: Field[Any], value: Any) -> Any:
         return one.default_factory()
     if value is None and one.default is not MISSING:
         return one.default
-    if value in one.metadata.get("also", ()):
+    words = one.metadata.get("also", ())
+    if value in words:
         return value
     kinds = kinds_of(one)
     if takes_several(one) and isinstance(value, list | tuple):
         return tuple(_converted_to(kinds, one.name, item) for item in value)
-    return _converted_to(kinds, one.name, value)
+    return _converted_to(kinds, one.name, value, words)
 
 
-def _converted_to(kinds: tuple[type, ...], name: str, value: Any) -> Any:
-    """``value`` as one of ``kinds``."""
-    expected = " or ".join(kind.__name__ for kind in kinds)
+def _converted_to(
+    kinds: tuple[type, ...], name: str, value: Any, words: tuple[str, ...] = ()
+) -> Any:
+    """``value`` as one of ``kinds``; ``words`` were accepted too."""
+    expected = " or ".join([*words, *(kind.__name__ for kind in kinds)])
     for kind in kinds:
         if isinstance(value, str) and issubclass(kind, StrEnum):
             expected = f"one of {', '.join(kind)}"

@@ -62,12 +62,10 @@ class KvType(StrEnum):
 
 
 class TextKind(StrEnum):
-    """Kind of text that is learned; the best learning rate and lengths depend on it."""
+    """Kind of text that is learned; rules and lengths depend on it."""
 
-    OWN = "own"
-    """Generated text. The rates that help a small base on given text make it repeat itself here."""
-    GIVEN = "given"
-    """Text that is only scored or absorbed."""
+    TEXT = "text"
+    """One text, given and generated blocks of which have learning rates of their own."""
     TRANSLATION = "translation"
     """Generated translations, learned in pairs with their sources."""
 
@@ -76,11 +74,11 @@ class Preset(StrEnum):
     """Names of update rules."""
 
     DEFAULT = "default"
-    """The paper's update rule: all linear layers, rank 64, two epochs."""
-    FAST = "fast"
-    """MLP layers, one epoch, no train prefix: a quarter of the training time, a smaller gain."""
+    """MLP layers, one epoch, a rate that finds itself: the largest gain for its cost."""
+    PAPER = "paper"
+    """The paper's update rule by its letters, for given and generated text alike."""
     BEST = "best"
-    """`FAST` with rank 128 and a train prefix without gradient: the largest gain on toy models."""
+    """The largest gain, whatever it costs."""
 
 
 class Targets(StrEnum):

@@ -1,7 +1,7 @@
 """The adapter and its update rule."""
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 from templora_edge.options.base import StartingAdapter
 from templora_edge.options.field import Section, option
@@ -23,13 +23,24 @@ class LoraOptions(Section):
         "--rank (preset).",
     )
     dropout: float = option(paper=0.05, min=0, below=1)
-    learning_rate: float = option(
+    learning_rate: float | Literal["auto"] = option(
         "--learning-rate",
         paper=5e-5,
         metavar="X",
         above=0,
         label="learning rate",
-        help="Learning rate; too high a rate makes a text repeat itself (preset).",
+        also=("auto",),
+        help="Learning rate of text that is given: a number, or auto: each new block shows how "
+        "much of what was learned helps (preset).",
+    )
+    own_learning_rate: float = option(
+        "--own-learning-rate",
+        paper=5e-5,
+        metavar="X",
+        min=0,
+        label="own learning rate",
+        help="Learning rate of text that the model wrote itself; 0: it is not learned, because a "
+        "model that learns its own text repeats itself (preset).",
     )
     warmup_blocks: int = option(paper=2, min=0, label="warm-up", unit="blocks")
     """Blocks over which the learning rate rises to its full value."""
@@ -71,6 +82,11 @@ class LoraOptions(Section):
     )
     seed: int = option(default=0, min=0, max=MAX_SEED)
     """Seed of the adapter's initial weights and dropout."""
+
+    @property
+    def finds_rate(self) -> bool:
+        """Whether the learning rate of given text is found from evidence."""
+        return self.learning_rate == "auto"
 
     def changed(self, **values: Any) -> "LoraOptions":
         """Like `Section.changed`; a new rank scales alpha in proportion unless alpha is given."""

@@ -57,7 +57,7 @@ class Options(Section):
         self,
         base: Base,
         *,
-        text: TextKind = TextKind.OWN,
+        text: TextKind = TextKind.TEXT,
         adapter: StartingAdapter | None = None,
     ) -> "Options":
         """Fill in all open options. Those already resolved do not change.
@@ -75,13 +75,11 @@ class Options(Section):
             self.templora or self.training.adapter is None,
             "an adapter to start from, without Temp-LoRA; drop one of the two",
         )
-        rule = rule_of(self.preset, base.n_params, text)
         n_ctx = self.engine.n_ctx or self.blocks.n_ctx or min(base.n_ctx_train, DEFAULT_MAX_CTX)
+        block_len = self.blocks.block_len_of(n_ctx, base.n_ctx_train)
+        rule = rule_of(self.preset, base.n_params, text, block_len)
         blocks = self.blocks.resolve(
-            n_ctx,
-            n_trained=base.n_ctx_train,
-            train_prefix_share=rule.train_prefix_share,
-            text=text,
+            n_ctx, block_len=block_len, train_prefix_len=rule.train_prefix_len, text=text
         )
         engine = self.engine.resolve(
             base,

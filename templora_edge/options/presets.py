@@ -1,11 +1,7 @@
-"""Update rules by preset and by size of the base.
-
-Rules for small bases were measured on the bundled model (docs/results/pg19.md, docs/log.md); larger
-bases get the paper's learning rate, as none was measured.
-"""
+"""Update rules by preset and kind of text, measured in docs/results/pg19.md and docs/log.md."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Final
 
@@ -13,8 +9,7 @@ from templora_edge.options.kinds import Preset, Targets, TextKind
 from templora_edge.options.lora import LoraOptions
 
 _SMALL_PARAMETERS: Final = 100_000_000
-"""Bases with fewer weights are small: they need a larger learning rate on given text, a smaller one
-on generated translations."""
+"""Bases with fewer weights need a smaller learning rate for translations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +17,8 @@ class Rule:
     """An update rule: adapter, training and L_T."""
 
     lora: LoraOptions
-    train_prefix_share: float = 1.0
-    """L_T as a share of Δ."""
+    train_prefix_len: int
+    """Default L_T in tokens."""
 
 
 PAPER: Final = LoraOptions(
@@ -35,27 +30,48 @@ PAPER: Final = LoraOptions(
 )
 """The paper's update rule."""
 
-_FAST: Final = PAPER.changed(alpha=256.0, dropout=0.0, epochs=1, targets=Targets.MLP)
+_DEFAULT: Final = PAPER.changed(
+    alpha=256.0,
+    dropout=0.0,
+    epochs=1,
+    targets=Targets.MLP,
+    prefix_gradient=False,
+    learning_rate="auto",
+    own_learning_rate=0.0,
+)
 _RULES: Final[Mapping[Preset, Rule]] = MappingProxyType(
     {
-        Preset.DEFAULT: Rule(PAPER),
-        Preset.FAST: Rule(_FAST, 0.0),
-        Preset.BEST: Rule(_FAST.changed(rank=128, alpha=512.0, prefix_gradient=False), 0.5),
+        Preset.DEFAULT: Rule(_DEFAULT, 256),
+        Preset.PAPER: Rule(PAPER, 256),
+        Preset.BEST: Rule(_DEFAULT.changed(targets=Targets.ALL, epochs=2), 512),
     }
 )
-_SMALL: Final[Mapping[TextKind, Mapping[str, float]]] = MappingProxyType(
+# Translations keep the rules and rates that were measured on them.
+_TRANSLATION: Final[Mapping[Preset, LoraOptions]] = MappingProxyType(
     {
-        TextKind.OWN: {},
-        TextKind.GIVEN: {"learning_rate": 7e-4},
-        TextKind.TRANSLATION: {"learning_rate": 1e-5, "decay": 0.02},
+        Preset.DEFAULT: PAPER,
+        Preset.PAPER: PAPER,
+        Preset.BEST: _DEFAULT.changed(
+            rank=128, alpha=512.0, learning_rate=5e-5, own_learning_rate=5e-5
+        ),
     }
 )
-"""Options of small bases in every preset, by kind of text."""
+_SMALL: Final = {"learning_rate": 1e-5, "own_learning_rate": 1e-5, "decay": 0.02}
+"""What differs for translations by small bases."""
 
 
-def rule_of(preset: Preset, n_parameters: int, text: TextKind) -> Rule:
-    """The update rule of ``preset`` for a base of ``n_parameters`` weights and a kind of text."""
-    chosen = _RULES[preset]
-    if n_parameters >= _SMALL_PARAMETERS:
-        return chosen
-    return replace(chosen, lora=chosen.lora.changed(**_SMALL[text]))
+def rule_of(preset: Preset, n_parameters: int, text: TextKind, block_len: int) -> Rule:
+    """The update rule of ``preset``.
+
+    Args:
+        preset: name of the rule.
+        n_parameters: number of weights of the base.
+        text: kind of text that is learned.
+        block_len: tokens between two updates (Δ).
+    """
+    if text is TextKind.TEXT:
+        return _RULES[preset]
+    lora = _TRANSLATION[preset]
+    if n_parameters < _SMALL_PARAMETERS and preset is not Preset.PAPER:
+        lora = lora.changed(**_SMALL)
+    return Rule(lora, 2 * block_len)

@@ -69,7 +69,8 @@ class Channel:
                 stream.close()
 
     def __del__(self) -> None:
-        self._jobs.put(None)  # the thread lets go of the pipes, and the child ends
+        with suppress(AttributeError):  # an interrupt came before there was a thread
+            self._jobs.put(None)  # the thread lets go of the pipes
 
 
 def _carry(jobs: Jobs, stdin: IO[bytes], stdout: IO[bytes]) -> None:

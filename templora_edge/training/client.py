@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -103,7 +104,12 @@ class SidecarTrainer(Closing):
         self._note(self._answer(self._start, Ready))
 
     def train(
-        self, prefix: Sequence[int], block: Sequence[int], loss_mask: Sequence[bool] | None = None
+        self,
+        prefix: Sequence[int],
+        block: Sequence[int],
+        loss_mask: Sequence[bool] | None = None,
+        *,
+        own: bool = False,
     ) -> Update:
         """Train on ``block``, with ``prefix`` before it as context; see `protocols.Trainer.train`.
 
@@ -117,7 +123,7 @@ class SidecarTrainer(Closing):
             SidecarError: the child died, perhaps killed for memory, or training diverged.
         """
         mask = None if loss_mask is None else tuple(loss_mask)
-        request = Train(tuple(prefix), tuple(block), mask)
+        request = Train(tuple(prefix), tuple(block), mask, own)
         if self._training is None or self._training.request != request:
             self._training = Call(request)
         update = self._ask(self._training, Update)
@@ -166,6 +172,12 @@ class SidecarTrainer(Closing):
         self._process.kill()
         self._process.wait()
         self._channel.close()
+
+    def __del__(self) -> None:
+        # after an interrupt nobody may have it; Python itself keeps the pipes of a living child
+        with suppress(AttributeError):  # there is no child yet
+            self._process.kill()
+            self._process.wait()
 
     def _write(self, request: Export | Save) -> None:
         """Ask for a file; if the call fails or is interrupted, remove it once it is written."""

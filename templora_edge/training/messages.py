@@ -24,6 +24,7 @@ class Train:
     prefix: tuple[int, ...]
     block: tuple[int, ...]
     loss_mask: tuple[bool, ...] | None
+    own: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 import math
 import pickle
-import time
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -16,27 +16,23 @@ from peft import (
 )
 from transformers import PreTrainedModel
 
-from templora_edge.errors import (
-    AdapterError,
-    InsufficientMemoryError,
-    JobError,
-    SidecarError,
-)
+from templora_edge.errors import JobError, SidecarError
 from templora_edge.host import memory
 from templora_edge.models.adapter_file import AdapterFile
 from templora_edge.models.adapter_layout import AdapterTarget, write_adapter
 from templora_edge.models.families import adapted_modules
-from templora_edge.models.footprint import Footprint, estimate
+from templora_edge.models.footprint import estimate, must_checkpoint
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.models.kept_adapter import KeptAdapter
-from templora_edge.options import Options, TrainDtype
+from templora_edge.options import Options
 from templora_edge.protocols import Update
+from templora_edge.training.evidence import RATE, Evidence, set_scale, slope_of
 from templora_edge.training.gguf_network import load_base
+from templora_edge.training.precision import choose_dtype
 from templora_edge.training.prefix_cache import allow_prefix, read_prefix
 
-ROUNDS: Final = 20
-"""Products in each precision that `choose_dtype` times: enough for a resumed job, which chooses
-again, to choose the same."""
+LEAST_SCALE: Final = 0.01
+"""Scale below which the steps on generated text are not enlarged any more."""
 MOST_SKIPPED: Final = 3
 """Consecutive steps with numbers that are not finite that end training."""
 
@@ -65,7 +61,7 @@ class LoraTrainer:
             value_bytes=self.dtype.itemsize,
             fixed_parameters=sum(adapter.n_params for adapter in fixed),
         )
-        self.checkpointing = _must_checkpoint(footprint, training.train_memory_gib)
+        self.checkpointing = must_checkpoint(footprint, training.train_memory_gib)
         model = load_base(base, options, self.dtype)
         self.model = get_peft_model(
             model,
@@ -80,18 +76,16 @@ class LoraTrainer:
         self._network: PreTrainedModel = model
         if training.adapter is not None:
             self._take(KeptAdapter.read(training.adapter, base))
-            if not _all_finite(get_peft_model_state_dict(self.model).values()):
-                raise AdapterError(
-                    f"{training.adapter}: holds weights that are not finite numbers; "
-                    "expected an adapter from --adapter-out"
-                )
         if self.checkpointing:
             memory.return_freed_blocks()
             self.checkpoint()
         self._trained = [p for p in self.model.parameters() if p.requires_grad]
+        self._evidence: Evidence | None = None
+        if lora.finds_rate:
+            self._evidence = Evidence() if training.adapter is None else Evidence(scale=1.0)
+            set_scale(self.model, self._scale)
         self._optimizer = torch.optim.AdamW(
             self._trained,
-            lr=lora.learning_rate,
             betas=(0.9, 0.999),
             eps=1e-7,
             weight_decay=0,
@@ -117,7 +111,12 @@ class LoraTrainer:
         allow_prefix(self._network.model)
 
     def train(
-        self, prefix: Sequence[int], block: Sequence[int], loss_mask: Sequence[bool] | None = None
+        self,
+        prefix: Sequence[int],
+        block: Sequence[int],
+        loss_mask: Sequence[bool] | None = None,
+        *,
+        own: bool = False,
     ) -> Update:
         """Train ``epochs`` steps on ``block``, with ``prefix`` before it as context without loss.
 
@@ -125,36 +124,60 @@ class LoraTrainer:
             prefix: tokens before the block.
             block: tokens to learn.
             loss_mask: whether each token of ``block`` has a loss, at least one; None is all.
+            own: whether the model wrote the block: it is learned at the own rate, and is no
+                evidence of what helps.
 
         Raises:
             SidecarError: training diverged.
         """
         self._n_blocks += 1
-        rate = min(1.0, self._n_blocks / (self._lora.warmup_blocks + 1))
+        warm = min(1.0, self._n_blocks / (self._lora.warmup_blocks + 1))
         for group in self._optimizer.param_groups:
-            group["lr"] = self._lora.learning_rate * rate
+            group["lr"] = self._rate(own) * warm
         tokens = torch.tensor([[*prefix, *block]])  # (1, L_T + Δ)
         n_scored = min(len(block), tokens.shape[1] - 1)
         if n_scored == 0:  # the first token of a text: nothing precedes it
             return Update(0.0, 0.0)
         mask = torch.tensor([True] * len(block) if loss_mask is None else loss_mask)[-n_scored:]
-        losses, skipped = [], 0
+        losses, skipped, slope = [], 0, (0.0, 0.0)
         self.model.train()
-        for _ in range(self._lora.epochs):
+        for epoch in range(self._lora.epochs):
             loss = self.loss(tokens, mask)
             losses.append(loss.item())
+            loss.backward()  # type: ignore[no-untyped-call]
+            if epoch == 0 and not own:
+                slope = slope_of(self.model)
             skipped += not self._step(loss)
         if skipped < self._lora.epochs:
             self._fade()
+        if self._evidence is not None and not own:
+            self._evidence.add(*slope)
+            set_scale(self.model, self._scale)
         if self._measure_after:
             self.model.eval()
             with torch.inference_mode():
                 losses.append(self.loss(tokens, mask).item())
         finite = [loss if math.isfinite(loss) else None for loss in losses]
-        return Update(finite[0], finite[-1] if self._measure_after else None, skipped=skipped)
+        return Update(
+            finite[0],
+            finite[-1] if self._measure_after else None,
+            skipped=skipped,
+            scale=self._scale,
+        )
+
+    @property
+    def _scale(self) -> float:
+        """Factor of the adapter's output, in addition to alpha / rank."""
+        return 1.0 if self._evidence is None else self._evidence.scale
+
+    def _rate(self, own: bool) -> float:
+        """Learning rate of a block after the warm-up."""
+        if own:
+            return self._lora.own_learning_rate / max(self._scale, LEAST_SCALE)
+        return RATE if self._evidence is not None else float(self._lora.learning_rate)
 
     def _step(self, loss: torch.Tensor) -> bool:
-        """Take a step on ``loss``, unless it or its gradient is not finite.
+        """Take a step by the gradient of ``loss``, unless one of them is not finite.
 
         Returns:
             Whether the step was taken.
@@ -163,7 +186,6 @@ class LoraTrainer:
             SidecarError: that happened `MOST_SKIPPED` times in a row, or the step made a weight not
                 finite.
         """
-        loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self._trained, self._lora.max_grad_norm)
         finite = bool(loss.isfinite() and norm.isfinite())
         if finite:
@@ -213,6 +235,7 @@ class LoraTrainer:
             "adapter": get_peft_model_state_dict(self.model),
             "optimizer": self._optimizer.state_dict(),
             "n_blocks": self._n_blocks,
+            "evidence": None if self._evidence is None else asdict(self._evidence),
             "random": torch.get_rng_state(),
         }
         torch.save(state, path)
@@ -231,8 +254,18 @@ class LoraTrainer:
             set_peft_model_state_dict(self.model, state["adapter"])
             self._optimizer.load_state_dict(state["optimizer"])
             self._n_blocks = state["n_blocks"]
+            if self._evidence is not None:
+                self._evidence = Evidence(**state["evidence"])
+                set_scale(self.model, self._scale)
             torch.set_rng_state(state["random"])
-        except (OSError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        except (
+            OSError,
+            RuntimeError,
+            KeyError,
+            TypeError,
+            ValueError,
+            pickle.UnpicklingError,
+        ) as error:
             reason = " ".join(str(error).split())[:160]  # torch names every weight, one per line
             raise JobError(
                 f"{path}: not the state of this training, or damaged ({reason}); "
@@ -245,45 +278,8 @@ class LoraTrainer:
             name: value.detach().float().numpy()
             for name, value in get_peft_model_state_dict(self.model).items()
         }
-        write_adapter(path, weights, self._lora.alpha, self._target)
+        write_adapter(path, weights, self._lora.alpha * self._scale, self._target)
 
 
 def _all_finite(tensors: Iterable[torch.Tensor]) -> bool:
     return bool(torch.nn.utils.get_total_norm(tensors, torch.inf).isfinite())
-
-
-def _must_checkpoint(footprint: Footprint, allowed_gib: float | None) -> bool:
-    """Whether layers must be recomputed in backward for training to fit in memory.
-
-    Raises:
-        InsufficientMemoryError: training does not fit even then.
-    """
-    budget = memory.available() if allowed_gib is None else int(allowed_gib * 2**30)
-    if footprint.total(checkpointing=False) <= budget:
-        return False
-    least = footprint.total(checkpointing=True)
-    if least <= budget:
-        return True
-    raise InsufficientMemoryError(
-        f"training needs about {least / 2**30:.1f} GiB in addition to the model, but only "
-        f"{budget / 2**30:.1f} GiB may be used; lower --rank, --block or --train-prefix"
-        + (", or raise --train-memory" if allowed_gib else "")
-    )
-
-
-def choose_dtype(wanted: TrainDtype) -> torch.dtype:
-    """The dtype of matrix products; `auto` is bf16 if it measures more than 1.5 times as fast."""
-    if wanted is not TrainDtype.AUTO:
-        return {TrainDtype.FP32: torch.float32, TrainDtype.BF16: torch.bfloat16}[wanted]
-    seconds = dict.fromkeys((torch.float32, torch.bfloat16), math.inf)
-    factors = {
-        dtype: (torch.ones(256, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype))
-        for dtype in seconds
-    }
-    for _ in range(ROUNDS):
-        for dtype, (a, b) in factors.items():  # in turn, so that other load slows both alike
-            begun = time.perf_counter()
-            torch.mm(a, b)
-            seconds[dtype] = min(seconds[dtype], time.perf_counter() - begun)
-    faster = seconds[torch.float32] > 1.5 * seconds[torch.bfloat16]
-    return torch.bfloat16 if faster else torch.float32

@@ -66,6 +66,7 @@ class PairLoop:
         self._prompt = prompt
         self._before: tuple[Pair, ...] = ()  # pairs before the block
         self._block: list[Pair] = []  # pairs of the block that passed their checks
+        self._own = True  # whether the model wrote them
         self._shown = 0  # index of the first pair before the block that the prompt shows
         self._cached: list[int] = []  # tokens of the prompt that are in the cache
 
@@ -129,14 +130,15 @@ class PairLoop:
         self._block.append(pair)
 
     def replace_block(self, pairs: Sequence[Pair]) -> None:
-        """Learn ``pairs`` with this block instead of the accepted ones."""
-        self._block = list(pairs)
+        """Learn ``pairs``, which are given, with this block instead of the accepted ones."""
+        self._block, self._own = list(pairs), False
 
     def finish_block(self) -> None:
         """Train on the pairs of this block, swap the adapter, and begin the next block."""
-        pairs, self._block = tuple(self._block), []
+        pairs, own = tuple(self._block), self._own
+        self._block, self._own = [], True
         if pairs:
-            self.learn(pairs)
+            self.learn(pairs, own=own)
             self._updates.swap()
         self.begin_block((*self._before, *pairs))
 
@@ -147,8 +149,11 @@ class PairLoop:
         self._cached = []
         self._engine.clear()
 
-    def learn(self, pairs: Sequence[Pair]) -> UpdateReport | None:
-        """Train on the translations of ``pairs``, as answers to their prompts; None if disabled."""
+    def learn(self, pairs: Sequence[Pair], *, own: bool) -> UpdateReport | None:
+        """Train on the translations of ``pairs``, as answers to their prompts; None if disabled.
+
+        ``own`` says whether the model wrote them: they then have a learning rate of their own.
+        """
         if not self._updates.enabled:
             return None
         tokens, mask = self._turns(pairs) if self._prompt.in_turns else self._questions(pairs)
@@ -156,7 +161,7 @@ class PairLoop:
         tokens, mask = tokens[-length:], mask[-length:]
         begin = mask.index(True)
         prefix = [*self._tokenizer.head, *tokens[:begin]]
-        return self._updates.learn(prefix, tokens[begin:], mask[begin:])
+        return self._updates.learn(prefix, tokens[begin:], mask[begin:], own=own)
 
     def _turns(self, pairs: Sequence[Pair]) -> tuple[list[int], list[bool]]:
         """Tokens of the prompt that shows ``pairs``, and a loss mask on translations and ends."""

@@ -88,9 +88,12 @@ class TranslationRun:
     def retry(self) -> Iterator[Step]:
         """Learn all segments that passed their checks, then translate the flagged ones again."""
         rows = self._store.segments()
-        for before, block in self._blocks_of((*self._references, *_believed(rows))):
+        for before, block in self._blocks_of(self._references):
             self._loop.begin_block(before)
-            self._loop.learn(block)
+            self._loop.learn(block, own=False)
+        for before, block in self._blocks_of(_believed(rows)):
+            self._loop.begin_block((*self._references, *before))
+            self._loop.learn(block, own=True)
         self._updates.swap()
         flagged = [row for row in rows if row.flags]
         for number, row in enumerate(flagged, 1):
@@ -114,7 +117,7 @@ class TranslationRun:
             if index < self._store.learned.references:
                 continue
             self._loop.begin_block(before)
-            self._loop.learn(block)
+            self._loop.learn(block, own=False)
             self._keep(replace(self._store.learned, references=index + 1))
             if index + 1 == len(blocks):
                 self._updates.swap()
@@ -156,8 +159,8 @@ class TranslationRun:
         self._loop.replace_block(_believed(edited))
 
     def _keep(self, learned: Learned) -> None:
-        """Save the state of training, then note how far it is."""
-        if self._updates.enabled:
+        """Save the state of training, if there is any, then note how far it is."""
+        if self._updates.learned:
             name = f"training-{learned.references}-{learned.blocks}.pt"
             temporary = self._store.folder / f".{name}"
             try:

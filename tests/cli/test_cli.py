@@ -19,7 +19,7 @@ from gguf_files import copy_gguf, write_out
 from parity import EXACT, trained
 from paths import ROOT
 
-from templora_edge import __version__
+from templora_edge import SamplingOptions, TempLora, __version__
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.cli.prompt import read_prompt
 from templora_edge.engine import LlamaEngine
@@ -31,7 +31,7 @@ from templora_edge.options import EngineOptions
 def test_generate_writes_text_lines_and_report(tmp_path: Path) -> None:
     report_path, adapter = tmp_path / "report.json", tmp_path / "adapter.gguf"
     outputs = ["--report", report_path, "--adapter-out", adapter]
-    learning = ["--rank", 4, "--learning-rate", 1e-3, "--train-dtype", "fp32"]
+    learning = ["--rank", 4, "--own-learning-rate", 1e-3, "--train-dtype", "fp32"]
     result = run("generate", "-p", "It was a dark night", *SMALL, *learning, *outputs)
     assert result.returncode == 0, result.stderr
     assert len(result.stdout.split()) > 10
@@ -59,7 +59,8 @@ def test_generate_writes_text_lines_and_report(tmp_path: Path) -> None:
 
 
 def test_the_same_seed_the_same_text() -> None:
-    first, second = (run("generate", "-p", "It was", *SMALL, "-t", 1) for _ in range(2))
+    arguments = ["generate", "-p", "It was", *SMALL, "-t", 1, "--preset", "paper"]
+    first, second = (run(*arguments) for _ in range(2))
     assert first.stdout == second.stdout != ""
 
 
@@ -121,6 +122,23 @@ def test_a_long_prompt_has_its_own_progress(tmp_path: Path) -> None:
     assert "block 1 of 3" in lines[len(absorbed)]
 
 
+@pytest.mark.parametrize("own_rate", [0, 5e-5])
+def test_blocks_that_loop_are_counted(own_rate: float, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    greedy = ["--temp", 0, "--repeat-penalty", 1, "--own-learning-rate", own_rate]
+    size = ["-n", 128, "-c", 128, "--block", 32, "-s", 1, "--ignore-eos", "--report", report]
+    result = run("generate", "-p", "It was a dark night", *greedy, *size)
+    assert result.returncode == 0, result.stderr
+    blocks = json.loads(report.read_text())["blocks"]
+    looped = [block["looped"] for block in blocks]
+    assert looped == [False, True, True, False], "the last block is not judged, as nothing follows"
+    for block in blocks[:-1]:
+        assert (block["loss_after"] is None) == (block["looped"] or own_rate == 0)
+    assert "; blocks that repeat earlier text: 2; try --repeat-penalty" in result.stderr
+    once = run("generate", "-p", "It was a dark night", *greedy, *size, "-n", 32, "--force")
+    assert "repeat" not in once.stderr
+
+
 def test_chat_uses_the_models_own_template(tmp_path: Path) -> None:
     template = "{{ bos_token }}{% for m in messages %}[{{ m.role }}: {{ m.content }}]{% endfor %}"
     chatty = tmp_path / "chatty.gguf"
@@ -177,8 +195,10 @@ def test_bad_models(case: str, tmp_path: Path) -> None:
         (["-f", "no-such-file"], ["no-such-file", "No such file"]),
         (["-f", "."], ["-f .", "directory"]),
         (["-p", "x", "--repeat-penalty", "0"], ["repeat_penalty"]),
+        (["-p", "x", "--frequency-penalty", "nan"], ["frequency_penalty", "finite number"]),
+        (["-p", "x", "--dry-multiplier", "-1"], ["dry_multiplier", "0 or more"]),
         (["-p", "x", "--learning-rate", "-1"], ["learning rate"]),
-        (["-p", "x", "--train-memory", "0.01"], ["--train-memory", "GiB"]),
+        (["-p", "x", "--preset", "paper", "--train-memory", "0.01"], ["--train-memory", "GiB"]),
         (["-p", "x", "--train-memory", "-1"], ["train memory"]),
         (["-p", "x", "--no-templora", "--adapter-out", "a.gguf"], ["--adapter-out"]),
         (["-p", "x", "--report", "no/such/folder.json"], ["--report", "no/such"]),
@@ -210,7 +230,8 @@ def test_bad_prompts_in_a_pipe(data: bytes, words: list[str]) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [["generate", "--no-such-flag"], ["generate", "-n", "-2"], ["generate", "-p", "x", "-f", "y"],
-     ["generate", "--kv-policy", "other"], ["no-such-command"], []],
+     ["generate", "--kv-policy", "other"], ["generate", "--repeat-last-n", "-2"],
+     ["no-such-command"], []],
 )  # fmt: skip
 def test_wrong_usage_exits_2(arguments: list[str]) -> None:
     result = run(*arguments)
@@ -245,6 +266,37 @@ def test_short_options_with_their_values_attached() -> None:
     assert results[0].stdout == results[1].stdout != ""
 
 
+@pytest.mark.parametrize(
+    ("flags", "values"),
+    [
+        (
+            ["--presence-penalty", 2, "--repeat-last-n", -1],
+            {"presence_penalty": 2, "repeat_last_n": -1},
+        ),
+        (["--frequency-penalty", 2], {"frequency_penalty": 2}),
+        (
+            ["--dry-multiplier", 9, "--dry-base", 3, "--dry-allowed-length", 1,
+             "--dry-penalty-last-n", -1],
+            {"dry_multiplier": 9, "dry_base": 3, "dry_allowed_length": 1, "dry_penalty_last_n": -1},
+        ),
+    ],
+)  # fmt: skip
+def test_flags_against_loops_reach_the_sampler(
+    flags: list[object], values: dict[str, float]
+) -> None:
+    prompt = "The rain and the rain and the rain and the"
+    plain = SamplingOptions(seed=1, ignore_eos=True, temperature=0)
+    arguments = ["generate", "-p", prompt, *SMALL, "--no-templora", "--temp", "0"]
+    expected = []
+    for sampling in (plain.changed(**values), plain):
+        with TempLora(templora=False, n_ctx=128, block_len=16) as text:
+            pieces = text.generate(prompt, n_predict=40, sampling=sampling)
+            expected.append("".join(piece.text for piece in pieces))
+    result = run(*arguments, *flags)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"{expected[0]}\n" != f"{expected[1]}\n"
+
+
 def test_version() -> None:
     result = run("--version")
     assert result.returncode == 0
@@ -275,7 +327,19 @@ def test_help_has_examples_a_line_each(command: str) -> None:
 
 def test_a_broken_pipe_ends_the_run() -> None:
     process = subprocess.Popen(
-        [*TEMPLORA, "generate", "-p", "It was", "-n", "100000", "-c", "128", "--ignore-eos"],
+        [
+            *TEMPLORA,
+            "generate",
+            "-p",
+            "It was",
+            "-n",
+            "100000",
+            "-c",
+            "128",
+            "--ignore-eos",
+            "--preset",
+            "paper",
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -363,7 +427,7 @@ def test_info_on_what_cannot_be_trained(tmp_path: Path) -> None:
 def test_on_a_terminal_there_is_a_live_line() -> None:
     parent, child = pty.openpty()
     process = subprocess.Popen(
-        [*TEMPLORA, "generate", "-p", "It was", *SMALL, "--rank", "4"],
+        [*TEMPLORA, "generate", "-p", "It was", *SMALL, "--preset", "paper"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=child,

@@ -25,8 +25,8 @@ from templora_edge.cli.screen import Screen
 
 GENERATE = [*TEMPLORA, "generate", "-p", "It was", "-s", "1", "-t", "1", "--ignore-eos"]
 SPEED = [*GENERATE, "--no-templora", "-c", "512", "-n", "800"]
-LEARNING = [*GENERATE, "-c", "128", "--block", "16", "-n", "80", "--rank", "4"]
-PLAIN = [*LEARNING, "--no-templora"]
+PLAIN = [*GENERATE, "-c", "128", "--block", "16", "-n", "80", "--no-templora"]
+LEARNING = [*PLAIN[:-1], "--rank", "4", "--own-learning-rate", "5e-5"]
 QUERY = re.compile(r"\x1b\[[?>=]?[\d;]*[cnx]|\x1b\[\d*;?\d*t|\x1bZ|\x05|\x1b[P\]]|\$p")
 """Device attributes and status, cursor position, window size, colours, terminfo, modes."""
 ESCAPE = re.compile(r"\x1b\[[\d;]*[A-Za-z]|\x1b.")

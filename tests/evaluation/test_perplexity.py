@@ -212,6 +212,7 @@ def test_json_of_two_files(tmp_path: Path) -> None:
         assert part["buckets"][0].keys() == figures | {"begin", "end"}
     assert len(total["buckets"]) == 3
     assert len(files[1]["buckets"]) < 3  # the second text is shorter
+    assert {file["base_scores"] for file in files} == {"computed"}
     assert total["seconds"].keys() == {
         "load", "score_base", "score_templora", "train", "convert", "swap",
     }  # fmt: skip

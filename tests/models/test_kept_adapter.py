@@ -12,6 +12,7 @@ import torch
 from gguf_files import fuse_qkv, rewrite, write_out
 from parity import EXACT, TRAIN, engine_logits, sidecar_logits, trained
 
+from templora_edge import TempLora
 from templora_edge.engine import LlamaEngine
 from templora_edge.errors import AdapterError, JobError, ModelFileError
 from templora_edge.models.adapter_file import AdapterFile
@@ -295,6 +296,10 @@ def test_more_layers_and_rank_than_the_adapter_has(
     less = replace(TRAIN.changed(adapter=kept), lora=replace(lora, targets=Targets.ATTENTION))
     with pytest.raises(AdapterError, match="leave out"):
         LoraTrainer(base, less)
+    # a session says so before it has anything to learn
+    for options, words in (({"targets": "attention"}, "leave out"), ({"rank": 2}, "has rank 4")):
+        with pytest.raises(AdapterError, match=words):
+            TempLora(base.path, n_ctx=64, adapter=kept, **options)
 
 
 def test_a_state_that_was_saved_is_all_there_is(

@@ -27,14 +27,14 @@ def leftovers() -> list[Path]:
 
 
 class Run:
-    """A long `templora generate` that has made its first swap."""
+    """A long `templora generate` that learns its own text, and has made its first swap."""
 
     def __init__(self, *arguments: object) -> None:
         # a test run in the background of a script ignores Ctrl-C, which children inherit
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self.process = subprocess.Popen(
             [*TEMPLORA, "generate", "-p", "It was", "-n", "100000", "-c", "128", "--block", "16",
-             "--ignore-eos", "-s", "1", *map(str, arguments)],
+             "--ignore-eos", "-s", "1", "--own-learning-rate", "5e-5", *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -75,6 +75,25 @@ def test_signals_leave_nothing(number: signal.Signals, code: int, tmp_path: Path
     assert report["total"]["finished"] is False
     assert len(report["blocks"]) >= 2
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_ctrl_c_while_training_starts(tmp_path: Path) -> None:
+    """The process starts when the engine is ready, for the prompt alone."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("The captain saw the sea and the sailors. " * 40)
+    process = subprocess.Popen(
+        [*TEMPLORA, "generate", "-f", str(prompt), "-n", "8", "-c", "128", "--block", "16"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    while not (started := psutil.Process(process.pid).children()):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == (b"", b"")
+    assert process.returncode == 130
+    _, alive = psutil.wait_procs(started, timeout=30)
+    assert not alive
+    assert not leftovers()
 
 
 SIGNAL_IN_THE_LOG = """

@@ -1,6 +1,7 @@
 """The torch side, llama.cpp and our converters compute the same network."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
@@ -9,6 +10,7 @@ import pytest
 from gguf_files import assert_same_tensors
 from parity import EXACT, TRAIN, bundled_tokens, engine_logits, mean_kl, sidecar_logits, trained
 from peft import PeftModel
+from peft.tuners.lora import LoraLayer
 from transformers import LlamaForCausalLM
 from upstream import run_upstream
 
@@ -16,6 +18,7 @@ from templora_converters import hf_to_gguf, peft_to_gguf
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.engine import LlamaEngine
 from templora_edge.models.gguf_file import GgufFile
+from templora_edge.options import PAPER
 from templora_edge.training.trainer import LoraTrainer
 
 
@@ -64,6 +67,36 @@ def test_sidecar_and_llama_cpp_agree_on_the_bundled_model(tmp_path: Path) -> Non
     with trainer.model.disable_adapter():
         assert mean_kl(sidecar_logits(trainer, tokens), base) <= 2e-3
     assert mean_kl(base, adapted) > 0.1
+
+
+@pytest.mark.parametrize("model", ["tiny", "bundled"])
+def test_the_scale_that_was_found_is_served(
+    model: str, tiny_gguf: Callable[[str], Path], tokens: list[int], tmp_path: Path
+) -> None:
+    """Given and own blocks alike; nothing of the scale is lost, and without it all is different."""
+    path = tiny_gguf("f32") if model == "tiny" else BUNDLED_MODEL
+    text = tokens if model == "tiny" else bundled_tokens(256)
+    lora = replace(
+        PAPER, rank=8, alpha=256, learning_rate="auto", own_learning_rate=1e-3, warmup_blocks=0
+    )
+    trainer = LoraTrainer(GgufFile(path), replace(TRAIN, lora=lora))
+    for begin in range(0, 160, 32):
+        own = begin == 128
+        prefix, block = text[max(0, begin - 32) : begin], text[begin : begin + 32]
+        scale = trainer.train(prefix, block, own=own).scale
+    assert abs(scale - 1) > 0.2, "not the scale this test needs"
+    trainer.write(tmp_path / "adapter.gguf")
+    with LlamaEngine(path, EXACT) as engine:
+        engine.swap(tmp_path / "adapter.gguf")
+        served = engine_logits(engine, text)
+    ours = sidecar_logits(trainer, text)
+    if model == "tiny":
+        assert np.abs(ours - served).max() <= 2e-3
+    assert mean_kl(ours, served) <= 2e-3  # Q8_0 rounds activations
+    for module in trainer.model.modules():
+        if isinstance(module, LoraLayer):
+            module.set_scale("default", 1.0)
+    assert mean_kl(sidecar_logits(trainer, text), served) > 0.01
 
 
 def test_the_swapped_adapter_equals_the_merged_model(

@@ -43,7 +43,7 @@ def start(
     **others: object,
 ) -> tuple[TranslationRun, Store, ScriptedEngine, ScriptedTrainer]:
     engine, trainer = ScriptedEngine(rule), ScriptedTrainer(folder)
-    updates = Updates(engine, trainer)
+    updates = Updates(engine, lambda: trainer)
     loop = make_loop(engine, updates)
     job = Store(folder / "out.job")
     if job.settings is None:
@@ -100,11 +100,11 @@ def test_answers_are_learned_and_nothing_else(name: str, tmp_path: Path) -> None
     prompt, end = PROMPTS[name]
     engine, trainer = ScriptedEngine(well), ScriptedTrainer(tmp_path)
     loop = PairLoop(
-        engine, engine, Updates(engine, trainer), prompt, BlockOptions(2000, 60, 200, 400)
+        engine, engine, Updates(engine, lambda: trainer), prompt, BlockOptions(2000, 60, 200, 400)
     )
     pairs = [Pair(*both) for both in BY_HAND.items()]
     loop.begin_block(pairs[:4])
-    loop.learn(pairs[4:7])
+    loop.learn(pairs[4:7], own=True)
     [(shown, learned)] = trainer.trained
     answers = "".join(f"{pair.translation}{end}" for pair in pairs[4:7])
     assert learned.replace(" ", "") == answers.replace(" ", "")
@@ -120,7 +120,7 @@ def test_learned_as_llama_cpp_would_generate_it(tmp_path: Path) -> None:
     with LlamaEngine(BUNDLED_TRANSLATOR, EXACT) as engine:
         vocab = engine.model.vocab
         loop = PairLoop(
-            engine, vocab, Updates(engine, trainer), prompt, BlockOptions(512, 60, 100, 100)
+            engine, vocab, Updates(engine, lambda: trainer), prompt, BlockOptions(512, 60, 100, 100)
         )
         loop.begin_block([Pair(FRENCH[0], ENGLISH[0])])
         answers = []
@@ -128,7 +128,7 @@ def test_learned_as_llama_cpp_would_generate_it(tmp_path: Path) -> None:
             loop.ask(source, ())
             answers.append(loop.answer(SamplingOptions(temperature=0), 60).text)
             loop.accept(Pair(source, answers[-1]))
-        loop.learn([Pair(*both) for both in zip(FRENCH[1:4], answers, strict=True)])
+        loop.learn([Pair(*both) for both in zip(FRENCH[1:4], answers, strict=True)], own=True)
         [(_, learned)] = trainer.trained
         expected = [token for answer in answers for token in (*vocab.tokenize(answer), vocab.eos)]
     assert [ord(character) for character in learned] == expected
@@ -219,6 +219,7 @@ def test_references_come_first(tmp_path: Path) -> None:
     assert trainer.trained[0][1] == lines(f"Reference {i}." for i in range(5))
     assert trainer.trained[2][1] == "Reference 10.\nReference 11.\n"
     assert trainer.trained[3][1] == lines(ENGLISH[:2])
+    assert trainer.own == [False] * 3 + [True] * 3, "references are given"
     assert "Référence 11. => Reference 11.\n" in engine.prompts[0]
     assert engine.swaps == 1 + 3
     job.close()
@@ -234,6 +235,7 @@ def test_review_is_what_is_learned(tmp_path: Path) -> None:
     run, job, _, trainer = start(tmp_path, rule, review=review)
     list(run)
     assert trainer.trained[0][1] == f"{ENGLISH[0].upper()}\n{FRENCH[1].upper()}\n"
+    assert trainer.own == [False] * 3, "what a person left there is given"
     assert job.segments()[1].flags == ()
     job.close()
 
@@ -254,6 +256,47 @@ def test_flagged_segments_are_done_again(tmp_path: Path) -> None:
     # each is shown what precedes it
     assert engine.prompts[0] == f"{FRENCH[0]} => {ENGLISH[0]}\n{FRENCH[1]} => "
     job.close()
+
+
+def test_references_are_given_when_flagged_segments_are_done_again(tmp_path: Path) -> None:
+    references = [Pair(f"Référence {i}.", f"Reference {i}.") for i in range(3)]
+
+    def rule(source: str, attempt: int) -> str:
+        return "" if source == FRENCH[6] else BY_HAND[source]
+
+    run, job, _, _ = start(tmp_path, rule, references=references)
+    list(run)
+    job.close()
+    run, job, _, trainer = start(tmp_path, well, references=references)
+    list(run.retry())
+    assert trainer.trained[0][1] == lines(f"Reference {i}." for i in range(3))
+    assert "Référence 2. => Reference 2.\n" in trainer.trained[1][0]
+    assert trainer.trained[1][1] == lines(ENGLISH[:2])
+    assert trainer.own == [False, True, True, True, True]
+    job.close()
+
+
+def test_a_job_that_learns_nothing_starts_no_training(tmp_path: Path) -> None:
+    engine, trainer = ScriptedEngine(well), ScriptedTrainer(tmp_path)
+    started = []
+
+    def start_trainer() -> ScriptedTrainer:
+        started.append(trainer)
+        return trainer
+
+    references = [Pair(f"Référence {i}.", f"Reference {i}.") for i in range(3)]
+    for folder, pairs in (("none", []), ("some", references)):
+        updates = Updates(engine, start_trainer, learns_own=False)
+        loop = make_loop(engine, updates)
+        with Store(tmp_path / folder) as job:
+            job.begin({}, segments_of(FRENCH, loop))
+            answers = make_answers(loop, Languages("fr", "en"))
+            list(TranslationRun(job, loop, updates, answers, references=pairs))
+            assert assemble(FRENCH, job.segments()) == ENGLISH
+            assert (job.learned.state is not None) == bool(pairs) == bool(started)
+    assert [learned for _, learned in trainer.trained] == [
+        lines(f"Reference {i}." for i in range(3))
+    ]
 
 
 def test_terms_are_found_and_missed(tmp_path: Path) -> None:
