@@ -128,7 +128,7 @@ def test_the_default_lengths_of_translations(n_ctx: int, n_trained: int) -> None
     options = Options().changed(n_ctx=n_ctx)
     base = Model(n_ctx_train=n_trained)
     resolved = options.resolve(base, text=TextKind.TRANSLATION)
-    assert resolved.blocks.block_len == options.resolve(base).blocks.block_len
+    assert resolved.blocks.block_len == max(1, min(256, n_ctx // 4, n_trained // 4))
     assert resolved.blocks.prefix_len == n_ctx // 4
     assert resolved.blocks.train_prefix_len == 2 * resolved.blocks.block_len
     assert resolved.engine.swa_full
@@ -140,7 +140,8 @@ def test_default_lengths_fit_whatever_the_block(
 ) -> None:
     options = Options().changed(n_ctx=n_ctx, preset=preset)
     options = options.changed(block_len=data.draw(st.none() | st.integers(1, n_ctx - 1)))
-    block_len = options.blocks.block_len or max(1, min(128, n_ctx // 4))
+    longest = 256 if text is TextKind.TRANSLATION else 128
+    block_len = options.blocks.block_len or max(1, min(longest, n_ctx // 4))
     if text is TextKind.TRANSLATION and n_ctx // 4 > n_ctx - block_len:
         with pytest.raises(OptionError, match="prefix is"):  # prompts would not fit
             options.resolve(Model(), text=text)

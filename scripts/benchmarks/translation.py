@@ -51,7 +51,7 @@ LANGUAGES: Final = ("fr", "en")
 def translate(loop: PairLoop, pairs: list[Pair], *, references: bool) -> Iterator[dict[str, Any]]:
     """Translate one document, yielding a result for each segment."""
     loop.begin_block(())
-    n_tokens = 0
+    n_tokens, block = 0, list[Pair]()
     for pair in pairs:
         loop.ask(pair.source, ())
         losses = loop.score(pair.translation)
@@ -66,10 +66,13 @@ def translate(loop: PairLoop, pairs: list[Pair], *, references: bool) -> Iterato
         shown = pair if references else Pair(pair.source, answer.text)
         if references or not flags:
             loop.accept(shown)
+            block.append(shown)
         n_tokens += loop.n_tokens(shown.translation)
         if n_tokens >= loop.options.block_len:
+            if references:
+                loop.replace_block(block)  # learned as given ones
             loop.finish_block()
-            n_tokens = 0
+            n_tokens, block = 0, []
         yield {
             "translation": answer.text,
             "flags": flags,

@@ -1,13 +1,14 @@
 """How a text is cut into blocks."""
 
 from dataclasses import Field, dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from templora_edge.options.field import Section, option, require
 from templora_edge.options.kinds import KvPolicy, TextKind
 
-BLOCK_LEN: Final = 128
-"""Default Δ, in tokens, of contexts that hold four blocks."""
+BLOCK_LEN: Final = MappingProxyType({TextKind.TEXT: 128, TextKind.TRANSLATION: 256})
+"""Default Δ by kind of text, in tokens, of contexts that hold four blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +23,9 @@ class BlockOptions(Section):
         min=1,
         label="block",
         unit="tokens",
-        help=f"Tokens between two updates (Δ); default: {BLOCK_LEN}, at most a quarter of the "
-        "context and of the trained context.",
+        help=f"Tokens between two updates (Δ); default: {BLOCK_LEN[TextKind.TEXT]}, for "
+        f"translations {BLOCK_LEN[TextKind.TRANSLATION]}, at most a quarter of the context and of "
+        "the trained context.",
     )
     prefix_len: int = option(
         "--prefix",
@@ -79,15 +81,15 @@ class BlockOptions(Section):
     def _is_option(cls, one: Field[Any]) -> bool:
         return one.name != "n_ctx"  # the engine's
 
-    def block_len_of(self, n_ctx: int, n_trained: int) -> int:
-        """Δ for a context of ``n_ctx`` tokens (W).
+    def block_len_of(self, n_ctx: int, n_trained: int, text: TextKind) -> int:
+        """Δ for a context of ``n_ctx`` tokens (W) and a kind of text.
 
         The default is at most a quarter of the trained context ``n_trained``: an update must fit
         that even where the engine goes past it.
         """
         if self.block_len is not None:
             return self.block_len
-        return max(1, min(BLOCK_LEN, min(n_ctx, n_trained) // 4))
+        return max(1, min(BLOCK_LEN[text], n_ctx // 4, n_trained // 4))
 
     def resolve(
         self, n_ctx: int, *, block_len: int, train_prefix_len: int, text: TextKind
