@@ -5,6 +5,7 @@ All runs of a variant form one row, with their tokens pooled.
 
 from collections import defaultdict
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -219,9 +220,10 @@ TABLES: Final = {"position": position_table, "window": window_table, "rate": rat
 
 
 def joined(curves: list[list[Line]]) -> list[Line]:
-    """Pool the curves of several texts into one."""
+    """Pool the curves of several texts, which may end at different points, into one."""
     points = []
-    for parts in zip(*curves, strict=True):
+    for padded in zip_longest(*curves):
+        parts = [part for part in padded if part is not None]
         sides = {
             side: Score(
                 tuple(part[side]["nll"] for part in parts), tuple(part["tokens"] for part in parts)
