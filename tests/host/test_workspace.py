@@ -247,7 +247,7 @@ def test_a_session_asks_for_the_room_that_it_takes(
     in_memory, on_disk = storage("shm", 1), storage("tmp", 40)
     monkeypatch.setattr(workspace, "MEMORY_BACKED", in_memory)
     monkeypatch.setattr(tempfile, "tempdir", str(on_disk))
-    with TempLora(n_ctx=128, block_len=16, n_threads=1) as text:
+    with TempLora(n_ctx=128, block_len=16, n_threads=1, own_learning_rate=5e-5) as text:
         sampling = SamplingOptions(seed=1, ignore_eos=True)
         list(text.generate("It was", n_predict=40, sampling=sampling))
         assert text.blocks[1].swap_s > 0
