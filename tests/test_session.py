@@ -96,6 +96,14 @@ def test_absorbing_a_text_lowers_its_perplexity() -> None:
     assert again.ppl < streamed.ppl
 
 
+def test_from_a_short_prompt_the_default_writes_what_the_base_writes() -> None:
+    def written(*, templora: bool) -> str:
+        with TempLora(n_ctx=128, block_len=32, n_threads=1, templora=templora) as text:
+            return "".join(p.text for p in text.generate(PROMPT, n_predict=200, sampling=SAMPLING))
+
+    assert written(templora=True) == written(templora=False) != ""
+
+
 def test_training_starts_with_the_first_text_that_is_learned() -> None:
     children = len(psutil.Process().children())
     with TempLora(n_ctx=256, block_len=64) as text:
