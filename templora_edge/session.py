@@ -252,11 +252,19 @@ class TempLora(Closing):
     def save_adapter(self, path: str | Path) -> None:
         """Train on the last block too, and save the adapter as a GGUF file.
 
+        Logs a warning if there was nothing to learn.
+
         Raises:
             OptionError: there is no adapter.
             OutputError: ``path`` cannot be written.
         """
         self._loop.flush()
+        if self.updates.enabled and not self.updates.learned:
+            _logger.warning(
+                "nothing was learned, so the adapter in %s has no effect; --own-learning-rate "
+                "learns generated text too",
+                path,
+            )
         with replacing(Path(path), "adapter") as temporary:
             self.updates.save(temporary)
 

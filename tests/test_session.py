@@ -168,6 +168,19 @@ def test_own_blocks_that_loop_are_reported_and_not_learned(tmp_path: Path) -> No
     assert (tmp_path / "all.gguf").read_bytes() == (tmp_path / "first.gguf").read_bytes()
 
 
+def test_an_adapter_of_no_effect_is_said_to_be_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with TempLora(n_ctx=128, block_len=32) as text:
+        list(text.generate(PROMPT, n_predict=40, sampling=SAMPLING))
+        text.save_adapter(tmp_path / "nothing.gguf")
+        assert "nothing was learned" in caplog.text
+        caplog.clear()
+        text.absorb(PROMPT)
+        text.save_adapter(tmp_path / "prompt.gguf")
+        assert not caplog.text
+
+
 def test_a_session_that_is_closed_starts_no_training(tmp_path: Path) -> None:
     children = len(psutil.Process().children())
     with TempLora(n_ctx=128, block_len=32) as text:
