@@ -78,7 +78,7 @@ class Preset(StrEnum):
     PAPER = "paper"
     """The paper's update rule by its letters, for given and generated text alike."""
     BEST = "best"
-    """The largest gain, whatever it costs."""
+    """All linear layers, two epochs, a longer train prefix; not measured on pretrained models."""
 
 
 class Targets(StrEnum):
