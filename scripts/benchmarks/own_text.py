@@ -63,7 +63,7 @@ SCORING: Final[Settings] = {"templora": False, "n_ctx": 1024, "block_len": 256, 
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What precedes the text that the model writes."""
+    """The beginning that the model goes on from."""
 
     name: str
     text: str

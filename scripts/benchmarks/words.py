@@ -16,7 +16,7 @@ LEAST_OCCURRENCES: Final = 5
 _T = TypeVar("_T")
 _WORD_FORM: Final = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _WITHIN_SENTENCE: Final = re.compile(r"[ \t,;-]*\n?[ \t]*")
-"""What may stand between two words of a sentence; line breaks, but no empty lines."""
+"""Characters that may stand between two words of a sentence: line breaks, but no empty lines."""
 
 
 def quarters(items: Sequence[_T]) -> list[Sequence[_T]]:

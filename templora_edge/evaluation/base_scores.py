@@ -24,7 +24,7 @@ Source = dict[str, Any]
 
 
 def source_of(base: BaseGguf, options: Options, protocol: ScoringProtocol) -> Source:
-    """What the base's scores of any text depend on; of resolved ``options``.
+    """Everything that the base's scores of any text depend on, from resolved ``options``.
 
     Raises:
         AdapterError: a fixed adapter is not a LoRA adapter.

@@ -57,7 +57,7 @@ _TRANSLATION: Final[Mapping[Preset, LoraOptions]] = MappingProxyType(
     }
 )
 _SMALL: Final = {"learning_rate": 1e-5, "own_learning_rate": 1e-5, "decay": 0.02}
-"""What differs for translations by small bases."""
+"""Options that differ for translations by small bases."""
 
 
 def rule_of(preset: Preset, n_parameters: int, text: TextKind, block_len: int) -> Rule:

@@ -15,6 +15,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 
@@ -68,6 +69,11 @@ class Evidence:
         self.scale = max(LEAST, self.scale * math.exp(-step))
 
 
+def output_matrices(model: PeftModel) -> list[torch.nn.Parameter]:
+    """The matrices B, in which the adapter's output is linear."""
+    return [parameter for name, parameter in model.named_parameters() if "lora_B" in name]
+
+
 def slope_of(model: PeftModel) -> tuple[float, float]:
     """Slope of the loss whose gradients ``model`` holds, from those of B.
 
@@ -77,8 +83,8 @@ def slope_of(model: PeftModel) -> tuple[float, float]:
     """
     halves = [
         (parameter.detach(), parameter.grad)
-        for name, parameter in model.named_parameters()
-        if "lora_B" in name and parameter.grad is not None
+        for parameter in output_matrices(model)
+        if parameter.grad is not None
     ]
     slope = float(sum((value * gradient).sum() for value, gradient in halves))
     squares = (float(sum((half**2).sum() for half in side)) for side in zip(*halves, strict=True))

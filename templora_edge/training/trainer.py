@@ -26,7 +26,7 @@ from templora_edge.models.gguf_file import GgufFile
 from templora_edge.models.kept_adapter import KeptAdapter
 from templora_edge.options import Options
 from templora_edge.protocols import Update
-from templora_edge.training.evidence import RATE, Evidence, set_scale, slope_of
+from templora_edge.training.evidence import RATE, Evidence, output_matrices, set_scale, slope_of
 from templora_edge.training.gguf_network import load_base
 from templora_edge.training.precision import choose_dtype
 from templora_edge.training.prefix_cache import allow_prefix, read_prefix
@@ -140,18 +140,19 @@ class LoraTrainer:
             return Update(0.0, 0.0)
         mask = torch.tensor([True] * len(block) if loss_mask is None else loss_mask)[-n_scored:]
         losses, skipped, slope = [], 0, (0.0, 0.0)
+        evidence = None if own else self._evidence
         self.model.train()
         for epoch in range(self._lora.epochs):
             loss = self.loss(tokens, mask)
             losses.append(loss.item())
             loss.backward()  # type: ignore[no-untyped-call]
-            if epoch == 0 and not own:
+            if epoch == 0 and evidence is not None:
                 slope = slope_of(self.model)
             skipped += not self._step(loss)
         if skipped < self._lora.epochs:
             self._fade()
-        if self._evidence is not None and not own:
-            self._evidence.add(*slope)
+        if evidence is not None:
+            evidence.add(*slope)
             set_scale(self.model, self._scale)
         if self._measure_after:
             self.model.eval()
@@ -205,9 +206,8 @@ class LoraTrainer:
         if self._lora.decay == 0:
             return
         with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                if "lora_B" in name:
-                    parameter.mul_(1 - self._lora.decay)
+            for parameter in output_matrices(self.model):
+                parameter.mul_(1 - self._lora.decay)
 
     def loss(self, tokens: torch.Tensor, loss_mask: torch.Tensor) -> torch.Tensor:
         """Mean cross-entropy in nats of the last n tokens, where ``loss_mask`` is true.
