@@ -21,7 +21,7 @@ class TrainingOptions(Section):
     train_dtype: TrainDtype = option(
         "--train-dtype",
         default=TrainDtype.AUTO,
-        help="Precision of matrix products in training; auto: bf16 if it measures much faster.",
+        help="Precision of matrix products in training; auto: bf16 where the processor has it.",
     )
     train_memory_gib: float | None = option(
         "--train-memory",
