@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from peft import (
     LoraConfig,
@@ -14,7 +16,6 @@ from peft import (
     get_peft_model_state_dict,
     set_peft_model_state_dict,
 )
-from transformers import PreTrainedModel
 
 from templora_edge.errors import JobError, SidecarError
 from templora_edge.host import memory
@@ -27,9 +28,12 @@ from templora_edge.models.kept_adapter import KeptAdapter
 from templora_edge.options import Options
 from templora_edge.protocols import Update
 from templora_edge.training.evidence import RATE, Evidence, output_matrices, set_scale, slope_of
+from templora_edge.training.gguf_layers import MappedHead
 from templora_edge.training.gguf_network import load_base
 from templora_edge.training.precision import choose_dtype
-from templora_edge.training.prefix_cache import allow_prefix, read_prefix
+from templora_edge.training.reader import Reader
+
+Floats = npt.NDArray[np.float32]
 
 LEAST_SCALE: Final = 0.01
 """Scale below which the steps on generated text are not enlarged any more."""
@@ -73,7 +77,14 @@ class LoraTrainer:
                 task_type="CAUSAL_LM",
             ),
         )
-        self._network: PreTrainedModel = model
+        self._head: MappedHead = model.lm_head
+        modules = adapted_modules(base, lora)
+        self._reader = Reader(
+            model.model,
+            min(int(name.split(".")[2]) for name in modules),
+            n_kept=options.blocks.train_prefix_len,
+            n_ctx_train=int(base.require("{arch}.context_length")),
+        )
         if training.adapter is not None:
             self._take(KeptAdapter.read(training.adapter, base))
         if self.checkpointing:
@@ -107,8 +118,7 @@ class LoraTrainer:
 
     def checkpoint(self) -> None:
         """Recompute layers in backward instead of keeping their activations."""
-        self._network.activation_checkpointing_enable({"use_reentrant": False})
-        allow_prefix(self._network.model)
+        self._reader.checkpoint()
 
     def train(
         self,
@@ -117,6 +127,7 @@ class LoraTrainer:
         loss_mask: Sequence[bool] | None = None,
         *,
         own: bool = False,
+        states: Floats | None = None,
     ) -> Update:
         """Train ``epochs`` steps on ``block``, with ``prefix`` before it as context without loss.
 
@@ -126,6 +137,8 @@ class LoraTrainer:
             loss_mask: whether each token of ``block`` has a loss, at least one; None is all.
             own: whether the model wrote the block: it is learned at the own rate, and is no
                 evidence of what helps.
+            states: states that enter the first layer with an adapter, one row for each token that
+                predicts one of ``block``, (Δ, width); None: they are computed.
 
         Raises:
             SidecarError: training diverged.
@@ -139,11 +152,12 @@ class LoraTrainer:
         if n_scored == 0:  # the first token of a text: nothing precedes it
             return Update(0.0, 0.0)
         mask = torch.tensor([True] * len(block) if loss_mask is None else loss_mask)[-n_scored:]
+        given = None if states is None else torch.from_numpy(states)
         losses, skipped, slope = [], 0, (0.0, 0.0)
         evidence = None if own else self._evidence
         self.model.train()
         for epoch in range(self._lora.epochs):
-            loss = self.loss(tokens, mask)
+            loss = self.loss(tokens, mask, given)
             losses.append(loss.item())
             loss.backward()  # type: ignore[no-untyped-call]
             if epoch == 0 and evidence is not None:
@@ -157,7 +171,11 @@ class LoraTrainer:
         if self._measure_after:
             self.model.eval()
             with torch.inference_mode():
-                losses.append(self.loss(tokens, mask).item())
+                losses.append(self.loss(tokens, mask, given).item())
+        if skipped or self._lora.prefix_gradient:
+            self._reader.forget()  # it may not be finite; or all of it is read again
+        else:
+            self._reader.keep()
         finite = [loss if math.isfinite(loss) else None for loss in losses]
         return Update(
             finite[0],
@@ -209,25 +227,30 @@ class LoraTrainer:
             for parameter in output_matrices(self.model):
                 parameter.mul_(1 - self._lora.decay)
 
-    def loss(self, tokens: torch.Tensor, loss_mask: torch.Tensor) -> torch.Tensor:
+    def loss(
+        self,
+        tokens: torch.Tensor,
+        loss_mask: torch.Tensor,
+        states: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Mean cross-entropy in nats of the last n tokens, where ``loss_mask`` is true.
 
         Args:
             tokens: token ids, (1, T).
             loss_mask: mask of the last n tokens, (n,) bool, n < T.
+            states: states of the n tokens that predict them, at the first layer with an adapter;
+                None: they are computed.
         """
         n_scored = len(loss_mask)
+        inputs = tokens[0, :-1].tolist()
+        before, inputs = inputs[:-n_scored], inputs[-n_scored:]
+        if self._lora.prefix_gradient:
+            before, inputs, states = [], before + inputs, None
         bf16 = self.dtype == torch.bfloat16
-        inputs = tokens[:, :-1]
-        n_read = 0 if self._lora.prefix_gradient else inputs.shape[1] - n_scored
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            network = self._network.model
-            past = read_prefix(network, inputs[:, :n_read]) if n_read else None
-            output = network(input_ids=inputs[:, n_read:], past_key_values=past, use_cache=False)
-        hidden = output.last_hidden_state[0, -n_scored:][loss_mask]
+            hidden = self._reader.read(before, inputs, states)
         targets = tokens[0, -n_scored:][loss_mask]
-        loss: torch.Tensor = self._network.lm_head.cross_entropy(hidden, targets)
-        return loss
+        return self._head.cross_entropy(hidden[-n_scored:][loss_mask], targets)
 
     def save(self, path: Path) -> None:
         """Write the whole state of training to ``path``."""
@@ -236,6 +259,7 @@ class LoraTrainer:
             "optimizer": self._optimizer.state_dict(),
             "n_blocks": self._n_blocks,
             "evidence": None if self._evidence is None else asdict(self._evidence),
+            "read": self._reader.state(),
             "random": torch.get_rng_state(),
         }
         torch.save(state, path)
@@ -257,6 +281,7 @@ class LoraTrainer:
             if self._evidence is not None:
                 self._evidence = Evidence(**state["evidence"])
                 set_scale(self.model, self._scale)
+            self._reader.load_state(state["read"])
             torch.set_rng_state(state["random"])
         except (
             OSError,
