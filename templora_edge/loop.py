@@ -118,7 +118,8 @@ class TempLoraLoop:
         else:
             before = windows.train_prefix(block, self.options.train_prefix_len)
             prefix = self._cache.head + self.text[before.start : before.stop]
-            self._note(self._updates.learn(prefix, tokens, own=own))
+            states = self._cache.states(block)
+            self._note(self._updates.learn(prefix, tokens, own=own, states=states))
         self._unlearned = None
 
     def _swap(self) -> None:

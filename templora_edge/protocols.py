@@ -3,9 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 from templora_edge.options import SamplingOptions
+
+Floats: TypeAlias = npt.NDArray[np.float32]
 
 
 class Engine(Protocol):
@@ -112,6 +117,7 @@ class Trainer(Protocol):
         loss_mask: Sequence[bool] | None = None,
         *,
         own: bool = False,
+        states: Floats | None = None,
     ) -> Update:
         """Train on ``block``, with ``prefix`` before it as context without loss.
 
@@ -122,6 +128,8 @@ class Trainer(Protocol):
             block: tokens to learn.
             loss_mask: whether each token of ``block`` has a loss, at least one; None is all.
             own: whether the model wrote the block, which then has a learning rate of its own.
+            states: states that enter the first layer with an adapter, one row for each token that
+                predicts one of ``block``, (Δ, width); None: training computes them.
         """
         ...
 

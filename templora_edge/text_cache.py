@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from templora_edge import windows
 from templora_edge.errors import OptionError
 from templora_edge.options import BlockOptions
-from templora_edge.protocols import Engine
+from templora_edge.protocols import Engine, Floats
 
 
 class TextCache:
@@ -100,6 +100,18 @@ class TextCache:
                 nll = []
             self.text.extend(new)
         return nll
+
+    def states(self, tokens: range) -> Floats | None:
+        """States that the engine computed for what predicts ``tokens`` of the text, (n, width).
+
+        None if it keeps none, or if the tokens before each of them are not all in its cache.
+        """
+        first = self._engine.n_past - self._decoded  # where the text's first token would be
+        begin, end = (first + index - 1 for index in (tokens.start, tokens.stop))
+        n_head = len(self.head) if tokens.start > 0 else 0
+        if begin < n_head or tokens.stop - 1 > self._decoded:
+            return None
+        return self._engine.states(begin, end)
 
     def pop_seconds(self) -> float:
         """Seconds that steps took since the last call."""

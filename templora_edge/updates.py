@@ -12,7 +12,7 @@ from pathlib import Path
 
 from templora_edge.errors import OptionError
 from templora_edge.host import memory
-from templora_edge.protocols import Engine, Trainer
+from templora_edge.protocols import Engine, Floats, Trainer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +91,7 @@ class Updates:
         loss_mask: Sequence[bool] | None = None,
         *,
         own: bool = False,
+        states: Floats | None = None,
     ) -> UpdateReport:
         """Train the adapter on ``block``, with ``prefix`` before it as context without loss.
 
@@ -99,12 +100,14 @@ class Updates:
             block: tokens to learn.
             loss_mask: whether each token of ``block`` has a loss, at least one; None is all.
             own: whether the model wrote the block, which then has a learning rate of its own.
+            states: what the engine computed of the tokens that predict the block, as
+                `Trainer.train` takes it.
         """
         if not self.enabled or (own and not self._learns_own):
             return UpdateReport(rss_bytes=self.rss_bytes)
         trainer = self._started()
         begun = time.perf_counter()
-        update = trainer.train(prefix, block, loss_mask, own=own)
+        update = trainer.train(prefix, block, loss_mask, own=own, states=states)
         self._trained += 1
         self._trainer_rss = update.rss_bytes
         self._report = UpdateReport(

@@ -54,6 +54,7 @@ class Model:
 
     n_params: int = 7_000_000
     n_ctx_train: int = 2048
+    n_layers: int = 8
 
     def n_trained(self, rope: RopeOptions) -> int:
         return round(self.n_ctx_train / (rope.freq_scale or 1))

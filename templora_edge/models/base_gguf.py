@@ -13,6 +13,11 @@ class BaseGguf(GgufFile):
         """Trained context in tokens; a common one if the file does not name it."""
         return int(self.get("{arch}.context_length", 0)) or DEFAULT_MAX_CTX
 
+    @property
+    def n_layers(self) -> int:
+        """Number of decoder layers; 0 if the file does not name it."""
+        return int(self.get("{arch}.block_count", 0))
+
     def n_trained(self, rope: RopeOptions) -> int:
         """Number of positions the model was trained on, after the scaling in ``rope``.
 

@@ -21,6 +21,11 @@ class Base(Protocol):
         """Trained context, in tokens."""
         ...
 
+    @property
+    def n_layers(self) -> int:
+        """Number of decoder layers."""
+        ...
+
     def n_trained(self, rope: RopeOptions) -> int:
         """Number of positions the model was trained on, after the scaling in ``rope``."""
         ...

@@ -70,7 +70,7 @@ class LoraOptions(Section):
         "--layers",
         metavar="N",
         min=1,
-        help="Put the adapter on the last N decoder layers; default: all.",
+        help="Put the adapter on the last N decoder layers (preset).",
     )
     modules: tuple[str, ...] | None = None
     """Full transformers names of the linear layers that carry the adapter, for a starting adapter
@@ -87,6 +87,12 @@ class LoraOptions(Section):
     def finds_rate(self) -> bool:
         """Whether the learning rate of given text is found from evidence."""
         return self.learning_rate == "auto"
+
+    def first_layer(self, n_layers: int) -> int:
+        """First of ``n_layers`` decoder layers that carries the adapter."""
+        if self.modules is not None:
+            return min(int(name.split(".")[2]) for name in self.modules)
+        return 0 if self.layers is None else max(0, n_layers - self.layers)
 
     def changed(self, **values: Any) -> "LoraOptions":
         """Like `Section.changed`; a new rank scales alpha in proportion unless alpha is given."""

@@ -77,7 +77,7 @@ class Options(Section):
         )
         n_ctx = self.engine.n_ctx or self.blocks.n_ctx or min(base.n_ctx_train, DEFAULT_MAX_CTX)
         block_len = self.blocks.block_len_of(n_ctx, base.n_ctx_train, text)
-        rule = rule_of(self.preset, base.n_params, text, block_len)
+        rule = rule_of(self.preset, base, text, block_len)
         blocks = self.blocks.resolve(
             n_ctx, block_len=block_len, train_prefix_len=rule.train_prefix_len, text=text
         )

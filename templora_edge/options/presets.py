@@ -1,10 +1,12 @@
 """Update rules by preset and kind of text, measured in docs/results/pg19.md and docs/log.md."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Final
 
+from templora_edge.options.base import Base
 from templora_edge.options.kinds import Preset, Targets, TextKind
 from templora_edge.options.lora import LoraOptions
 
@@ -19,6 +21,8 @@ class Rule:
     lora: LoraOptions
     train_prefix_len: int
     """Default L_T in tokens."""
+    tail: float = 1.0
+    """Share of the decoder layers that carry the adapter: the last ones."""
 
 
 PAPER: Final = LoraOptions(
@@ -60,18 +64,22 @@ _SMALL: Final = {"learning_rate": 1e-5, "own_learning_rate": 1e-5, "decay": 0.02
 """Options that differ for translations by small bases."""
 
 
-def rule_of(preset: Preset, n_parameters: int, text: TextKind, block_len: int) -> Rule:
+def rule_of(preset: Preset, base: Base, text: TextKind, block_len: int) -> Rule:
     """The update rule of ``preset``.
 
     Args:
         preset: name of the rule.
-        n_parameters: number of weights of the base.
+        base: the model.
         text: kind of text that is learned.
         block_len: tokens between two updates (Δ).
     """
     if text is TextKind.TEXT:
-        return _RULES[preset]
+        rule = _RULES[preset]
+        if rule.tail == 1 or not base.n_layers:
+            return rule
+        layers = math.ceil(rule.tail * base.n_layers)
+        return replace(rule, lora=replace(rule.lora, layers=layers))
     lora = _TRANSLATION[preset]
-    if n_parameters < _SMALL_PARAMETERS and preset is not Preset.PAPER:
+    if base.n_params < _SMALL_PARAMETERS and preset is not Preset.PAPER:
         lora = lora.changed(**_SMALL)
     return Rule(lora, 2 * block_len)

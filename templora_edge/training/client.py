@@ -14,7 +14,7 @@ from typing import TypeVar
 from templora_edge.closing import Closing
 from templora_edge.errors import SidecarError
 from templora_edge.options import Options
-from templora_edge.protocols import Update
+from templora_edge.protocols import Floats, Update
 from templora_edge.training.channel import Call, Channel
 from templora_edge.training.messages import (
     Export,
@@ -110,6 +110,7 @@ class SidecarTrainer(Closing):
         loss_mask: Sequence[bool] | None = None,
         *,
         own: bool = False,
+        states: Floats | None = None,
     ) -> Update:
         """Train on ``block``, with ``prefix`` before it as context; see `protocols.Trainer.train`.
 
@@ -123,7 +124,7 @@ class SidecarTrainer(Closing):
             SidecarError: the child died, perhaps killed for memory, or training diverged.
         """
         mask = None if loss_mask is None else tuple(loss_mask)
-        request = Train(tuple(prefix), tuple(block), mask, own)
+        request = Train(tuple(prefix), tuple(block), mask, own, states)
         if self._training is None or self._training.request != request:
             self._training = Call(request)
         update = self._ask(self._training, Update)

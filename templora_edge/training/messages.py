@@ -1,9 +1,12 @@
 """Messages between the two processes, pickled over pipes."""
 
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from templora_edge.options import Options
 
@@ -25,6 +28,8 @@ class Train:
     block: tuple[int, ...]
     loss_mask: tuple[bool, ...] | None
     own: bool
+    states: npt.NDArray[np.float32] | None = field(compare=False)
+    """States that enter the first layer with an adapter, computed from the tokens above."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from peft import (
     LoraConfig,
@@ -26,14 +24,12 @@ from templora_edge.models.footprint import estimate, must_checkpoint
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.models.kept_adapter import KeptAdapter
 from templora_edge.options import Options
-from templora_edge.protocols import Update
+from templora_edge.protocols import Floats, Update
 from templora_edge.training.evidence import RATE, Evidence, output_matrices, set_scale, slope_of
 from templora_edge.training.gguf_layers import MappedHead
 from templora_edge.training.gguf_network import load_base
 from templora_edge.training.precision import choose_dtype
 from templora_edge.training.reader import Reader
-
-Floats = npt.NDArray[np.float32]
 
 LEAST_SCALE: Final = 0.01
 """Scale below which the steps on generated text are not enlarged any more."""
@@ -78,10 +74,9 @@ class LoraTrainer:
             ),
         )
         self._head: MappedHead = model.lm_head
-        modules = adapted_modules(base, lora)
-        self._reader = Reader(
+        self.reader = Reader(
             model.model,
-            min(int(name.split(".")[2]) for name in modules),
+            lora.first_layer(model.config.num_hidden_layers),
             n_kept=options.blocks.train_prefix_len,
             n_ctx_train=int(base.require("{arch}.context_length")),
         )
@@ -118,7 +113,7 @@ class LoraTrainer:
 
     def checkpoint(self) -> None:
         """Recompute layers in backward instead of keeping their activations."""
-        self._reader.checkpoint()
+        self.reader.checkpoint()
 
     def train(
         self,
@@ -173,9 +168,9 @@ class LoraTrainer:
             with torch.inference_mode():
                 losses.append(self.loss(tokens, mask, given).item())
         if skipped or self._lora.prefix_gradient:
-            self._reader.forget()  # it may not be finite; or all of it is read again
+            self.reader.forget()  # it may not be finite; or all of it is read again
         else:
-            self._reader.keep()
+            self.reader.keep()
         finite = [loss if math.isfinite(loss) else None for loss in losses]
         return Update(
             finite[0],
@@ -248,7 +243,7 @@ class LoraTrainer:
             before, inputs, states = [], before + inputs, None
         bf16 = self.dtype == torch.bfloat16
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            hidden = self._reader.read(before, inputs, states)
+            hidden = self.reader.read(before, inputs, states)
         targets = tokens[0, -n_scored:][loss_mask]
         return self._head.cross_entropy(hidden[-n_scored:][loss_mask], targets)
 
@@ -259,7 +254,7 @@ class LoraTrainer:
             "optimizer": self._optimizer.state_dict(),
             "n_blocks": self._n_blocks,
             "evidence": None if self._evidence is None else asdict(self._evidence),
-            "read": self._reader.state(),
+            "read": self.reader.state(),
             "random": torch.get_rng_state(),
         }
         torch.save(state, path)
@@ -281,7 +276,7 @@ class LoraTrainer:
             if self._evidence is not None:
                 self._evidence = Evidence(**state["evidence"])
                 set_scale(self.model, self._scale)
-            self._reader.load_state(state["read"])
+            self.reader.load_state(state["read"])
             torch.set_rng_state(state["random"])
         except (
             OSError,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from gguf_files import fuse_qkv, rewrite
-from parity import EXACT, TRAIN, engine_logits, sidecar_logits, trained
+from parity import EXACT, TRAIN, assert_same_to_1e4, engine_logits, sidecar_logits, trained
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaForCausalLM
 
@@ -67,14 +67,6 @@ def test_numpy_takes_over_where_ggml_is_missing(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(dequantize, "to_float_function", lambda kind: None)
     out = Dequantizer(2).rows(blocks, KIND.Q5_K, torch.empty(8, 512))
     torch.testing.assert_close(out, expected)
-
-
-def assert_same_to_1e4(ours: torch.Tensor | None, theirs: torch.Tensor | None) -> None:
-    """Difference relative to the largest entry: entries that nearly cancel have no digits left."""
-    assert ours is not None
-    assert theirs is not None
-    scale = theirs.detach().abs().max().item()
-    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * scale)
 
 
 def test_a_block_equals_plain_peft_on_dense_weights(

@@ -1,0 +1,185 @@
+"""Blocks read in turn, with kept keys and values and given states, against one plain pass."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from parity import TRAIN, assert_same_to_1e4
+from peft import LoraConfig, get_peft_model
+from transformers import LlamaForCausalLM
+
+from templora_edge.errors import SidecarError
+from templora_edge.models.families import GATED_MLP
+from templora_edge.models.gguf_file import GgufFile
+from templora_edge.options import PAPER
+from templora_edge.training.reader import SINKS, Reader
+from templora_edge.training.trainer import LoraTrainer
+
+READS = replace(PAPER, rank=8, alpha=16, dropout=0.0, prefix_gradient=False, learning_rate=1e-3)
+
+
+def dense_model(tiny_hf: Path) -> LlamaForCausalLM:
+    model: LlamaForCausalLM = LlamaForCausalLM.from_pretrained(tiny_hf, attn_implementation="eager")
+    return model
+
+
+@pytest.fixture
+def dense(tiny_hf: Path) -> LlamaForCausalLM:
+    return dense_model(tiny_hf)
+
+
+def states_of(model: torch.nn.Module, layer: int, tokens: list[int]) -> torch.Tensor:
+    """States that enter ``layer``, (T, width)."""
+    with torch.no_grad():
+        output = model(input_ids=torch.tensor([tokens]), output_hidden_states=True)
+    states: torch.Tensor = output.hidden_states[layer][0]
+    return states
+
+
+def make_reader(model: LlamaForCausalLM, *, n_kept: int = 512, n_ctx_train: int = 4096) -> Reader:
+    first = model.config.num_hidden_layers - 2
+    return Reader(model.model, first, n_kept=n_kept, n_ctx_train=n_ctx_train)
+
+
+def normed(model: LlamaForCausalLM, tokens: list[int]) -> torch.Tensor:
+    with torch.no_grad():
+        hidden: torch.Tensor = model.model(input_ids=torch.tensor([tokens])).last_hidden_state[0]
+    return hidden
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_blocks_in_turn_equal_one_pass(
+    given: bool, dense: LlamaForCausalLM, tokens: list[int]
+) -> None:
+    reader = make_reader(dense)
+    states = states_of(dense, dense.config.num_hidden_layers - 2, tokens[:192])
+    expected = normed(dense, tokens[:192])
+    for begin in range(0, 192, 48):
+        end = begin + 48
+        part = states[begin:end] if given else None
+        read = reader.read(tokens[:begin], tokens[begin:end], part)
+        torch.testing.assert_close(read, expected[begin:end], rtol=1e-4, atol=1e-4)
+        reader.keep()
+
+
+def test_dropped_tokens_are_as_if_masked(tiny_hf: Path, tokens: list[int]) -> None:
+    """First tokens and the last L_T are attended to, from the positions where they were read."""
+    dense = dense_model(tiny_hf)
+    reader = make_reader(dense, n_kept=32)
+    reader.read([], tokens[:100])
+    reader.keep()
+    read = reader.read(tokens[68:100], tokens[100:132])
+    sees = torch.ones(132, 132, dtype=torch.bool).tril()
+    sees[100:, SINKS:68] = False
+    mask = torch.zeros(132, 132).masked_fill(~sees, -torch.inf)[None, None]
+    with torch.no_grad():
+        output = dense.model(input_ids=torch.tensor([tokens[:132]]), attention_mask=mask)
+    expected = output.last_hidden_state[0, 100:]
+    torch.testing.assert_close(read, expected, rtol=1e-4, atol=1e-4)
+    assert (expected - normed(dense, tokens[:132])[100:]).abs().max() > 1e-2, "an empty test"
+
+
+def test_what_does_not_continue_is_read_anew(dense: LlamaForCausalLM, tokens: list[int]) -> None:
+    expected = normed(dense, tokens[50:130])[48:]
+    other = make_reader(dense)
+    other.read([], tokens[:64])
+    other.keep()
+    read = other.read(tokens[50:98], tokens[98:130])
+    torch.testing.assert_close(read, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_block_past_the_trained_context_is_read_from_the_start(
+    dense: LlamaForCausalLM, tokens: list[int]
+) -> None:
+    reader = make_reader(dense, n_ctx_train=100)
+    for begin in range(0, 192, 48):
+        start = max(0, begin - 32)
+        read = reader.read(tokens[start:begin], tokens[begin : begin + 48])
+        if begin < 96:
+            start = 0  # all that was read before is held
+        expected = normed(dense, tokens[start : begin + 48])[begin - start :]
+        torch.testing.assert_close(read, expected, rtol=1e-4, atol=1e-4)
+        reader.keep()
+
+
+def test_lower_layers_are_read_again_once_they_are_needed(
+    dense: LlamaForCausalLM, tokens: list[int]
+) -> None:
+    first = dense.config.num_hidden_layers - 2
+    reader = make_reader(dense)
+    reader.read([], tokens[:48], states_of(dense, first, tokens[:48]))
+    reader.keep()
+    read = reader.read(tokens[:48], tokens[48:96])
+    expected = normed(dense, tokens[:96])[48:]
+    torch.testing.assert_close(read, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_first_token_may_stand_before_any_part(
+    dense: LlamaForCausalLM, tokens: list[int]
+) -> None:
+    """BOS heads every prefix; what is held began with it too, so nothing is read again."""
+    reader = make_reader(dense)
+    reader.read([], tokens[:64])
+    reader.keep()
+    read = reader.read([tokens[0], *tokens[40:64]], tokens[64:96])
+    torch.testing.assert_close(read, normed(dense, tokens[:96])[64:], rtol=1e-4, atol=1e-4)
+
+
+def test_states_that_are_not_of_these_tokens_are_refused(
+    dense: LlamaForCausalLM, tokens: list[int]
+) -> None:
+    with pytest.raises(SidecarError, match="30 states for 32 tokens"):
+        make_reader(dense).read([], tokens[:32], torch.zeros(30, dense.config.hidden_size))
+
+
+def test_tail_gradients_equal_plain_pefts_on_the_same_states(
+    tiny_hf: Path, tiny_gguf: Callable[[str], Path], tokens: list[int]
+) -> None:
+    base = GgufFile(tiny_gguf("f32"))
+    n_layers = int(base.require("{arch}.block_count"))
+    first = n_layers - 2
+    mapped = LoraTrainer(base, replace(TRAIN, lora=replace(READS, layers=2)))
+    dense = get_peft_model(
+        dense_model(tiny_hf),
+        LoraConfig(
+            r=8,
+            lora_alpha=16,
+            target_modules=[name.rpartition(".")[2] for name in GATED_MLP],
+            layers_to_transform=list(range(first, n_layers)),
+            task_type="CAUSAL_LM",
+        ),
+    )
+    ours = {n: p for n, p in mapped.model.named_parameters() if p.requires_grad}
+    theirs = {n: p for n, p in dense.named_parameters() if p.requires_grad}
+    assert ours.keys() == theirs.keys()
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for name, parameter in theirs.items():
+            parameter.normal_(std=0.05)
+            ours[name].copy_(parameter)
+    states = states_of(dense_model(tiny_hf), first, tokens[:95])
+    noise = 0.1 * torch.randn(states.shape, generator=torch.Generator().manual_seed(3))
+
+    def exchange(module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        return ((states + noise)[None],)
+
+    def detach_prefix(_: torch.nn.Module, __: object, out: torch.Tensor) -> torch.Tensor:
+        return torch.cat((out[:, :31].detach(), out[:, 31:]), dim=1)
+
+    layer = dense.get_submodule(f"base_model.model.model.layers.{first}")
+    layer.register_forward_pre_hook(exchange)
+    for name, module in dense.named_modules():
+        if name.endswith(("k_proj", "v_proj")):
+            module.register_forward_hook(detach_prefix)
+    logits = dense(input_ids=torch.tensor([tokens[:95]])).logits[0, 31:]
+    torch.nn.functional.cross_entropy(logits, torch.tensor(tokens[32:96])).backward()
+    reader = mapped.reader
+    with torch.no_grad():
+        reader.read([], tokens[:31], (states + noise)[:31])
+    reader.keep()
+    window, mask = torch.tensor([tokens[:96]]), torch.ones(64, dtype=torch.bool)
+    mapped.loss(window, mask, (states + noise)[31:]).backward()  # type: ignore[no-untyped-call]
+    for name, parameter in theirs.items():
+        assert_same_to_1e4(ours[name].grad, parameter.grad)
