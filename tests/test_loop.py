@@ -16,7 +16,7 @@ from templora_edge import windows
 from templora_edge.events import BlockReport, ScoredBlock, Token
 from templora_edge.loop import TempLoraLoop
 from templora_edge.options import BlockOptions, KvPolicy
-from templora_edge.protocols import Engine, Trainer, Update
+from templora_edge.protocols import Engine, Floats, Trainer, Update
 from templora_edge.text_cache import TextCache
 from templora_edge.updates import Updates
 
@@ -56,6 +56,7 @@ class FakeTrainer:
         loss_mask: Sequence[bool] | None = None,
         *,
         own: bool = False,
+        states: Floats | None = None,
     ) -> Update:
         self.windows.append((list(prefix), list(block)))
         self.own.append(own)
@@ -394,6 +395,7 @@ class InterruptedTrainer(FakeTrainer):
         loss_mask: Sequence[bool] | None = None,
         *,
         own: bool = False,
+        states: Floats | None = None,
     ) -> Update:
         update, again = Update(2.0, 1.0), self._unanswered == (prefix, block)
         if not again:
