@@ -9,11 +9,15 @@
     5. Swap.    Generate with adapter k + 1 from now on; keep the KV cache.
 
 A block is learned when the next one is about to begin (`flush`): the last one of a job need not be.
-Any step may raise an exception; the next call does what is left to do, and nothing twice.
+With overlap it is learned while the next one is written, and served to the one after that, so that
+the text does not depend on which is faster. Any step may raise an exception; the next call does
+what is left to do, and nothing twice.
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, replace
+from typing import TypeVar
 
 from templora_edge import windows
 from templora_edge.events import BlockReport, ScoredBlock, Token
@@ -21,15 +25,18 @@ from templora_edge.repetition import loops
 from templora_edge.text_cache import TextCache
 from templora_edge.updates import UpdateReport, Updates
 
+Result = TypeVar("Result")
+
 
 class TempLoraLoop:
     """One text that can be absorbed, generated and scored, block by block, in any order."""
 
-    def __init__(self, cache: TextCache, updates: Updates) -> None:
+    def __init__(self, cache: TextCache, updates: Updates, *, overlap: bool = False) -> None:
         self.blocks: list[BlockReport] = []
         self.text, self.options = cache.text, cache.options
-        self._cache, self._updates = cache, updates
-        self._unlearned: range | None = None  # the last block, until it is trained on
+        self._cache, self._updates, self._overlap = cache, updates, overlap
+        self._due: deque[tuple[int, range]] = deque()  # blocks to learn: number, tokens
+        self._learned = 0  # number of the last block that was learned
 
     def prompt(self, tokens: Sequence[int]) -> Iterator[BlockReport]:
         """Step 1: append a prompt, and absorb it if it is longer than L_X.
@@ -49,7 +56,7 @@ class TempLoraLoop:
             begin = len(self.text)
             self.text.extend(tokens[part.start : part.stop])
             self._end_block(begin, given=True)
-            self._update()
+            self._update(*self._due[0])
             if part.stop == len(tokens):
                 self._swap()
             yield self.blocks[-1]
@@ -61,8 +68,7 @@ class TempLoraLoop:
         """
         left, token = float("inf") if n_predict is None else n_predict, None
         while left > 0:
-            if self.flush():  # steps 4 and 5 of the block before
-                yield self.blocks[-1]
+            yield from self._next_block()
             begin = len(self.text)
             try:
                 self._cache.make_room(self._updates.served)  # step 2
@@ -74,8 +80,7 @@ class TempLoraLoop:
             finally:  # also when the caller stops iterating
                 left = 0 if token is None else left - (len(self.text) - begin)
                 self._end_block(begin)
-        if self._unlearned is not None:
-            yield self.blocks[-1]
+        yield from self.unlearned
 
     def score(
         self, block: Sequence[int], before: Sequence[int] | None = None
@@ -86,8 +91,7 @@ class TempLoraLoop:
             block: tokens to score, but for the first of a text that no BOS precedes.
             before: all the tokens that ``block`` is conditioned on, appended too; None: the text.
         """
-        if self.flush():  # steps 4 and 5 of the block before
-            yield self.blocks[-1]
+        yield from self._next_block()
         begin = len(self.text)
         if before is None:
             self._cache.make_room(self._updates.served)  # step 2
@@ -95,37 +99,58 @@ class TempLoraLoop:
         self._end_block(begin, given=True)
         yield ScoredBlock(tuple(nll))
 
-    def flush(self) -> bool:
-        """Do what is due of steps 4 and 5; return whether a block was still to be learned."""
-        due = self._unlearned is not None
-        self._update()
+    @property
+    def unlearned(self) -> list[BlockReport]:
+        """Reports of the blocks that are still to be learned."""
+        return [self.blocks[number] for number, _ in self._due]
+
+    def flush(self, *, keep: int = 0) -> list[BlockReport]:
+        """Do steps 4 and 5 for blocks that are due, but for the last ``keep``; return reports."""
+        reports = []
+        while len(self._due) > keep:
+            number, block = self._due[0]
+            self._update(number, block)
+            self._swap()
+            reports.append(self.blocks[number])
         self._swap()
-        return due
+        return reports
+
+    def _next_block(self) -> list[BlockReport]:
+        """Steps 4 and 5, before a block; with overlap, step 4 of the last block only begins."""
+        reports = self.flush(keep=int(self._overlap))
+        if self._overlap and self._due and not self._loops(*self._due[-1]):
+            self._learn(self._updates.begin, *self._due[-1])
+        return reports
 
     def _end_block(self, begin: int, *, given: bool = False) -> None:
         seconds, memory = self._cache.pop_seconds(), self._updates.rss_bytes
         if n := len(self.text) - begin:
-            self._unlearned = range(begin, begin + n)
+            self._due.append((len(self.blocks), range(begin, begin + n)))
             self.blocks.append(BlockReport(len(self.blocks), n, seconds, given, rss_bytes=memory))
 
-    def _update(self) -> None:
+    def _update(self, number: int, block: range) -> None:
         """Step 4."""
-        if (block := self._unlearned) is None:
-            return
-        tokens, own = self.text[block.start : block.stop], not self.blocks[-1].given
-        if own and loops(self.text, block):
-            self._note(UpdateReport(looped=True, rss_bytes=self._updates.rss_bytes))
+        if self._loops(number, block):
+            update = UpdateReport(looped=True, rss_bytes=self._updates.rss_bytes)
         else:
-            before = windows.train_prefix(block, self.options.train_prefix_len)
-            prefix = self._cache.head + self.text[before.start : before.stop]
-            states = self._cache.states(block)
-            self._note(self._updates.learn(prefix, tokens, own=own, states=states))
-        self._unlearned = None
+            update = self._learn(self._updates.learn, number, block)
+        self._note(number, update)
+        self._learned = number
+        self._due.popleft()
 
     def _swap(self) -> None:
         """Step 5."""
         if (update := self._updates.swap()) is not None:
-            self._note(update)
+            self._note(self._learned, update)
 
-    def _note(self, update: UpdateReport) -> None:
-        self.blocks[-1] = replace(self.blocks[-1], **asdict(update))
+    def _loops(self, number: int, block: range) -> bool:
+        return not self.blocks[number].given and loops(self.text, block)
+
+    def _learn(self, how: Callable[..., Result], number: int, block: range) -> Result:
+        before = windows.train_prefix(block, self.options.train_prefix_len)
+        prefix = self._cache.head + self.text[before.start : before.stop]
+        tokens, own = self.text[block.start : block.stop], not self.blocks[number].given
+        return how(prefix, tokens, own=own, states=self._cache.states(block))
+
+    def _note(self, number: int, update: UpdateReport) -> None:
+        self.blocks[number] = replace(self.blocks[number], **asdict(update))

@@ -133,6 +133,20 @@ class Trainer(Protocol):
         """
         ...
 
+    def begin(
+        self,
+        prefix: Sequence[int],
+        block: Sequence[int],
+        *,
+        own: bool = False,
+        states: Floats | None = None,
+    ) -> None:
+        """Begin to train in the background.
+
+        The next call is `train` with the same arguments, which waits for the rest.
+        """
+        ...
+
     def export(self) -> Path:
         """Write the current adapter to a new GGUF file, which the caller deletes."""
         ...

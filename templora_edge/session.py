@@ -140,7 +140,7 @@ class TempLora(Closing):
             start = self._start_trainer if self.options.templora else None
             self.updates = Updates(self.engine, start, learns_own=learns_own)
             cache = TextCache(self.engine, self.options.blocks, head)
-            self._loop = TempLoraLoop(cache, self.updates)
+            self._loop = TempLoraLoop(cache, self.updates, overlap=self.options.training.overlap)
             if self.options.engine.self_extend is None and not past_training:
                 _warn_past_training(self.base, self.options.engine)
             self._stack = stack.pop_all()
@@ -236,8 +236,7 @@ class TempLora(Closing):
         """Like `score`, from tokens; yields each block's score, and its report once learned."""
         for part in windows.cut(0, len(tokens), self.options.blocks.block_len):
             yield from self._loop.score(tokens[part.start : part.stop])
-        if tokens:
-            yield self._loop.blocks[-1]
+        yield from self._loop.unlearned
 
     def score_block(
         self, block: Sequence[int], before: Sequence[int]

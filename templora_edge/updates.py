@@ -119,6 +119,18 @@ class Updates:
         )
         return self._report
 
+    def begin(
+        self,
+        prefix: Sequence[int],
+        block: Sequence[int],
+        *,
+        own: bool = False,
+        states: Floats | None = None,
+    ) -> None:
+        """Begin what `learn` does with the same arguments, which then waits for the rest."""
+        if self.enabled and (self._learns_own or not own):
+            self._started().begin(prefix, block, own=own, states=states)
+
     def swap(self) -> UpdateReport | None:
         """Export the newest adapter, load and set it, free the old one; keep the KV cache.
 

@@ -93,6 +93,16 @@ class ScriptedTrainer:
         self.own.append(own)
         return Update(1.0, None)
 
+    def begin(
+        self,
+        prefix: Sequence[int],
+        block: Sequence[int],
+        *,
+        own: bool = False,
+        states: Floats | None = None,
+    ) -> None:
+        """Begin nothing: `train` does all."""
+
     def export(self) -> Path:
         path = self.folder / f"{len(self.trained)}.gguf"
         path.touch()

@@ -63,6 +63,16 @@ class FakeTrainer:
         self.log.append(("trained", tuple(block)))
         return Update(2.0, 1.0)
 
+    def begin(
+        self,
+        prefix: Sequence[int],
+        block: Sequence[int],
+        *,
+        own: bool = False,
+        states: Floats | None = None,
+    ) -> None:
+        """Begin nothing: `train` does all."""
+
     def export(self) -> Path:
         path = self.folder / f"{len(self.windows)}.gguf"
         path.touch()

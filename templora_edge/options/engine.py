@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from templora_edge.errors import OptionError
-from templora_edge.host.cores import default_threads
 from templora_edge.options.base import DEFAULT_MAX_CTX, Base
 from templora_edge.options.field import Section, option, require
 from templora_edge.options.kinds import KvType
@@ -116,7 +115,6 @@ class EngineOptions(Section):
         return replace(
             self,
             n_ctx=n_ctx,
-            n_threads=self.n_threads or default_threads(),
             self_extend=self._chosen(base, n_ctx),
             shift=self.shift or shift,
             swa_full=self.swa_full or swa_full,

@@ -4,6 +4,7 @@ from dataclasses import Field, asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from templora_edge.host.cores import default_threads
 from templora_edge.options.base import DEFAULT_MAX_CTX, Base, StartingAdapter
 from templora_edge.options.blocks import BlockOptions
 from templora_edge.options.engine import EngineOptions
@@ -75,22 +76,30 @@ class Options(Section):
             self.templora or self.training.adapter is None,
             "an adapter to start from, without Temp-LoRA; drop one of the two",
         )
+        require(
+            not (self.training.overlap and text is TextKind.TRANSLATION),
+            "--overlap: translations learn each block before the next one",
+        )
         n_ctx = self.engine.n_ctx or self.blocks.n_ctx or min(base.n_ctx_train, DEFAULT_MAX_CTX)
         block_len = self.blocks.block_len_of(n_ctx, base.n_ctx_train, text)
         rule = rule_of(self.preset, base, text, block_len)
         blocks = self.blocks.resolve(
             n_ctx, block_len=block_len, train_prefix_len=rule.train_prefix_len, text=text
         )
-        engine = self.engine.resolve(
+        n_cores = default_threads()
+        n_threads = self.engine.n_threads or n_cores
+        n_threads_train = self.training.n_threads_train or n_threads
+        if self.training.overlap:  # each side has cores of its own
+            n_threads = self.engine.n_threads or max(1, n_cores - n_cores // 2)
+            n_threads_train = self.training.n_threads_train or max(1, n_cores - n_threads)
+        engine = replace(self.engine, n_threads=n_threads).resolve(
             base,
             n_ctx,
             shift=blocks.kv_policy is KvPolicy.SHIFT,
             # translation cuts the cache back to a shared prompt at every segment
             swa_full=text is TextKind.TRANSLATION,
         )
-        training = self.training
-        if not training.n_threads_train:
-            training = replace(training, n_threads_train=engine.n_threads)
+        training = replace(self.training, n_threads_train=n_threads_train)
         lora = self.lora.resolve(rule.lora, adapter)
         return replace(self, engine=engine, blocks=blocks, lora=lora, training=training)
 

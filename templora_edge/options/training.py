@@ -31,6 +31,12 @@ class TrainingOptions(Section):
         unit="GiB",
         help="Limit on private memory for training; default: all that is free.",
     )
+    overlap: bool = option(
+        "--overlap",
+        default=False,
+        help="Learn each block while the next one is written, and serve it to the one after that; "
+        "the processor's cores are shared.",
+    )
     adapter: Path | None = option(
         "--adapter-in",
         metavar="FILE",

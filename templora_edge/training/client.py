@@ -123,11 +123,8 @@ class SidecarTrainer(Closing):
         Raises:
             SidecarError: the child died, perhaps killed for memory, or training diverged.
         """
-        mask = None if loss_mask is None else tuple(loss_mask)
-        request = Train(tuple(prefix), tuple(block), mask, own, states)
-        if self._training is None or self._training.request != request:
-            self._training = Call(request)
-        update = self._ask(self._training, Update)
+        call = self._post_training(prefix, block, loss_mask, own=own, states=states)
+        update = self._answer(call, Update)
         if update.skipped:
             _log.warning(
                 "steps skipped in the update on a block of %d tokens: %d (loss or gradient not "
@@ -137,6 +134,17 @@ class SidecarTrainer(Closing):
             )
         self._training = None  # no call may follow: only during calls does Python handle signals
         return update
+
+    def begin(
+        self,
+        prefix: Sequence[int],
+        block: Sequence[int],
+        *,
+        own: bool = False,
+        states: Floats | None = None,
+    ) -> None:
+        """Begin to train; `train` with the same arguments waits for the rest."""
+        self._post_training(prefix, block, None, own=own, states=states)
 
     def export(self) -> Path:
         """Write the current adapter to a new GGUF file in the workspace.
@@ -188,6 +196,23 @@ class SidecarTrainer(Closing):
         except BaseException:
             self._channel.remove(request.path)
             raise
+
+    def _post_training(
+        self,
+        prefix: Sequence[int],
+        block: Sequence[int],
+        loss_mask: Sequence[bool] | None,
+        *,
+        own: bool,
+        states: Floats | None,
+    ) -> Call:
+        """Post a request to train, unless it is what an earlier call posted."""
+        mask = None if loss_mask is None else tuple(loss_mask)
+        request = Train(tuple(prefix), tuple(block), mask, own, states)
+        if self._training is None or self._training.request != request:
+            self._training = Call(request)
+        self._channel.post(self._training)
+        return self._training
 
     def _ask(self, call: Call, kind: type[Answer]) -> Answer:
         self._channel.post(call)

@@ -41,11 +41,12 @@ class Reader:
         """
         self._network = network
         self._n_kept, self._n_ctx_train = n_kept, n_ctx_train
-        self._layers = network.layers
+        self._layers = network.get_submodule("layers")
+        layers = list(self._layers.children())
         passed = [_PassedLayer() for _ in range(first_layer)]
-        self._upper_layers = torch.nn.ModuleList([*passed, *list(network.layers)[first_layer:]])
+        self._upper_layers = torch.nn.ModuleList([*passed, *layers[first_layer:]])
         self._first_layer = first_layer
-        self._cache = [_CacheLayer() for _ in self._layers]
+        self._cache = [_CacheLayer() for _ in layers]
         self._tokens: list[int] = []  # those in the cache
         self._position = 0  # of the next token
         self._complete = True  # whether lower layers' keys and values are there too
@@ -54,7 +55,7 @@ class Reader:
     def checkpoint(self) -> None:
         """Recompute layers in backward instead of keeping their activations."""
         self._network.activation_checkpointing_enable({"use_reentrant": False})
-        for layer in self._layers:
+        for layer in self._layers.children():
             # safe with this cache: what a layer reads from it does not change when it writes
             layer._can_checkpoint_with_cache = True  # type: ignore[assignment]  # no submodule
 
@@ -133,7 +134,7 @@ class Reader:
             self._network.layers = self._upper_layers
         try:
             output = self._network(
-                **inputs, position_ids=position_ids, past_key_values=Cache(layers=self._cache)
+                **inputs, position_ids=position_ids, past_key_values=Cache(layers=[*self._cache])
             )
         finally:
             self._network.layers = self._layers

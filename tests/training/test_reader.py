@@ -174,7 +174,7 @@ def test_tail_gradients_equal_plain_pefts_on_the_same_states(
         if name.endswith(("k_proj", "v_proj")):
             module.register_forward_hook(detach_prefix)
     logits = dense(input_ids=torch.tensor([tokens[:95]])).logits[0, 31:]
-    torch.nn.functional.cross_entropy(logits, torch.tensor(tokens[32:96])).backward()
+    torch.nn.functional.cross_entropy(logits, torch.tensor(tokens[32:96])).backward()  # type: ignore[no-untyped-call]
     reader = mapped.reader
     with torch.no_grad():
         reader.read([], tokens[:31], (states + noise)[:31])
