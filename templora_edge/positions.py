@@ -45,8 +45,9 @@ class Positions:
         """Number of positions that may be used before tokens are grouped."""
 
     def n_tokens(self, n_positions: int) -> int:
-        """Number of cached tokens."""
-        return n_positions + self.n_grouped - self.n_grouped // self._group
+        """Number of cached tokens at the first ``n_positions`` positions."""
+        grouped = min(n_positions * self._group, self.n_grouped)
+        return n_positions + grouped - grouped // self._group
 
     def room(self, n_positions: int) -> int | None:
         """Number of tokens that fit before others must be grouped; None without SelfExtend."""

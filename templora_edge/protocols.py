@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from templora_edge.options import SamplingOptions
 
-Floats: TypeAlias = npt.NDArray[np.float32]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+Floats: TypeAlias = "npt.NDArray[np.float32]"
 
 
 class Engine(Protocol):
@@ -33,6 +34,17 @@ class Engine(Protocol):
         """Decode ``pending`` and all of ``tokens`` but the last; return each token's NLL in nats.
 
         The NLLs are those of ``tokens``; ``pending`` is only context.
+        """
+        ...
+
+    def states(self, begin: int, end: int) -> Floats | None:
+        """The hidden states that entered the captured layer, for cached tokens [begin, end).
+
+        They are as computed when each token was decoded, with all that was cached before it then.
+
+        Returns:
+            A copy, (end - begin, width); None if no layer is captured or the cache does not hold
+            all of these tokens with their states.
         """
         ...
 

@@ -4,7 +4,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from templora_edge.errors import EngineError
+from templora_edge.protocols import Floats
 
 
 class FakeEngine(ABC):
@@ -60,6 +63,12 @@ class FakeEngine(ABC):
             self.log.append(("scored", token))
             pending = [token]
         return [float(token) for token in tokens]
+
+    def states(self, begin: int, end: int) -> Floats | None:
+        """A row for each token, which is its number."""
+        if not 0 <= begin <= end <= len(self.cells):
+            return None
+        return np.array([[token] for token in self.cached[begin:end]], np.float32).reshape(-1, 1)
 
     def is_end(self, token: int) -> bool:
         return token == self.end

@@ -12,6 +12,7 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from templora_edge.closing import Closing
 from templora_edge.engine import backend
 from templora_edge.engine.adapter import Adapter
+from templora_edge.engine.capture import LayerStates
 from templora_edge.engine.k_shift import check_k_shift, check_length
 from templora_edge.engine.model import Model
 from templora_edge.engine.pointer import Pointer
@@ -66,6 +67,8 @@ class Context(Closing):
         elif options.flash_attn is not None:
             params.flash_attn_type = int(options.flash_attn)
         _set_rope(params, options.rope)
+        self._states = LayerStates(model, options.capture_layer, n_ctx)
+        self._states.configure(params)
         backend.clear_errors()
         pointer = llama_cpp.llama_init_from_model(model.pointer, params)
         if not pointer:
@@ -74,6 +77,7 @@ class Context(Closing):
                 f"({backend.last_error()})"
             )
         self.pointer = pointer
+        self._states.attach(pointer)
         self._memory = llama_cpp.llama_get_memory(pointer)
         self._batch = llama_cpp.llama_batch_init(self.n_batch, 0, 1)
         for index in range(self.n_batch):
@@ -128,8 +132,13 @@ class Context(Closing):
         pointer = llama_cpp.llama_get_logits_ith(self.pointer, -1)
         return np.ctypeslib.as_array(pointer, shape=(self.model.vocab.n_tokens,)).copy()
 
+    def states(self, begin: int, end: int) -> npt.NDArray[np.float32] | None:
+        """What `LayerStates.read` returns for cached tokens [begin, end)."""
+        return self._states.read(begin, end)
+
     def clear(self) -> None:
         """Empty the KV cache."""
+        self._states.truncate(0)
         llama_cpp.llama_memory_clear(self._memory, False)
         self._positions.clear()
 
@@ -141,6 +150,7 @@ class Context(Closing):
         have dropped tokens that the next one attends to (unless `EngineOptions.swa_full`).
         """
         n_positions = self._n_positions
+        self._states.truncate(n_tokens)
         if n_tokens >= self._positions.n_tokens(n_positions):
             return
         position = self._positions.position_of(n_tokens)
@@ -161,10 +171,11 @@ class Context(Closing):
         """
         if not self._k_shift:
             raise EngineError("a context created without EngineOptions.shift cannot shift")
-        n_positions = self._n_positions
+        n_positions, n_past = self._n_positions, self.n_past
         begin, end = self._positions.cut(keep, discard, n_positions)
         llama_cpp.llama_memory_seq_rm(self._memory, _SEQUENCE, begin, end)
         self._move(Move(end, n_positions, begin - end))
+        self._states.drop(self._positions.n_tokens(begin), n_past - self.n_past)
 
     def set_adapters(self, adapters: Sequence[tuple[Adapter, float]]) -> None:
         """Use ``adapters``, (adapter, scale) each, from the next decode on; keep the cache.
@@ -227,10 +238,11 @@ class Context(Closing):
             batch.logits[index] = every_logit
         batch.logits[n - 1] = True
         backend.clear_errors()
-        status = llama_cpp.llama_decode(self.pointer, batch)
-        if status != 0:
-            reason = _DECODE_ERRORS.get(status, f"fatal, status {status}")
-            raise EngineError(f"llama_decode failed: {reason} ({backend.last_error()})")
+        with self._states.capture(n_past, n):
+            status = llama_cpp.llama_decode(self.pointer, batch)
+            if status != 0:
+                reason = _DECODE_ERRORS.get(status, f"fatal, status {status}")
+                raise EngineError(f"llama_decode failed: {reason} ({backend.last_error()})")
 
 
 def _check_memory(model: Model, options: EngineOptions) -> None:

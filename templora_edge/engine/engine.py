@@ -91,6 +91,19 @@ class LlamaEngine(Closing):
             nll += [_nll(row, tokens[len(nll) + index]) for index, row in enumerate(chunk)]
         return nll
 
+    def states(self, begin: int, end: int) -> npt.NDArray[np.float32] | None:
+        """The states that entered layer `EngineOptions.capture_layer`, for cached tokens.
+
+        Args:
+            begin: index of the first token in the cache.
+            end: index after the last one.
+
+        Returns:
+            A copy, (end - begin, width); None if no layer is captured or the cache does not hold
+            all of these tokens with their states.
+        """
+        return self.context.states(begin, end)
+
     def is_end(self, token: int) -> bool:
         """Whether ``token`` ends generation."""
         return self.model.vocab.is_end(token)

@@ -92,6 +92,9 @@ class EngineOptions(Section):
     """Whether the cache will be shifted, as `KvPolicy.SHIFT` does."""
     swa_full: bool = False
     """Whether sliding-window layers keep every token, so that the cache can be cut anywhere."""
+    capture_layer: int | None = None
+    """First decoder layer whose input states are kept for the tokens in the cache; None or 0: none
+    are kept. It has no effect if the model has no such layer."""
 
     @property
     def k_shift(self) -> bool:
@@ -110,7 +113,9 @@ class EngineOptions(Section):
             f"-ctv {self.type_v}: quantized values need flash attention, which is off",
         )
 
-    def resolve(self, base: Base, n_ctx: int, *, shift: bool, swa_full: bool) -> "EngineOptions":
+    def resolve(
+        self, base: Base, n_ctx: int, *, shift: bool, swa_full: bool, capture_layer: int | None
+    ) -> "EngineOptions":
         """Fill in the open options, for `Options.resolve`; ``n_ctx`` is the context in tokens."""
         return replace(
             self,
@@ -118,6 +123,7 @@ class EngineOptions(Section):
             self_extend=self._chosen(base, n_ctx),
             shift=self.shift or shift,
             swa_full=self.swa_full or swa_full,
+            capture_layer=self.capture_layer or capture_layer,
         )
 
     def _chosen(self, base: Base, n_ctx: int) -> SelfExtendOptions | None:

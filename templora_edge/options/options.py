@@ -86,6 +86,7 @@ class Options(Section):
         blocks = self.blocks.resolve(
             n_ctx, block_len=block_len, train_prefix_len=rule.train_prefix_len, text=text
         )
+        lora = self.lora.resolve(rule.lora, adapter)
         n_cores = default_threads()
         n_threads = self.engine.n_threads or n_cores
         n_threads_train = self.training.n_threads_train or n_threads
@@ -98,9 +99,12 @@ class Options(Section):
             shift=blocks.kv_policy is KvPolicy.SHIFT,
             # translation cuts the cache back to a shared prompt at every segment
             swa_full=text is TextKind.TRANSLATION,
+            # training takes states over where it computes nothing below the adapter
+            capture_layer=lora.first_layer(base.n_layers)
+            if self.templora and not lora.prefix_gradient and text is TextKind.TEXT
+            else None,
         )
         training = replace(self.training, n_threads_train=n_threads_train)
-        lora = self.lora.resolve(rule.lora, adapter)
         return replace(self, engine=engine, blocks=blocks, lora=lora, training=training)
 
     @property

@@ -5,10 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from templora_edge.options import Options
+from templora_edge.protocols import Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +26,7 @@ class Train:
     block: tuple[int, ...]
     loss_mask: tuple[bool, ...] | None
     own: bool
-    states: npt.NDArray[np.float32] | None = field(compare=False)
+    states: Floats | None = field(compare=False)
     """States that enter the first layer with an adapter, computed from the tokens above."""
 
 
