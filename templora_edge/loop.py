@@ -150,7 +150,9 @@ class TempLoraLoop:
         before = windows.train_prefix(block, self.options.train_prefix_len)
         prefix = self._cache.head + self.text[before.start : before.stop]
         tokens, own = self.text[block.start : block.stop], not self.blocks[number].given
-        return how(prefix, tokens, own=own, states=self._cache.states(block))
+        # without L_T an update does not see the token that predicts its first one
+        states = self._cache.states(block) if before or block.start == 0 else None
+        return how(prefix, tokens, own=own, states=states)
 
     def _note(self, number: int, update: UpdateReport) -> None:
         self.blocks[number] = replace(self.blocks[number], **asdict(update))

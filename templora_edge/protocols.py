@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 from templora_edge.options import SamplingOptions
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-Floats: TypeAlias = "npt.NDArray[np.float32]"
+Floats: TypeAlias = npt.NDArray[np.float32]
 
 
 class Engine(Protocol):

@@ -48,6 +48,8 @@ class FakeTrainer:
     windows: list[tuple[list[int], list[int]]] = field(default_factory=list)
     own: list[bool] = field(default_factory=list)
     """Whether each block was learned as the model's own."""
+    with_states: int = 0
+    """Number of blocks that came with the engine's states."""
 
     def train(
         self,
@@ -58,6 +60,9 @@ class FakeTrainer:
         own: bool = False,
         states: Floats | None = None,
     ) -> Update:
+        if states is not None:  # each is that of the token before
+            assert states[:, 0].tolist() == [prefix[-1], *block[:-1]]
+            self.with_states += 1
         self.windows.append((list(prefix), list(block)))
         self.own.append(own)
         self.log.append(("trained", tuple(block)))
@@ -71,7 +76,8 @@ class FakeTrainer:
         own: bool = False,
         states: Floats | None = None,
     ) -> None:
-        """Begin nothing: `train` does all."""
+        """Only note it: `train` does all."""
+        self.log.append(("begun", tuple(block)))
 
     def export(self) -> Path:
         path = self.folder / f"{len(self.windows)}.gguf"
@@ -106,10 +112,11 @@ def loop_on(
     head: Sequence[int] = (),
     *,
     learns_own: bool = True,
+    overlap: bool = False,
 ) -> TempLoraLoop:
     start = None if trainer is None else itertools.repeat(trainer).__next__
     updates = Updates(engine, start, learns_own=learns_own)
-    return TempLoraLoop(TextCache(engine, options, head), updates)
+    return TempLoraLoop(TextCache(engine, options, head), updates, overlap=overlap)
 
 
 def scored(loop: TempLoraLoop, tokens: Sequence[int]) -> list[float]:
@@ -128,10 +135,12 @@ def make(
     options: BlockOptions,
     end_after: int | None = None,
     head: Sequence[int] = (),
+    *,
+    overlap: bool = False,
 ) -> Run:
     log: list[object] = []
     engine, trainer = CountingEngine(options.n_ctx, log, end_after), FakeTrainer(folder, log)
-    loop = loop_on(engine, trainer, options, head)
+    loop = loop_on(engine, trainer, options, head, overlap=overlap)
     return Run(loop, engine, trainer, options, log, list(head))
 
 
@@ -288,6 +297,57 @@ def test_the_last_block_is_learned_only_when_it_is_needed(folder: Path) -> None:
     run.loop.flush()
     assert len(run.trainer.windows) == 2
     assert run.loop.blocks[-1].loss_after == 1.0
+
+
+def test_learning_while_the_next_block_is_written(folder: Path) -> None:
+    """Each block is begun before the next one, and served to the one after that."""
+    run = make(folder, options_for(KvPolicy.REUSE), overlap=True)
+    list(run.loop.prompt([1]))
+    events = list(run.loop.generate(16))
+    assert [one for one in run.log if isinstance(one, tuple) and one[0] != "generated"] == [
+        ("begun", (1001, 1002, 1003, 1004)),
+        ("trained", (1001, 1002, 1003, 1004)),
+        ("swap", 1),
+        ("begun", (1005, 1006, 1007, 1008)),
+        ("trained", (1005, 1006, 1007, 1008)),
+        ("swap", 2),
+        ("begun", (1009, 1010, 1011, 1012)),
+    ]
+    places = [run.log.index(("generated", token)) for token in (1004, 1005, 1008, 1009)]
+    begun, trained = (
+        run.log.index((what, (1001, 1002, 1003, 1004))) for what in ("begun", "trained")
+    )
+    assert places[0] < begun < places[1] < places[2] < trained < places[3]
+    assert [one.index for one in events if isinstance(one, BlockReport)] == [0, 1, 2, 3]
+    assert [one.loss_before for one in run.loop.blocks] == [2.0, 2.0, None, None]
+    run.loop.flush()
+    assert [one.loss_before for one in run.loop.blocks] == [2.0] * 4
+    assert run.engine.adapter == 4
+    check_blocks(run, 1)
+
+
+@settings(max_examples=100, deadline=None)
+@given(block_options(), HEADS, st.integers(1, 60), st.integers(0, 60))
+def test_with_overlap_the_same_blocks_are_learned_in_order(
+    folder: Path, options: BlockOptions, head: list[int], prompt_len: int, n_predict: int
+) -> None:
+    runs = [make(folder, options, head=head, overlap=overlap) for overlap in (False, True)]
+    for run in runs:
+        list(run.loop.prompt(list(range(prompt_len))))
+        list(run.loop.generate(n_predict))
+        list(run.loop.absorb([5, 6, 7]))
+    assert runs[0].trainer.windows == runs[1].trainer.windows
+    assert runs[0].loop.text == runs[1].loop.text
+
+
+def test_states_come_with_every_block_that_the_engine_decoded(folder: Path) -> None:
+    run = make(folder, options_for(KvPolicy.REUSE), head=[BOS])
+    scored(run.loop, list(range(30)))
+    list(run.loop.generate(20))
+    run.loop.flush()
+    assert run.trainer.with_states == len(run.trainer.windows) == 13
+    list(run.loop.absorb(list(range(10))))
+    assert run.trainer.with_states == 13, "nothing was decoded"
 
 
 def test_absorbing_swaps_once(folder: Path) -> None:

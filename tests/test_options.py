@@ -42,7 +42,8 @@ from templora_edge.options.field import options_in
 from templora_edge.training.trainer import LoraTrainer
 
 MAY_BE_NONE = {
-    "flash_attn", "self_extend", "capture_layer", "layers", "modules", "train_memory_gib", "adapter",
+    "flash_attn", "self_extend", "capture_layer", "layers", "modules", "train_memory_gib",
+    "adapter",
     *(one.name for one in fields(RopeOptions)),
 }  # fmt: skip
 """Options that may be None even when resolved."""

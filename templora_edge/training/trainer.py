@@ -147,7 +147,7 @@ class LoraTrainer:
         if n_scored == 0:  # the first token of a text: nothing precedes it
             return Update(0.0, 0.0)
         mask = torch.tensor([True] * len(block) if loss_mask is None else loss_mask)[-n_scored:]
-        given = None if states is None else torch.from_numpy(states)
+        given = None if states is None else torch.from_numpy(states[-n_scored:])
         losses, skipped, slope = [], 0, (0.0, 0.0)
         evidence = None if own else self._evidence
         self.model.train()
