@@ -86,8 +86,8 @@ CASES = {
 }  # fmt: skip
 
 
-def make_model(name: str) -> torch.nn.Module:
-    """A random model whose norms and biases are random too."""
+def make_model(name: str, **others: Any) -> torch.nn.Module:
+    """A random model, with ``others`` as settings, whose norms and biases are random too."""
     case = CASES[name]
     model_class = getattr(transformers, case.model_class)
     settings = {
@@ -98,7 +98,7 @@ def make_model(name: str) -> torch.nn.Module:
     }  # fmt: skip
     if name == "phi2":
         settings["intermediate_size"] = 1024  # the converter assumes 4 x width
-    config = model_class.config_class(**settings | case.settings)
+    config = model_class.config_class(**settings | case.settings | others)
     config._attn_implementation = "eager"
     torch.manual_seed(11)
     model: torch.nn.Module = model_class(config)
