@@ -32,9 +32,11 @@ class Source(Protocol):
 
     def configure(self, params: Any) -> None:
         """Change the parameters of the context before it is made."""
+        ...
 
     def attach(self, context: Any) -> None:
         """Prepare a new `llama_context`."""
+        ...
 
     def into(self, rows: Rows) -> AbstractContextManager[None]:
         """Fill ``rows``, (n, width), with the states of the n tokens decoded in the block.
@@ -45,7 +47,7 @@ class Source(Protocol):
         ...
 
 
-class LayerInputs(Source):
+class LayerInputs:
     """The states by `llama_get_embeddings_layer_inp`, exported under C++ names only.
 
     Rows are in the order of the batch, one for every token, whichever have logits.
@@ -63,6 +65,9 @@ class LayerInputs(Source):
         found = hasattr(_LIBRARY, _SET) and hasattr(_LIBRARY, _GET)
         return found and architecture in NAMES_LAYER_INPUTS
 
+    def configure(self, params: Any) -> None:
+        """Change nothing."""
+
     def attach(self, context: Any) -> None:
         """Have ``context`` keep the layer's inputs of every batch."""
         self._context = context
@@ -75,7 +80,7 @@ class LayerInputs(Source):
         ctypes.memmove(rows.ctypes.data, self._get(self._context, self._layer), rows.nbytes)
 
 
-class LayerOutputs(Source):
+class LayerOutputs:
     """The states as the output of the layer before, by llama.cpp's evaluation callback.
 
     llama.cpp asks about every tensor of a graph whether it is wanted, and calls again when one that
@@ -102,6 +107,9 @@ class LayerOutputs(Source):
     def configure(self, params: Any) -> None:
         """Set the callback, which lives as long as this object."""
         params.cb_eval = ctypes.cast(self._callback, llama_cpp.ggml_backend_sched_eval_callback)
+
+    def attach(self, context: Any) -> None:
+        """Prepare nothing."""
 
     @contextmanager
     def into(self, rows: Rows) -> Iterator[None]:
