@@ -121,7 +121,7 @@ def common_config(base: GgufFile) -> Settings:
         "num_key_value_heads": int(base.get("{arch}.attention.head_count_kv", n_heads)),
         "head_dim": Heads.of(base).key_length,
         "max_position_embeddings": int(base.require("{arch}.context_length")),
-        "tie_word_embeddings": False,  # the head is replaced, see training/gguf_layers.py
+        "tie_word_embeddings": False,  # the head is replaced, see training/head.py
         "pad_token_id": None,
         "rope_parameters": dict(ROPE),
     }

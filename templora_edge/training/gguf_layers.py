@@ -4,7 +4,7 @@ The pages are shared with llama.cpp's mapping of the same file. Dequantized weig
 buffers that later layers overwrite, so autograd must not keep them: backward dequantizes again.
 """
 
-from collections.abc import Iterator
+from copy import copy
 from typing import Any
 
 import gguf
@@ -25,27 +25,32 @@ class Scratch:
     def __init__(self, n_floats: int, dtype: torch.dtype, n_threads: int) -> None:
         self.n_floats = n_floats
         self.dtype = dtype
-        # ((address of the quantized rows, number of rows), their weights)
-        self._older = ((0, 0), torch.empty(n_floats, dtype=dtype))
-        self._newer = ((0, 0), torch.empty(n_floats, dtype=dtype))
+        # (quantized rows, their weights); rows that are held keep their address to themselves
+        nothing: Blocks = np.empty((0, 0), np.uint8)
+        self._older = (nothing, torch.empty(n_floats, dtype=dtype))
+        self._newer = (nothing, torch.empty(n_floats, dtype=dtype))
         self._dequantizer = Dequantizer(n_threads)
 
     def load(self, blocks: Blocks, kind: gguf.GGMLQuantizationType, width: int) -> torch.Tensor:
         """Dequantize rows to (n, width); valid until two other tensors are loaded."""
         n = blocks.shape[0]
-        wanted = (blocks.ctypes.data, n)
-        if self._older[0] == wanted:
+        if _same(self._older[0], blocks):
             self._older, self._newer = self._newer, self._older
         held, buffer = self._newer
-        if held != wanted:
+        if not _same(held, blocks):
             held, buffer = self._older
             self._dequantizer.rows(blocks, kind, buffer[: n * width].view(n, width))
-            self._older, self._newer = self._newer, (wanted, buffer)
+            self._older, self._newer = self._newer, (blocks, buffer)
         return buffer[: n * width].view(n, width)
 
     def load_new(self, blocks: Blocks, kind: gguf.GGMLQuantizationType, width: int) -> torch.Tensor:
         """Dequantize rows into a new float32 tensor, (n, width)."""
         return self._dequantizer.rows(blocks, kind, torch.empty(blocks.shape[0], width))
+
+
+def _same(a: Blocks, b: Blocks) -> bool:
+    """Whether two views are the same rows of the same memory."""
+    return a.ctypes.data == b.ctypes.data and a.shape == b.shape
 
 
 class MappedTensor:
@@ -63,6 +68,13 @@ class MappedTensor:
     def load(self, rows: slice = slice(None)) -> torch.Tensor:
         """``rows`` in the compute dtype, (n, in); valid until two other tensors are loaded."""
         return self.scratch.load(self.blocks[rows], self.kind, self.shape[1])
+
+    def only(self, indices: npt.NDArray[np.int64]) -> "MappedTensor":
+        """A tensor of the rows at ``indices``, copied as they are stored."""
+        part = copy(self)
+        part.blocks = self.blocks[indices]
+        part.shape = (len(indices), self.shape[1])
+        return part
 
     def gather(self, indices: npt.NDArray[np.int64]) -> torch.Tensor:
         """The rows at ``indices`` in float32, (n, in)."""
@@ -142,86 +154,3 @@ class MappedEmbedding(torch.nn.Module):
         """(B, T) -> (B, T, width), float32."""
         rows = self.source.gather(ids.reshape(-1).numpy())
         return (rows * self.scale).view(*ids.shape, -1)
-
-
-class MappedHead(torch.nn.Module):
-    """The output layer, computed in slices of the vocabulary that fit the scratch buffer."""
-
-    def __init__(
-        self, source: MappedTensor, bias: torch.Tensor | None, softcap: float | None
-    ) -> None:
-        super().__init__()
-        self.source = source
-        self.bias = bias
-        self.softcap = softcap
-
-    def slices(self) -> Iterator[slice]:
-        """Slices of the vocabulary, one dequantized at a time."""
-        n_vocab, width = self.source.shape
-        step = self.source.scratch.n_floats // width
-        for begin in range(0, n_vocab, step):
-            yield slice(begin, min(begin + step, n_vocab))
-
-    def slope(self, logits: torch.Tensor) -> torch.Tensor | float:
-        """Derivative of ``logits`` with respect to the logits before soft-capping."""
-        return 1.0 if self.softcap is None else 1 - (logits / self.softcap) ** 2
-
-    def slice_logits(self, hidden: torch.Tensor, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits of one slice, (…, rows) in float32, and its loaded weights."""
-        weight = self.source.load(rows)
-        logits = (hidden.to(weight.dtype) @ weight.T).float()
-        if self.bias is not None:
-            logits = logits + self.bias[rows]
-        if self.softcap is not None:
-            logits = self.softcap * torch.tanh(logits / self.softcap)
-        return logits, weight
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(…, width) -> (…, n_vocab), float32, without gradient (`cross_entropy` has one)."""
-        with torch.no_grad():
-            return torch.cat([self.slice_logits(hidden, rows)[0] for rows in self.slices()], -1)
-
-    def cross_entropy(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Mean -log softmax(logits)[target], in nats; hidden (n, width), targets (n,)."""
-        loss: torch.Tensor = _CrossEntropy.apply(hidden, self, targets)  # type: ignore[no-untyped-call]
-        return loss
-
-
-class _CrossEntropy(torch.autograd.Function):
-    """Cross-entropy that never holds logits of more than one slice of the vocabulary.
-
-    The gradient is accumulated in the forward pass, as flash attention does with its output: each
-    slice is dequantized once, and its logits are freed before the next one is loaded.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, hidden: torch.Tensor, head: MappedHead, targets: torch.Tensor
-    ) -> torch.Tensor:
-        n = len(targets)
-        learns = ctx.needs_input_grad[0]
-        peak = torch.full((n, 1), -torch.inf)  # largest logit so far
-        total = torch.zeros(n, 1)  # sum of exp(logit - peak)
-        expected = torch.zeros(hidden.shape)  # sum of exp(logit - peak) * slope * weight
-        chosen = torch.zeros(n)
-        for rows in head.slices():
-            logits, weight = head.slice_logits(hidden, rows)
-            inside = ((targets >= rows.start) & (targets < rows.stop)).nonzero()[:, 0]
-            chosen[inside] = logits[inside, targets[inside] - rows.start]
-            new_peak = torch.maximum(peak, logits.amax(-1, keepdim=True))
-            shrink = torch.exp(peak - new_peak)
-            exponentials = torch.exp(logits - new_peak)
-            total = total * shrink + exponentials.sum(-1, keepdim=True)
-            if learns:
-                slope = exponentials * head.slope(logits)
-                expected = expected * shrink + slope.to(weight.dtype) @ weight
-            peak = new_peak
-        if learns:  # softmax - one-hot, times the weights
-            wanted = head.source.gather(targets.numpy()) * head.slope(chosen[:, None])
-            ctx.save_for_backward(((expected / total - wanted) / n).to(hidden.dtype))
-        return (total.log() + peak)[:, 0].sub(chosen).mean()
-
-    @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return gradient * grad, None, None

@@ -25,11 +25,11 @@ from templora_edge.models.rope import frequencies
 from templora_edge.options import Options
 from templora_edge.training.gguf_layers import (
     MappedEmbedding,
-    MappedHead,
     MappedLinear,
     MappedTensor,
     Scratch,
 )
+from templora_edge.training.head import MappedHead
 from templora_edge.training.rotary import Rope
 
 _NOT_WEIGHTS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")

@@ -22,7 +22,8 @@ from templora_edge.models.gguf_file import GgufFile
 from templora_edge.options import PAPER, Targets, TrainDtype
 from templora_edge.training import dequantize
 from templora_edge.training.dequantize import Dequantizer, to_float_function
-from templora_edge.training.gguf_layers import MappedHead, MappedTensor, Scratch
+from templora_edge.training.gguf_layers import MappedTensor, Scratch
+from templora_edge.training.head import MappedHead
 from templora_edge.training.trainer import LoraTrainer
 
 KIND = gguf.GGMLQuantizationType
