@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-WITHIN: Final = 8.0
+WITHIN: Final = 6.0
 """Nats below a prediction's largest logit down to which an id is a candidate."""
 
 
@@ -31,8 +31,11 @@ class Candidates:
     def of(cls, logits: npt.NDArray[np.float32]) -> "Candidates":
         """The row of one prediction; logits (n_vocab,)."""
         peak = logits.max()
-        ids = np.flatnonzero(logits >= peak - np.float32(WITHIN))
-        others = np.exp(logits - peak)
+        others = logits - peak
+        ids = np.flatnonzero(others >= -WITHIN)
+        np.exp(
+            others, out=others
+        )  # in place: fresh pages of a large vocabulary cost as much as exp
         others[ids] = 0
         mass = float(others.sum())
         rest = math.log(mass) + float(peak) if mass else -math.inf
@@ -57,7 +60,7 @@ class Candidates:
         return len(self.rest)
 
     def __getitem__(self, rows: slice) -> "Candidates":
-        """Consecutive rows, as a view of the arrays but ``starts``."""
+        """Consecutive rows; ``ids`` and ``rest`` are views."""
         begin, end, step = rows.indices(len(self))
         if step != 1:
             raise ValueError(f"rows with a step of {step}; expected consecutive rows")

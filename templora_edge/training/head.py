@@ -168,10 +168,11 @@ class _CrossEntropy(torch.autograd.Function):
             missing = (torch.exp(outside.rest - peak) - others).clamp(min=0)
             total = total + missing
             if learns:
+                # each of them is taken to have the logit of their mean mass
                 typical = missing.log() + peak - math.log(max(1, outside.count))
-                if head.softcap is not None:
-                    typical = typical.clamp(-head.softcap, head.softcap)
-                expected = expected + missing * head.slope(typical) * outside.mean
+                cap = math.inf if head.softcap is None else head.softcap
+                slope = head.slope(typical.clamp(-cap, cap))
+                expected = expected + missing * slope * outside.mean
         if learns:  # softmax - one-hot, times the weights
             wanted = head.source.gather(targets.numpy()) * head.slope(chosen[:, None])
             ctx.save_for_backward(((expected / total - wanted) / n).to(hidden.dtype))

@@ -22,8 +22,6 @@ from templora_edge.models.gguf_file import GgufFile
 from templora_edge.options import PAPER, Targets, TrainDtype
 from templora_edge.training import dequantize
 from templora_edge.training.dequantize import Dequantizer, to_float_function
-from templora_edge.training.gguf_layers import MappedTensor, Scratch
-from templora_edge.training.head import MappedHead
 from templora_edge.training.trainer import LoraTrainer
 
 KIND = gguf.GGMLQuantizationType
@@ -243,28 +241,6 @@ def test_bf16_learns_what_fp32_learns(tiny_gguf: Callable[[str], Path], tokens: 
         losses.append(update.loss_after)
         assert all(p.dtype == torch.float32 for p in trainer.model.parameters() if p.requires_grad)
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
-
-
-@pytest.mark.parametrize("softcap", [None, 3.0])
-def test_sliced_cross_entropy(softcap: float | None, tiny_gguf: Callable[[str], Path]) -> None:
-    """A scratch buffer of 100 rows cuts the vocabulary of 320 into uneven slices."""
-    tensor = GgufFile(tiny_gguf("f32")).tensor("output.weight")
-    bias = torch.linspace(-1, 1, 320)
-    head = MappedHead(MappedTensor(tensor, Scratch(100 * 64, torch.float32, 1)), bias, softcap)
-    assert len(list(head.slices())) == 4
-    torch.manual_seed(0)
-    hidden = torch.randn(10, 64, requires_grad=True)
-    targets = torch.tensor([0, 99, 100, 101, 199, 200, 299, 300, 318, 319])
-    head.cross_entropy(hidden, targets).backward()  # type: ignore[no-untyped-call]
-    reference = hidden.detach().clone().requires_grad_()
-    logits = reference @ torch.tensor(np.asarray(tensor.data)).T + bias
-    if softcap:
-        logits = softcap * torch.tanh(logits / softcap)
-    loss = torch.nn.functional.cross_entropy(logits, targets)
-    loss.backward()  # type: ignore[no-untyped-call]
-    torch.testing.assert_close(head(hidden), logits.detach(), rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(head.cross_entropy(hidden, targets), loss, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(hidden.grad, reference.grad, rtol=1e-4, atol=1e-6)
 
 
 def test_fused_queries_keys_and_values(
