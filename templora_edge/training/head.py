@@ -171,8 +171,8 @@ class _CrossEntropy(torch.autograd.Function):
                 # each of them is taken to have the logit of their mean mass
                 typical = missing.log() + peak - math.log(max(1, outside.count))
                 cap = math.inf if head.softcap is None else head.softcap
-                slope = head.slope(typical.clamp(-cap, cap))
-                expected = expected + missing * slope * outside.mean
+                pull = missing * head.slope(typical.clamp(-cap, cap))
+                expected = expected + pull * outside.mean
         if learns:  # softmax - one-hot, times the weights
             wanted = head.source.gather(targets.numpy()) * head.slope(chosen[:, None])
             ctx.save_for_backward(((expected / total - wanted) / n).to(hidden.dtype))

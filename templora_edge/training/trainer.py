@@ -26,8 +26,8 @@ from templora_edge.models.kept_adapter import KeptAdapter
 from templora_edge.options import Options
 from templora_edge.protocols import Floats, Update
 from templora_edge.training.evidence import RATE, Evidence, output_matrices, set_scale, slope_of
-from templora_edge.training.gguf_layers import MappedHead
 from templora_edge.training.gguf_network import load_base
+from templora_edge.training.head import MappedHead
 from templora_edge.training.precision import choose_dtype
 from templora_edge.training.reader import Reader
 

@@ -63,7 +63,7 @@ def some_candidates(logits: npt.NDArray[np.float32], within: float) -> Candidate
         ids.append(np.flatnonzero(near))
         rest.append(np.logaddexp.reduce(row[~near], initial=-np.inf))
     starts = np.cumsum([0, *map(len, ids)])
-    return Candidates(np.concatenate(ids).astype(np.int32), starts, np.float32(rest))
+    return Candidates(np.concatenate(ids).astype(np.int32), starts, np.array(rest, np.float32))
 
 
 def loss_and_gradient(
@@ -156,7 +156,7 @@ def test_candidates_that_are_the_whole_vocabulary_change_nothing(
     for i, ids in enumerate(share):
         own = np.union1d(rows[i].ids, ids).astype(np.int32)
         rest = np.logaddexp.reduce(np.delete(logits[i], own))
-        rows[i] = Candidates(own, np.array([0, len(own)]), np.float32([rest]))
+        rows[i] = Candidates(own, np.array([0, len(own)]), np.array([rest], np.float32))
     joined = Candidates.join(rows)
     assert_same(
         loss_and_gradient(lambda x: head.cross_entropy(x, TARGETS, joined), hidden), expected
