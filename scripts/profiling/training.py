@@ -11,10 +11,9 @@ last line is JSON.
 
 import argparse
 import json
-import os
 import tempfile
-import threading
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +21,8 @@ import numpy as np
 import torch
 
 from templora_edge.engine import LlamaEngine
+from templora_edge.host import memory
+from templora_edge.host.private_peak import PrivatePeak
 from templora_edge.models.base_gguf import BaseGguf
 from templora_edge.models.footprint import BYTES_PER_ADAPTER_PARAMETER, estimate, largest_layer
 from templora_edge.options import Options, TrainDtype
@@ -33,30 +34,6 @@ from templora_edge.training.trainer import LoraTrainer
 ALLOWED_OVERHEAD = 700 << 20
 N_UPDATES = 3
 """Number of timed updates; the one with the median share is reported."""
-
-
-def private_bytes(pid: int) -> int:
-    """Anonymous resident memory of a process (Linux)."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) * 1024
-    return 0
-
-
-class Sampler(threading.Thread):
-    """Samples the private memory of a process and keeps the peak."""
-
-    def __init__(self, pid: int) -> None:
-        super().__init__(daemon=True)
-        self.pid, self.peak, self.stopped = pid, 0, threading.Event()
-
-    def run(self) -> None:
-        """Sample every two milliseconds."""
-        while not self.stopped.wait(0.002):
-            try:
-                self.peak = max(self.peak, private_bytes(self.pid))
-            except OSError:
-                return
 
 
 def measure_memory(
@@ -71,9 +48,9 @@ def measure_memory(
     with (
         tempfile.TemporaryDirectory(dir="/dev/shm") as folder,
         SidecarTrainer(model, options, Path(folder)) as trainer,
+        ExitStack() as stack,
     ):
-        sampler = Sampler(trainer.pid)
-        sampler.start()
+        peak = stack.enter_context(PrivatePeak(trainer.pid))
         trainer.wait_ready()
         begun = time.perf_counter()
         trainer.train(tokens[:half], tokens[half:])
@@ -84,9 +61,9 @@ def measure_memory(
             with LlamaEngine(model, replace(options.engine, n_ctx=2 * len(tokens))) as served:
                 served.swap(path)
                 served.decode(tokens)
-                result["engine_private_bytes"] = private_bytes(os.getpid())
-        sampler.stopped.set()
-        result["sidecar_private_peak_bytes"] = sampler.peak
+                result["engine_private_bytes"] = memory.private()
+        stack.close()
+        result["sidecar_private_peak_bytes"] = peak.n_bytes
     return result
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from templora_edge import __version__
+from templora_edge.cli.bench import bench
 from templora_edge.cli.command import Command
 from templora_edge.cli.convert import convert_app
 from templora_edge.cli.evaluate import evaluate
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (generate, translate, status, evaluate, perplexity, passkey, info):
+for command in (generate, translate, status, evaluate, perplexity, passkey, bench, info):
     app.command(cls=Command)(command)
 app.add_typer(convert_app, name="convert")
 

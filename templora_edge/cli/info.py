@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from templora_edge.cli.examples import with_examples
-from templora_edge.cli.output import write, write_table
+from templora_edge.cli.output import size, write, write_facts, write_table
 from templora_edge.host.json_text import to_json
 
 if TYPE_CHECKING:
@@ -38,15 +38,6 @@ def info(
         _print_adapter(described)
 
 
-def _print_facts(rows: Mapping[str, str]) -> None:
-    from rich.table import Table
-
-    facts = Table.grid(padding=(0, 2))
-    for name, value in rows.items():
-        facts.add_row(name, value)
-    write_table(facts, soft_wrap=True)
-
-
 def _print_adapter(adapter: "AdapterInfo") -> None:
     by_layers: dict[tuple[int, ...], list[str]] = {}
     for module, layers in adapter.layers.items():
@@ -56,7 +47,7 @@ def _print_adapter(adapter: "AdapterInfo") -> None:
         "for": f"{adapter.architecture} models",
         "rank": ", ".join(map(str, adapter.ranks)),
         "alpha": f"{adapter.alpha:g}" if adapter.alpha else "none: its output is not scaled",
-        "parameters": f"{adapter.parameters / 1e6:,.1f} M in {_size(adapter.file_bytes)}",
+        "parameters": f"{adapter.parameters / 1e6:,.1f} M in {size(adapter.file_bytes)}",
         "types": _mix(adapter.types),
     }
     for layers, modules in by_layers.items():
@@ -67,7 +58,7 @@ def _print_adapter(adapter: "AdapterInfo") -> None:
         "--lora": _yes(adapter.lora, adapter.lora_reason),
         "--adapter-in": _yes(adapter.adapter_in, adapter.adapter_in_reason),
     }
-    _print_facts(rows)
+    write_facts(rows)
 
 
 def _ranges(numbers: Sequence[int]) -> str:
@@ -87,15 +78,15 @@ def _print_model(model: "ModelInfo") -> None:
     rows = {
         "model": f"{model.name} ({model.path})",
         "family": model.architecture,
-        "parameters": f"{model.parameters / 1e6:,.1f} M in {_size(model.file_bytes)}",
+        "parameters": f"{model.parameters / 1e6:,.1f} M in {size(model.file_bytes)}",
         "quantization": _mix(model.quantization),
         "trained context": f"{model.trained_context:,} tokens",
         "Temp-LoRA": _yes(model.templora, model.templora_reason),
         "K-shift": _yes(model.k_shift),
         "SelfExtend": _yes(model.self_extend),
-        "KV cache": f"{_size(model.kv_cache_bytes)} at {model.context:,} tokens, F16",
+        "KV cache": f"{size(model.kv_cache_bytes)} at {model.context:,} tokens, F16",
     }
-    _print_facts(rows)
+    write_facts(rows)
     if not model.training:
         return
     table = Table(
@@ -107,9 +98,9 @@ def _print_model(model: "ModelInfo") -> None:
         table.add_row(
             str(row.rank),
             f"{row.adapter_parameters / 1e6:,.1f} M",
-            _size(row.adapter_file_bytes),
-            _size(row.bytes),
-            _size(row.bytes_checkpointed),
+            size(row.adapter_file_bytes),
+            size(row.bytes),
+            size(row.bytes_checkpointed),
         )
     write_table(table, soft_wrap=True)
 
@@ -120,11 +111,3 @@ def _mix(shares: Mapping[str, float]) -> str:
 
 def _yes(value: bool, reason: str = "") -> str:
     return "yes" if value else f"no: {reason}" if reason else "no"
-
-
-def _size(n_bytes: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if n_bytes < 1024:
-            return f"{n_bytes:.0f} {unit}"
-        n_bytes /= 1024
-    return f"{n_bytes:.1f} GiB"

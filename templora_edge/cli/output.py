@@ -1,6 +1,7 @@
 """Output of results: to stdout, which carries nothing else, and to plots."""
 
 import sys
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -46,6 +47,29 @@ def write_table(table: "RenderableType", *, soft_wrap: bool = False) -> None:
     with console.capture() as drawn:
         console.print(table)
     write(drawn.get())
+
+
+def write_facts(rows: Mapping[str, str]) -> None:
+    """Write names and values in two columns.
+
+    Raises:
+        OutputError: as `write`.
+    """
+    from rich.table import Table
+
+    facts = Table.grid(padding=(0, 2))
+    for name, value in rows.items():
+        facts.add_row(name, value)
+    write_table(facts, soft_wrap=True)
+
+
+def size(n_bytes: float) -> str:
+    """``n_bytes`` in the largest unit up to GiB that leaves at least 1."""
+    for unit in ("B", "KiB", "MiB"):
+        if n_bytes < 1024:
+            return f"{n_bytes:.0f} {unit}"
+        n_bytes /= 1024
+    return f"{n_bytes:.1f} GiB"
 
 
 def check_plot(path: Path | None, inputs: Files, *, force: bool) -> None:

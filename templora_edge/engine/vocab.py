@@ -30,6 +30,12 @@ class Vocab:
         self.n_tokens = int(llama_cpp.llama_vocab_n_tokens(pointer))
 
     @property
+    def has_text(self) -> bool:
+        """Whether tokens have texts; llama.cpp ends the process when asked for missing ones."""
+        kind = llama_cpp.llama_vocab_type(self.pointer)
+        return bool(kind != llama_cpp.LLAMA_VOCAB_TYPE_NONE)
+
+    @property
     def eos(self) -> int:
         """End-of-text token; -1 if there is none."""
         return int(llama_cpp.llama_vocab_eos(self.pointer))
@@ -57,8 +63,12 @@ class Vocab:
             parse_special: parse control tokens in the text.
 
         Raises:
-            EngineError: the text is too large for llama.cpp (2 GiB).
+            EngineError: the text is too large for llama.cpp (2 GiB), or the model has no tokenizer.
         """
+        if not text:
+            return []
+        if not self.has_text:
+            raise EngineError("the model has no tokenizer (tokenizer.ggml.model is none)")
         data = text.encode()
         capacity = len(data) + 16
         if capacity > 2**31 - 1:
@@ -107,7 +117,7 @@ class Vocab:
 
     def piece(self, token: int) -> bytes:
         """Bytes of one token, which may end within a UTF-8 character; none for control tokens."""
-        return self._piece(token, special=False)
+        return self._piece(token, special=False) if self.has_text else b""
 
     def text(self, token: int) -> str:
         """Text of one token, control tokens too; empty if there is no such token."""
@@ -118,6 +128,12 @@ class Vocab:
     def detokenize(self, tokens: Sequence[int]) -> str:
         """Text of ``tokens``; invalid UTF-8 becomes U+FFFD."""
         return b"".join(map(self.piece, tokens)).decode("utf-8", "replace")
+
+    def is_control(self, token: int) -> bool:
+        """Whether ``token`` is a control token or stands for unknown text."""
+        if not self.has_text:
+            return False
+        return bool(llama_cpp.llama_vocab_get_attr(self.pointer, token) & _CONTROL)
 
     def is_end(self, token: int) -> bool:
         """Whether ``token`` ends generation."""
@@ -130,11 +146,7 @@ class Vocab:
     @cached_property
     def _control_tokens(self) -> dict[str, int]:
         """Text -> control token."""
-        control = (
-            token
-            for token in range(self.n_tokens)
-            if llama_cpp.llama_vocab_get_attr(self.pointer, token) & _CONTROL
-        )
+        control = (token for token in range(self.n_tokens) if self.is_control(token))
         return {text: token for token in control if (text := self.text(token))}
 
     @cached_property

@@ -5,9 +5,12 @@ import math
 from typing import Any
 
 
-def to_json(result: Any) -> str:
-    """``result`` as JSON with a final newline; NaN and infinities, unknown to JSON, become null."""
-    return json.dumps(_finite(result), indent=2, allow_nan=False) + "\n"
+def to_json(result: Any, *, indent: int | None = 2) -> str:
+    """``result`` as JSON with a final newline; NaN and infinities, unknown to JSON, become null.
+
+    Without ``indent`` it is a single line.
+    """
+    return json.dumps(_finite(result), indent=indent, allow_nan=False) + "\n"
 
 
 def _finite(value: Any) -> Any:

@@ -1,8 +1,10 @@
 """Memory of this process and the machine, in bytes."""
 
 import ctypes
+import os
 import resource
 import sys
+from pathlib import Path
 
 import psutil
 
@@ -12,9 +14,25 @@ M_MMAP_THRESHOLD = -3
 """Constant of glibc's malloc.h."""
 
 
-def resident() -> int:
-    """Resident memory of this process, including mapped file pages."""
-    return int(psutil.Process().memory_info().rss)
+def resident(pid: int | None = None) -> int:
+    """Resident memory of a process, by default of this one, including mapped file pages."""
+    return int(psutil.Process(pid).memory_info().rss)
+
+
+def private(pid: int | None = None) -> int:
+    """Private memory of a process, by default of this one: no pages of files that it maps.
+
+    RssAnon on Linux, elsewhere the unique set size. 0 if the process has ended.
+    """
+    pid = os.getpid() if pid is None else pid
+    try:
+        if sys.platform != "linux":
+            return int(psutil.Process(pid).memory_full_info().uss)
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    except (OSError, psutil.Error):
+        return 0
+    found = [line.split()[1] for line in status.splitlines() if line.startswith("RssAnon:")]
+    return 1024 * sum(map(int, found))  # a process that ends has none
 
 
 def peak_resident() -> int:

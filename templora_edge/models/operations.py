@@ -1,0 +1,79 @@
+"""Floating-point operations of the algorithm, counted from shapes; a multiply-add is two."""
+
+from dataclasses import dataclass
+
+from templora_edge.models.families import adapted_modules, common_config
+from templora_edge.models.footprint import adapter_parameters
+from templora_edge.models.gguf_file import GgufFile
+from templora_edge.options import LoraOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Sizes of a model that determine the cost of a pass over tokens."""
+
+    linear: int
+    """Number of weights in all matrices of the layers."""
+    head: int
+    """Number of weights in the output layer."""
+    attention: int
+    """Operations per pair of a query and a key, over all layers and heads."""
+
+    @classmethod
+    def of(cls, base: GgufFile) -> "Shape":
+        """The shape of a base from one of the families that Temp-LoRA knows."""
+        settings = common_config(base)
+        linear = sum(
+            int(t.n_elements)
+            for t in base.tensors.values()
+            if t.name.startswith("blk.") and len(t.shape) == 2
+        )
+        width = settings["num_attention_heads"] * settings["head_dim"]
+        return cls(
+            linear,
+            settings["vocab_size"] * settings["hidden_size"],
+            4 * settings["num_hidden_layers"] * width,
+        )
+
+    def forward(self, n: int, past: int, *, heads: int, extra: int = 0) -> int:
+        """Operations of a pass over tokens.
+
+        Args:
+            n: number of tokens in the pass.
+            past: number of cached tokens before them.
+            heads: number of tokens whose logits are computed.
+            extra: number of weights in an adapter that is not merged.
+        """
+        return (
+            2 * n * (self.linear + extra) + 2 * heads * self.head + self.attention * _pairs(n, past)
+        )
+
+
+def update_operations(base: GgufFile, lora: LoraOptions, *, prefix: int, block: int) -> int:
+    """Operations of an update, without those of layers that are recomputed to save memory.
+
+    Forward runs through all layers. Backward runs through those from the first that carries the
+    adapter: as many operations as forward with respect to activations, twice as many for attention,
+    both of whose factors have gradients, and as many again for the adapter's own weights.
+
+    Args:
+        base: the model.
+        lora: resolved options of the adapter.
+        prefix: tokens before the block, BOS among them, without loss.
+        block: tokens that are learned.
+    """
+    shape, adapter = Shape.of(base), adapter_parameters(base, lora)
+    n, read = (prefix + block, 0) if lora.prefix_gradient else (block, prefix)
+    n_layers = int(base.require("{arch}.block_count"))
+    first = min(int(name.split(".")[2]) for name in adapted_modules(base, lora))
+    share = (n_layers - first) / n_layers
+    forward = shape.forward(read, 0, heads=0, extra=adapter)
+    forward += shape.forward(n, read, heads=block, extra=adapter)
+    layers = 2 * n * shape.linear + 2 * shape.attention * _pairs(n, read)
+    backward = share * layers + 2 * block * shape.head + 4 * n * adapter
+    return lora.epochs * (forward + round(backward))
+
+
+def _pairs(n: int, past: int) -> int:
+    """Pairs of a query and a key that it attends to, of ``n`` tokens after ``past`` cached ones."""
+    return n * past + n * (n + 1) // 2

@@ -1,0 +1,46 @@
+"""The speed of this machine's matrix products in training's precision, measured in a process.
+
+    python -m templora_edge.training.gemm_peak {auto,fp32,bf16} THREADS
+
+prints one line of JSON: dtype, flop_per_s.
+"""
+
+import json
+import sys
+import time
+from typing import Final
+
+import torch
+
+from templora_edge.options import TrainDtype
+from templora_edge.training.precision import choose_dtype
+
+SIZE: Final = 2048
+"""Rows and columns of the matrices: large enough that a product runs at its peak."""
+N_PRODUCTS: Final = 8
+"""Number of products, of which the fastest counts: load can only slow one down."""
+
+
+def gemm_peak(dtype: torch.dtype) -> float:
+    """Floating-point operations a second of a product of two matrices; a multiply-add is two."""
+    left, right = (torch.full((SIZE, SIZE), 0.5, dtype=dtype) for _ in range(2))
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(N_PRODUCTS):
+            begun = time.perf_counter()
+            torch.mm(left, right)
+            seconds.append(time.perf_counter() - begun)
+    return 2 * SIZE**3 / min(seconds)
+
+
+def main() -> None:
+    """Measure with the precision and the number of threads in the arguments."""
+    wanted, threads = sys.argv[1:]
+    torch.set_num_threads(int(threads))
+    dtype = choose_dtype(TrainDtype(wanted))
+    found = {"dtype": str(dtype).removeprefix("torch."), "flop_per_s": gemm_peak(dtype)}
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+if __name__ == "__main__":
+    main()
