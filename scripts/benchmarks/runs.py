@@ -51,7 +51,9 @@ def machine() -> dict[str, Any]:
     return {
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
-        "versions": {name: version(name) for name in ("torch", "llama-cpp-python", "peft")},
+        "versions": {
+            name: version(name) for name in ("torch", "llama-cpp-python", "peft", "transformers")
+        },
     }
 
 
