@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-WITHIN: Final = 6.0
-"""Nats below a prediction's largest logit down to which an id is a candidate."""
+WITHIN: Final = 8.0
+"""Nats below a prediction's largest logit down to which an id is a candidate (docs/log.md)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
