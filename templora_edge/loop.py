@@ -151,8 +151,8 @@ class TempLoraLoop:
         prefix = self._cache.head + self.text[before.start : before.stop]
         tokens, own = self.text[block.start : block.stop], not self.blocks[number].given
         # without L_T an update does not see the token that predicts its first one
-        states = self._cache.states(block) if before or block.start == 0 else None
-        return how(prefix, tokens, own=own, states=states)
+        captured = self._cache.captured(block) if before or block.start == 0 else None
+        return how(prefix, tokens, own=own, captured=captured)
 
     def _note(self, number: int, update: UpdateReport) -> None:
         self.blocks[number] = replace(self.blocks[number], **asdict(update))

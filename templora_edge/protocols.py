@@ -8,9 +8,35 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from templora_edge.candidates import Candidates
 from templora_edge.options import SamplingOptions
 
 Floats: TypeAlias = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Captured:
+    """What the engine computed of n tokens, so that training need not.
+
+    It is as computed when each token was decoded, with all that was cached before it then.
+    """
+
+    states: Floats | None
+    """States that enter the first layer with an adapter, (n, width); None: they are not kept."""
+    candidates: Candidates | None
+    """Candidates of the n predictions that these tokens make; None: they are not known."""
+
+    def __len__(self) -> int:
+        """Number of tokens."""
+        known = self.candidates if self.states is None else self.states
+        return 0 if known is None else len(known)
+
+    def __getitem__(self, rows: slice) -> "Captured":
+        """Consecutive tokens."""
+        return Captured(
+            None if self.states is None else self.states[rows],
+            None if self.candidates is None else self.candidates[rows],
+        )
 
 
 class Engine(Protocol):
@@ -36,14 +62,10 @@ class Engine(Protocol):
         """
         ...
 
-    def states(self, begin: int, end: int) -> Floats | None:
-        """The hidden states that entered the captured layer, for cached tokens [begin, end).
+    def captured(self, begin: int, end: int) -> Captured | None:
+        """What was computed of cached tokens [begin, end) when they were decoded.
 
-        They are as computed when each token was decoded, with all that was cached before it then.
-
-        Returns:
-            A copy, (end - begin, width); None if no layer is captured or the cache does not hold
-            all of these tokens with their states.
+        None if nothing is kept, or the cache does not hold all of these tokens.
         """
         ...
 
@@ -128,7 +150,7 @@ class Trainer(Protocol):
         loss_mask: Sequence[bool] | None = None,
         *,
         own: bool = False,
-        states: Floats | None = None,
+        captured: Captured | None = None,
     ) -> Update:
         """Train on ``block``, with ``prefix`` before it as context without loss.
 
@@ -139,8 +161,8 @@ class Trainer(Protocol):
             block: tokens to learn.
             loss_mask: whether each token of ``block`` has a loss, at least one; None is all.
             own: whether the model wrote the block, which then has a learning rate of its own.
-            states: states that enter the first layer with an adapter, one row for each token that
-                predicts one of ``block``, (Δ, width); None: training computes them.
+            captured: what the engine computed of the Δ tokens that predict those of ``block``;
+                None: training computes it.
         """
         ...
 
@@ -150,7 +172,7 @@ class Trainer(Protocol):
         block: Sequence[int],
         *,
         own: bool = False,
-        states: Floats | None = None,
+        captured: Captured | None = None,
     ) -> None:
         """Begin to train in the background.
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from templora_edge import windows
 from templora_edge.errors import OptionError
 from templora_edge.options import BlockOptions
-from templora_edge.protocols import Engine, Floats
+from templora_edge.protocols import Captured, Engine
 
 
 class TextCache:
@@ -39,6 +39,7 @@ class TextCache:
         self.options = options
         self._engine = engine
         self._decoded = 0  # tokens of the text that the engine has decoded
+        self._apart = 0  # first tokens in the cache that the text goes on after only with a gap
         self._adapter = 0  # number of the adapter in use when room was last made
         self._seconds = 0.0
 
@@ -63,6 +64,7 @@ class TextCache:
                     self._refill(start)
                 case windows.Shift(keep, discard):
                     self._engine.shift(keep, discard)
+                    self._apart = keep
                 case windows.Keep():
                     pass
             self._adapter = adapter
@@ -101,17 +103,17 @@ class TextCache:
             self.text.extend(new)
         return nll
 
-    def states(self, tokens: range) -> Floats | None:
-        """States that the engine computed for what predicts ``tokens`` of the text, (n, width).
+    def captured(self, tokens: range) -> Captured | None:
+        """What the engine computed of the tokens that predict ``tokens`` of the text.
 
-        None if it keeps none, or if the tokens before each of them are not all in its cache.
+        None if it keeps nothing, or if these tokens are not all in its cache.
         """
         first = self._engine.n_past - self._decoded  # where the text's first token would be
         begin, end = (first + index - 1 for index in (tokens.start, tokens.stop))
         n_head = len(self.head) if tokens.start > 0 else 0
-        if begin < n_head or tokens.stop - 1 > self._decoded:
+        if begin < max(n_head, self._apart) or tokens.stop - 1 > self._decoded:
             return None
-        return self._engine.states(begin, end)
+        return self._engine.captured(begin, end)
 
     def pop_seconds(self) -> float:
         """Seconds that steps took since the last call."""
@@ -126,7 +128,7 @@ class TextCache:
     def _refill(self, start: int) -> None:
         """Empty the cache; the pending text then begins at ``start``."""
         self._engine.clear()
-        self._decoded = start
+        self._decoded, self._apart = start, 0
 
     @contextmanager
     def _step(self) -> Iterator[None]:

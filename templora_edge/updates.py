@@ -12,7 +12,7 @@ from pathlib import Path
 
 from templora_edge.errors import OptionError
 from templora_edge.host import memory
-from templora_edge.protocols import Engine, Floats, Trainer
+from templora_edge.protocols import Captured, Engine, Trainer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ class Updates:
         loss_mask: Sequence[bool] | None = None,
         *,
         own: bool = False,
-        states: Floats | None = None,
+        captured: Captured | None = None,
     ) -> UpdateReport:
         """Train the adapter on ``block``, with ``prefix`` before it as context without loss.
 
@@ -100,14 +100,14 @@ class Updates:
             block: tokens to learn.
             loss_mask: whether each token of ``block`` has a loss, at least one; None is all.
             own: whether the model wrote the block, which then has a learning rate of its own.
-            states: what the engine computed of the tokens that predict the block, as
+            captured: what the engine computed of the tokens that predict the block, as
                 `Trainer.train` takes it.
         """
         if not self.enabled or (own and not self._learns_own):
             return UpdateReport(rss_bytes=self.rss_bytes)
         trainer = self._started()
         begun = time.perf_counter()
-        update = trainer.train(prefix, block, loss_mask, own=own, states=states)
+        update = trainer.train(prefix, block, loss_mask, own=own, captured=captured)
         self._trained += 1
         self._trainer_rss = update.rss_bytes
         self._report = UpdateReport(
@@ -125,11 +125,11 @@ class Updates:
         block: Sequence[int],
         *,
         own: bool = False,
-        states: Floats | None = None,
+        captured: Captured | None = None,
     ) -> None:
         """Begin what `learn` does with the same arguments, which then waits for the rest."""
         if self.enabled and (self._learns_own or not own):
-            self._started().begin(prefix, block, own=own, states=states)
+            self._started().begin(prefix, block, own=own, captured=captured)
 
     def swap(self) -> UpdateReport | None:
         """Export the newest adapter, load and set it, free the old one; keep the KV cache.

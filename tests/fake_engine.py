@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from templora_edge.errors import EngineError
-from templora_edge.protocols import Floats
+from templora_edge.protocols import Captured
 
 
 class FakeEngine(ABC):
@@ -64,11 +64,12 @@ class FakeEngine(ABC):
             pending = [token]
         return [float(token) for token in tokens]
 
-    def states(self, begin: int, end: int) -> Floats | None:
-        """A row for each token, which is its number."""
-        if not 0 <= begin <= end <= len(self.cells):
+    def captured(self, begin: int, end: int) -> Captured | None:
+        """The state of each token is its number."""
+        if not 0 <= begin < end <= len(self.cells):
             return None
-        return np.array([[token] for token in self.cached[begin:end]], np.float32).reshape(-1, 1)
+        states = np.array([[token] for token in self.cached[begin:end]], np.float32)
+        return Captured(states, None)
 
     def is_end(self, token: int) -> bool:
         return token == self.end

@@ -11,7 +11,7 @@ from pathlib import Path
 from fake_engine import FakeEngine
 
 from templora_edge.options import BlockOptions, SamplingOptions
-from templora_edge.protocols import Floats, Update
+from templora_edge.protocols import Captured, Update
 from templora_edge.translation.answers import Answers, Languages
 from templora_edge.translation.glossary import Glossary
 from templora_edge.translation.pair_loop import PairLoop
@@ -86,7 +86,7 @@ class ScriptedTrainer:
         loss_mask: Sequence[bool] | None = None,
         *,
         own: bool = False,
-        states: Floats | None = None,
+        captured: Captured | None = None,
     ) -> Update:
         tokens = [token for token, flag in zip(block, loss_mask or (), strict=True) if flag]
         self.trained.append(("".join(map(chr, [*prefix, *block])), "".join(map(chr, tokens))))
@@ -99,7 +99,7 @@ class ScriptedTrainer:
         block: Sequence[int],
         *,
         own: bool = False,
-        states: Floats | None = None,
+        captured: Captured | None = None,
     ) -> None:
         """Begin nothing: `train` does all."""
 

@@ -16,7 +16,7 @@ from templora_edge import windows
 from templora_edge.events import BlockReport, ScoredBlock, Token
 from templora_edge.loop import TempLoraLoop
 from templora_edge.options import BlockOptions, KvPolicy
-from templora_edge.protocols import Engine, Floats, Trainer, Update
+from templora_edge.protocols import Captured, Engine, Trainer, Update
 from templora_edge.text_cache import TextCache
 from templora_edge.updates import Updates
 
@@ -58,10 +58,11 @@ class FakeTrainer:
         loss_mask: Sequence[bool] | None = None,
         *,
         own: bool = False,
-        states: Floats | None = None,
+        captured: Captured | None = None,
     ) -> Update:
-        if states is not None:  # each is that of the token before
-            assert states[:, 0].tolist() == [prefix[-1], *block[:-1]]
+        if captured is not None:  # each state is that of the token before
+            assert captured.states is not None
+            assert captured.states[:, 0].tolist() == [prefix[-1], *block[:-1]]
             self.with_states += 1
         self.windows.append((list(prefix), list(block)))
         self.own.append(own)
@@ -74,7 +75,7 @@ class FakeTrainer:
         block: Sequence[int],
         *,
         own: bool = False,
-        states: Floats | None = None,
+        captured: Captured | None = None,
     ) -> None:
         """Only note it: `train` does all."""
         self.log.append(("begun", tuple(block)))
@@ -465,7 +466,7 @@ class InterruptedTrainer(FakeTrainer):
         loss_mask: Sequence[bool] | None = None,
         *,
         own: bool = False,
-        states: Floats | None = None,
+        captured: Captured | None = None,
     ) -> Update:
         update, again = Update(2.0, 1.0), self._unanswered == (prefix, block)
         if not again:

@@ -1,7 +1,8 @@
 """The hidden states that enter a decoder layer, which llama.cpp computes while it decodes.
 
 They come from llama.cpp in one of two ways, bit-equal: `LayerInputs` costs nothing noticeable,
-`LayerOutputs` works for every architecture. `LayerStates` keeps them for the tokens in the cache.
+`LayerOutputs` works for every architecture. `Captures` keeps them for the tokens in the cache, and
+the candidates of predictions.
 """
 
 import ctypes
@@ -13,8 +14,10 @@ import llama_cpp
 import numpy as np
 import numpy.typing as npt
 
+from templora_edge.candidates import Candidates
 from templora_edge.engine.model import Model
 from templora_edge.errors import EngineError
+from templora_edge.protocols import Captured
 
 Rows = npt.NDArray[np.float32]
 
@@ -157,23 +160,23 @@ class LayerOutputs:
             self._n_filled += n_bytes // rows.strides[0]
 
 
-class LayerStates:
-    """The states that entered a layer, for the tokens in the cache.
+class Captures:
+    """What llama.cpp computed of the tokens in the cache when it decoded them.
 
-    After a failed decode, for those that were there before. The array has a row for each token of
-    the context; it is allocated once, and takes memory as its rows are written.
+    After a failed decode, of those that were there before. The array of states has a row for each
+    token of the context; it is allocated once, and takes memory as its rows are written.
     """
 
     def __init__(self, model: Model, layer: int | None, n_ctx: int) -> None:
-        """Keep nothing if ``layer`` is None, 0, or none of the model's."""
+        """Keep nothing if ``layer`` is None, no states if it is 0 or none of the model's."""
+        self.enabled = layer is not None
         self._source: Source | None = None
         if layer and 0 < layer < llama_cpp.llama_model_n_layer(model.pointer):
             inputs = LayerInputs.available(model.metadata("general.architecture"))
             self._source = LayerInputs(layer) if inputs else LayerOutputs(layer)
         width = llama_cpp.llama_model_n_embd(model.pointer) if self._source else 0
         self._rows: Rows = np.empty((n_ctx, width), np.float32)
-        self._n = 0
-        """Number of tokens whose states are there."""
+        self._candidates: list[Candidates | None] = []
 
     def configure(self, params: Any) -> None:
         """Change the parameters of the context before it is made."""
@@ -187,34 +190,50 @@ class LayerStates:
 
     @contextmanager
     def capture(self, begin: int, n: int) -> Iterator[None]:
-        """Keep the states of the ``n`` tokens after ``begin`` cached ones, decoded in the block.
+        """Keep what is computed of the ``n`` tokens after ``begin`` cached ones in the block.
 
-        They are not kept if the block fails or if those of earlier tokens are not there.
+        Nothing is kept if the block fails or if that of earlier tokens is not there.
 
         Raises:
             EngineError: llama.cpp did not give a state for every token.
         """
         if self._source is None:
             yield
-            return
-        with self._source.into(self._rows[begin : begin + n]):
-            yield
-        if begin == self._n:
-            self._n += n
+        else:
+            with self._source.into(self._rows[begin : begin + n]):
+                yield
+        if self.enabled and begin == len(self._candidates):
+            self._candidates += [None] * n
+
+    def note(self, begin: int, logits: Rows) -> None:
+        """Keep the candidates of the predictions that tokens from ``begin`` on make.
+
+        Args:
+            begin: number of cached tokens before them.
+            logits: logits after each of them, (n, n_vocab).
+        """
+        if begin + len(logits) <= len(self._candidates):
+            for index, row in enumerate(logits, begin):
+                self._candidates[index] = Candidates.of(row)
 
     def truncate(self, n_tokens: int) -> None:
         """Forget all but the first ``n_tokens``."""
-        self._n = min(self._n, n_tokens)
+        del self._candidates[n_tokens:]
 
     def drop(self, begin: int, n_tokens: int) -> None:
         """Forget ``n_tokens`` after the first ``begin`` and move the later ones down."""
-        end = min(begin + n_tokens, self._n)
+        n = len(self._candidates)
+        end = min(begin + n_tokens, n)
         if begin < end:
-            self._rows[begin : begin + self._n - end] = self._rows[end : self._n]
-            self._n -= end - begin
+            self._rows[begin : begin + n - end] = self._rows[end:n]
+            del self._candidates[begin:end]
 
-    def read(self, begin: int, end: int) -> Rows | None:
-        """A copy of the states of tokens [begin, end), (end - begin, width); None if any lacks."""
-        if self._source is None or not 0 <= begin <= end <= self._n:
+    def read(self, begin: int, end: int) -> Captured | None:
+        """What was computed of tokens [begin, end); None if nothing is kept or any lacks."""
+        if not self.enabled or not 0 <= begin < end <= len(self._candidates):
             return None
-        return self._rows[begin:end].copy()
+        found = [one for one in self._candidates[begin:end] if one is not None]
+        return Captured(
+            states=None if self._source is None else self._rows[begin:end].copy(),
+            candidates=Candidates.join(found) if len(found) == end - begin else None,
+        )

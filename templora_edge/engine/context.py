@@ -12,7 +12,7 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from templora_edge.closing import Closing
 from templora_edge.engine import backend
 from templora_edge.engine.adapter import Adapter
-from templora_edge.engine.capture import LayerStates
+from templora_edge.engine.capture import Captures
 from templora_edge.engine.k_shift import check_k_shift, check_length
 from templora_edge.engine.model import Model
 from templora_edge.engine.pointer import Pointer
@@ -22,6 +22,7 @@ from templora_edge.models.heads import Heads
 from templora_edge.models.rope import Scaling
 from templora_edge.options import EngineOptions, KvType, RopeOptions
 from templora_edge.positions import Move, Positions
+from templora_edge.protocols import Captured
 
 _DECODE_ERRORS: Final = {
     1: "no room in the KV cache",
@@ -67,8 +68,8 @@ class Context(Closing):
         elif options.flash_attn is not None:
             params.flash_attn_type = int(options.flash_attn)
         _set_rope(params, options.rope)
-        self._states = LayerStates(model, options.capture_layer, n_ctx)
-        self._states.configure(params)
+        self._captures = Captures(model, options.capture_layer, n_ctx)
+        self._captures.configure(params)
         backend.clear_errors()
         pointer = llama_cpp.llama_init_from_model(model.pointer, params)
         if not pointer:
@@ -77,7 +78,7 @@ class Context(Closing):
                 f"({backend.last_error()})"
             )
         self.pointer = pointer
-        self._states.attach(pointer)
+        self._captures.attach(pointer)
         self._memory = llama_cpp.llama_get_memory(pointer)
         self._batch = llama_cpp.llama_batch_init(self.n_batch, 0, 1)
         for index in range(self.n_batch):
@@ -113,6 +114,8 @@ class Context(Closing):
         """
         for chunk in self._chunks(tokens):
             self._decode_chunk(chunk, every_logit=False)
+        if tokens:
+            self._note(self._last_logits[None])
 
     def decode_all(self, tokens: Sequence[int]) -> Iterator[npt.NDArray[np.float32]]:
         """Like `decode`, but yield the logits after every token, (n, n_vocab) per batch.
@@ -122,23 +125,35 @@ class Context(Closing):
         """
         for chunk in self._chunks(tokens):
             self._decode_chunk(chunk, every_logit=True)
-            yield np.ctypeslib.as_array(
+            logits = np.ctypeslib.as_array(
                 llama_cpp.llama_get_logits(self.pointer),
                 shape=(len(chunk), self.model.vocab.n_tokens),
             )
+            self._note(logits)
+            yield logits
 
     def logits(self) -> npt.NDArray[np.float32]:
         """Logits after the last decoded token, (n_vocab,)."""
-        pointer = llama_cpp.llama_get_logits_ith(self.pointer, -1)
-        return np.ctypeslib.as_array(pointer, shape=(self.model.vocab.n_tokens,)).copy()
+        return self._last_logits.copy()
 
-    def states(self, begin: int, end: int) -> npt.NDArray[np.float32] | None:
-        """What `LayerStates.read` returns for cached tokens [begin, end)."""
-        return self._states.read(begin, end)
+    @property
+    def _last_logits(self) -> npt.NDArray[np.float32]:
+        """A view, valid until the next decode."""
+        pointer = llama_cpp.llama_get_logits_ith(self.pointer, -1)
+        return np.ctypeslib.as_array(pointer, shape=(self.model.vocab.n_tokens,))
+
+    def _note(self, logits: npt.NDArray[np.float32]) -> None:
+        """Keep the candidates of the last tokens' predictions, for training."""
+        if self._captures.enabled:
+            self._captures.note(self.n_past - len(logits), logits)
+
+    def captured(self, begin: int, end: int) -> Captured | None:
+        """What `Captures.read` returns for cached tokens [begin, end)."""
+        return self._captures.read(begin, end)
 
     def clear(self) -> None:
         """Empty the KV cache."""
-        self._states.truncate(0)
+        self._captures.truncate(0)
         llama_cpp.llama_memory_clear(self._memory, False)
         self._positions.clear()
 
@@ -150,7 +165,7 @@ class Context(Closing):
         have dropped tokens that the next one attends to (unless `EngineOptions.swa_full`).
         """
         n_positions = self._n_positions
-        self._states.truncate(n_tokens)
+        self._captures.truncate(n_tokens)
         if n_tokens >= self._positions.n_tokens(n_positions):
             return
         position = self._positions.position_of(n_tokens)
@@ -175,7 +190,7 @@ class Context(Closing):
         begin, end = self._positions.cut(keep, discard, n_positions)
         llama_cpp.llama_memory_seq_rm(self._memory, _SEQUENCE, begin, end)
         self._move(Move(end, n_positions, begin - end))
-        self._states.drop(self._positions.n_tokens(begin), n_past - self.n_past)
+        self._captures.drop(self._positions.n_tokens(begin), n_past - self.n_past)
 
     def set_adapters(self, adapters: Sequence[tuple[Adapter, float]]) -> None:
         """Use ``adapters``, (adapter, scale) each, from the next decode on; keep the cache.
@@ -238,7 +253,7 @@ class Context(Closing):
             batch.logits[index] = every_logit
         batch.logits[n - 1] = True
         backend.clear_errors()
-        with self._states.capture(n_past, n):
+        with self._captures.capture(n_past, n):
             status = llama_cpp.llama_decode(self.pointer, batch)
             if status != 0:
                 reason = _DECODE_ERRORS.get(status, f"fatal, status {status}")

@@ -15,6 +15,7 @@ from templora_edge.engine.model import Model
 from templora_edge.engine.sampler import Sampler
 from templora_edge.errors import OptionError
 from templora_edge.options import EngineOptions, SamplingOptions
+from templora_edge.protocols import Captured
 
 MAX_CTX: Final = 2**31 - 1
 
@@ -91,18 +92,14 @@ class LlamaEngine(Closing):
             nll += [_nll(row, tokens[len(nll) + index]) for index, row in enumerate(chunk)]
         return nll
 
-    def states(self, begin: int, end: int) -> npt.NDArray[np.float32] | None:
-        """The states that entered layer `EngineOptions.capture_layer`, for cached tokens.
-
-        Args:
-            begin: index of the first token in the cache.
-            end: index after the last one.
+    def captured(self, begin: int, end: int) -> Captured | None:
+        """What llama.cpp computed of cached tokens [begin, end) when it decoded them.
 
         Returns:
-            A copy, (end - begin, width); None if no layer is captured or the cache does not hold
-            all of these tokens with their states.
+            States that entered layer `EngineOptions.capture_layer`, and candidates; None if nothing
+            is kept, or the cache does not hold all of these tokens with what was computed.
         """
-        return self.context.states(begin, end)
+        return self.context.captured(begin, end)
 
     def is_end(self, token: int) -> bool:
         """Whether ``token`` ends generation."""

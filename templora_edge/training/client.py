@@ -14,7 +14,7 @@ from typing import TypeVar
 from templora_edge.closing import Closing
 from templora_edge.errors import SidecarError
 from templora_edge.options import Options
-from templora_edge.protocols import Floats, Update
+from templora_edge.protocols import Captured, Update
 from templora_edge.training.channel import Call, Channel
 from templora_edge.training.messages import (
     Export,
@@ -110,7 +110,7 @@ class SidecarTrainer(Closing):
         loss_mask: Sequence[bool] | None = None,
         *,
         own: bool = False,
-        states: Floats | None = None,
+        captured: Captured | None = None,
     ) -> Update:
         """Train on ``block``, with ``prefix`` before it as context; see `protocols.Trainer.train`.
 
@@ -123,7 +123,7 @@ class SidecarTrainer(Closing):
         Raises:
             SidecarError: the child died, perhaps killed for memory, or training diverged.
         """
-        call = self._post_training(prefix, block, loss_mask, own=own, states=states)
+        call = self._post_training(prefix, block, loss_mask, own=own, captured=captured)
         update = self._answer(call, Update)
         if update.skipped:
             _log.warning(
@@ -141,10 +141,10 @@ class SidecarTrainer(Closing):
         block: Sequence[int],
         *,
         own: bool = False,
-        states: Floats | None = None,
+        captured: Captured | None = None,
     ) -> None:
         """Begin to train; `train` with the same arguments waits for the rest."""
-        self._post_training(prefix, block, None, own=own, states=states)
+        self._post_training(prefix, block, None, own=own, captured=captured)
 
     def export(self) -> Path:
         """Write the current adapter to a new GGUF file in the workspace.
@@ -204,11 +204,11 @@ class SidecarTrainer(Closing):
         loss_mask: Sequence[bool] | None,
         *,
         own: bool,
-        states: Floats | None,
+        captured: Captured | None,
     ) -> Call:
         """Post a request to train, unless it is what an earlier call posted."""
         mask = None if loss_mask is None else tuple(loss_mask)
-        request = Train(tuple(prefix), tuple(block), mask, own, states)
+        request = Train(tuple(prefix), tuple(block), mask, own, captured)
         if self._training is None or self._training.request != request:
             self._training = Call(request)
         self._channel.post(self._training)

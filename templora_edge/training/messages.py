@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from templora_edge.options import Options
-from templora_edge.protocols import Floats
+from templora_edge.protocols import Captured
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class Train:
     block: tuple[int, ...]
     loss_mask: tuple[bool, ...] | None
     own: bool
-    states: Floats | None = field(compare=False)
-    """States that enter the first layer with an adapter, computed from the tokens above."""
+    captured: Captured | None = field(compare=False)
+    """What llama.cpp computed of the tokens above."""
 
 
 @dataclass(frozen=True, slots=True)

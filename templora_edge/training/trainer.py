@@ -24,7 +24,7 @@ from templora_edge.models.footprint import estimate, must_checkpoint
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.models.kept_adapter import KeptAdapter
 from templora_edge.options import Options
-from templora_edge.protocols import Floats, Update
+from templora_edge.protocols import Captured, Update
 from templora_edge.training.evidence import RATE, Evidence, output_matrices, set_scale, slope_of
 from templora_edge.training.gguf_network import load_base
 from templora_edge.training.head import MappedHead
@@ -122,7 +122,7 @@ class LoraTrainer:
         loss_mask: Sequence[bool] | None = None,
         *,
         own: bool = False,
-        states: Floats | None = None,
+        captured: Captured | None = None,
     ) -> Update:
         """Train ``epochs`` steps on ``block``, with ``prefix`` before it as context without loss.
 
@@ -132,8 +132,8 @@ class LoraTrainer:
             loss_mask: whether each token of ``block`` has a loss, at least one; None is all.
             own: whether the model wrote the block: it is learned at the own rate, and is no
                 evidence of what helps.
-            states: states that enter the first layer with an adapter, one row for each token that
-                predicts one of ``block``, (Δ, width); None: they are computed.
+            captured: what llama.cpp computed of the Δ tokens that predict those of ``block``;
+                None: it is computed here.
 
         Raises:
             SidecarError: training diverged.
@@ -147,12 +147,13 @@ class LoraTrainer:
         if n_scored == 0:  # the first token of a text: nothing precedes it
             return Update(0.0, 0.0)
         mask = torch.tensor([True] * len(block) if loss_mask is None else loss_mask)[-n_scored:]
-        given = None if states is None else torch.from_numpy(states[-n_scored:])
+        if captured is not None:
+            captured = captured[len(block) - n_scored :]
         losses, skipped, slope = [], 0, (0.0, 0.0)
         evidence = None if own else self._evidence
         self.model.train()
         for epoch in range(self._lora.epochs):
-            loss = self.loss(tokens, mask, given)
+            loss = self.loss(tokens, mask, captured)
             losses.append(loss.item())
             loss.backward()  # type: ignore[no-untyped-call]
             if epoch == 0 and evidence is not None:
@@ -166,7 +167,7 @@ class LoraTrainer:
         if self._measure_after:
             self.model.eval()
             with torch.inference_mode():
-                losses.append(self.loss(tokens, mask, given).item())
+                losses.append(self.loss(tokens, mask, captured).item())
         if skipped or self._lora.prefix_gradient:
             self.reader.forget()  # it may not be finite; or all of it is read again
         else:
@@ -226,26 +227,32 @@ class LoraTrainer:
         self,
         tokens: torch.Tensor,
         loss_mask: torch.Tensor,
-        states: torch.Tensor | None = None,
+        captured: Captured | None = None,
     ) -> torch.Tensor:
         """Mean cross-entropy in nats of the last n tokens, where ``loss_mask`` is true.
 
         Args:
             tokens: token ids, (1, T).
             loss_mask: mask of the last n tokens, (n,) bool, n < T.
-            states: states of the n tokens that predict them, at the first layer with an adapter;
-                None: they are computed.
+            captured: what llama.cpp computed of the n tokens that predict them; None: it is
+                computed.
         """
         n_scored = len(loss_mask)
         inputs = tokens[0, :-1].tolist()
         before, inputs = inputs[:-n_scored], inputs[-n_scored:]
         if self._lora.prefix_gradient:
-            before, inputs, states = [], before + inputs, None
+            before, inputs, captured = [], before + inputs, None
+        states = candidates = None
+        if captured is not None:
+            states = None if captured.states is None else torch.from_numpy(captured.states)
+            candidates = captured.candidates
         bf16 = self.dtype == torch.bfloat16
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             hidden = self.reader.read(before, inputs, states)
         targets = tokens[0, -n_scored:][loss_mask]
-        return self._head.cross_entropy(hidden[-n_scored:][loss_mask], targets)
+        if not loss_mask.all():
+            candidates = None  # their rows are those of a whole block
+        return self._head.cross_entropy(hidden[-n_scored:][loss_mask], targets, candidates)
 
     def save(self, path: Path) -> None:
         """Write the whole state of training to ``path``."""

@@ -66,8 +66,8 @@ def _serve(requests: "queue.Queue[Any]", answers: IO[bytes]) -> None:
     send(answers, Ready(memory.peak_resident()))
     while True:
         match requests.get():
-            case Train(prefix, block, loss_mask, own, states):
-                update = trainer.train(prefix, block, loss_mask, own=own, states=states)
+            case Train(prefix, block, loss_mask, own, captured):
+                update = trainer.train(prefix, block, loss_mask, own=own, captured=captured)
                 send(answers, replace(update, rss_bytes=memory.resident()))
             case Load(path):
                 trainer.load(path)

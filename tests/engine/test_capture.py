@@ -50,12 +50,17 @@ def engine(source: type, tiny_gguf: Callable[[str], Path]) -> Iterator[LlamaEngi
 
 
 def source_of(engine: LlamaEngine) -> Any:
-    return engine.context._states._source
+    return engine.context._captures._source
+
+
+def states_in(engine: LlamaEngine, begin: int, end: int) -> Floats | None:
+    captured = engine.captured(begin, end)
+    return None if captured is None else captured.states
 
 
 def cached_states(engine: LlamaEngine) -> Floats:
     """The states of all cached tokens."""
-    states = engine.states(0, engine.n_past)
+    states = states_in(engine, 0, engine.n_past)
     assert states is not None
     return states
 
@@ -118,7 +123,7 @@ def test_states_are_those_of_transformers(
             with LlamaEngine(path, replace(EXACT, n_batch=48, capture_layer=layer)) as engine:
                 write_and_score(engine, tokens)
                 found[type(source_of(engine))] = states = cached_states(engine)
-                np.testing.assert_array_equal(engine.states(90, 130), states[90:130])
+                np.testing.assert_array_equal(states_in(engine, 90, 130), states[90:130])
         assert set(found) == ({*SOURCES} if name in SOURCES[LayerInputs] else {LayerOutputs})
         # an input that differs in its last bit can be rounded to another entry of the table
         atol = 1e-3 * layer if rounds else 1e-3
@@ -147,12 +152,12 @@ def test_a_batch_of_several_graphs(
 def test_states_move_with_the_cache(engine: LlamaEngine, tokens: list[int]) -> None:
     engine.decode(tokens)
     states = cached_states(engine)
-    assert engine.states(0, len(tokens) + 1) is None
-    assert engine.states(-1, 2) is None
+    assert states_in(engine, 0, len(tokens) + 1) is None
+    assert states_in(engine, -1, 2) is None
     engine.truncate(300)
     engine.truncate(200)
     np.testing.assert_array_equal(cached_states(engine), states[:200])
-    assert engine.states(199, 201) is None
+    assert states_in(engine, 199, 201) is None
     engine.shift(keep=4, discard=90)
     kept = np.concatenate([states[:4], states[94:200]])
     np.testing.assert_array_equal(cached_states(engine), kept)
@@ -163,7 +168,7 @@ def test_states_move_with_the_cache(engine: LlamaEngine, tokens: list[int]) -> N
     assert len(after) == 70
     assert np.abs(after - states[:70]).max() > 1e-2, "seen with nothing before: an empty test"
     engine.clear()
-    assert engine.states(0, 1) is None
+    assert states_in(engine, 0, 1) is None
     engine.decode(tokens)
     np.testing.assert_array_equal(cached_states(engine), states)
 
@@ -206,9 +211,9 @@ def test_nothing_is_kept_without_a_layer(
 ) -> None:
     with LlamaEngine(tiny_gguf("f32"), replace(EXACT, capture_layer=layer)) as engine:
         engine.decode(tokens)
-        assert engine.states(0, 0) is None
+        assert states_in(engine, 0, 5) is None
         assert source_of(engine) is None
-        assert engine.context._states._rows.nbytes == 0
+        assert engine.context._captures._rows.nbytes == 0
 
 
 def test_a_build_without_layer_inputs(
@@ -291,11 +296,11 @@ def test_a_failed_batch_leaves_the_states_before_it(
         engine.decode(tokens[40:80])
     setattr(source, function, true_function)
     assert unraisable == []
-    np.testing.assert_array_equal(engine.states(0, 40), before)
-    assert engine.states(0, 41) is None
+    np.testing.assert_array_equal(states_in(engine, 0, 40), before)
+    assert states_in(engine, 0, 41) is None
     n_past = engine.n_past
     engine.decode(tokens[:3])  # after tokens without states: none is kept
-    assert engine.states(n_past, n_past + 3) is None
+    assert states_in(engine, n_past, n_past + 3) is None
     engine.truncate(40)
     engine.decode(tokens[40:])
     np.testing.assert_array_equal(cached_states(engine)[:40], before)

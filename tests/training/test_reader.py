@@ -14,6 +14,7 @@ from templora_edge.errors import SidecarError
 from templora_edge.models.families import GATED_MLP
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.options import PAPER
+from templora_edge.protocols import Captured
 from templora_edge.training.reader import SINKS, Reader
 from templora_edge.training.trainer import LoraTrainer
 
@@ -179,7 +180,8 @@ def test_tail_gradients_equal_plain_pefts_on_the_same_states(
     with torch.no_grad():
         reader.read([], tokens[:31], (states + noise)[:31])
     reader.keep()
+    given = Captured((states + noise)[31:].numpy(), None)
     window, mask = torch.tensor([tokens[:96]]), torch.ones(64, dtype=torch.bool)
-    mapped.loss(window, mask, (states + noise)[31:]).backward()  # type: ignore[no-untyped-call]
+    mapped.loss(window, mask, given).backward()  # type: ignore[no-untyped-call]
     for name, parameter in theirs.items():
         assert_same_to_1e4(ours[name].grad, parameter.grad)
