@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-WITHIN: Final = 8.0
+WITHIN: Final = 6.0
 """Nats below a prediction's largest logit down to which an id is a candidate (docs/log.md)."""
 
 
@@ -25,7 +25,8 @@ class Candidates:
     starts: npt.NDArray[np.int64]
     """Where each row begins in ``ids``, and the end of the last one, (n + 1,)."""
     rest: npt.NDArray[np.float32]
-    """log of the summed exp(logit) of all other ids of each row, (n,); -inf if there are none."""
+    """log of the mass of all other ids of each row, in units of that of its own, (n,); -inf if
+    there are none. Relative, because training may see less context than llama.cpp did."""
 
     @classmethod
     def of(cls, logits: npt.NDArray[np.float32]) -> "Candidates":
@@ -36,9 +37,10 @@ class Candidates:
         np.exp(
             others, out=others
         )  # in place: fresh pages of a large vocabulary cost as much as exp
+        own = float(others[ids].sum())
         others[ids] = 0
         mass = float(others.sum())
-        rest = math.log(mass) + float(peak) if mass else -math.inf
+        rest = math.log(mass / own) if mass else -math.inf
         return cls(
             ids.astype(np.int32),
             np.array([0, len(ids)], np.int64),

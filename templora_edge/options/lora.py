@@ -80,6 +80,12 @@ class LoraOptions(Section):
         paper=True,
         help="Backpropagate through the train prefix, or only read it, which is faster (preset).",
     )
+    exact_loss: bool = option(
+        "--exact-loss/--no-exact-loss",
+        paper=True,
+        help="Compute the loss over the whole vocabulary, or over the tokens that llama.cpp found "
+        "likely where it wrote or read the text, which is faster (preset).",
+    )
     seed: int = option(default=0, min=0, max=MAX_SEED)
     """Seed of the adapter's initial weights and dropout."""
 

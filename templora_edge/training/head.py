@@ -1,7 +1,7 @@
 """The output layer and its cross-entropy, over the whole vocabulary or over candidates.
 
 Over candidates, only their rows of the weight are dequantized and multiplied. The mass of all other
-ids is what llama.cpp found it to be: a constant, whose gradient goes along the mean of their rows.
+ids has the share that llama.cpp found, and a gradient along the mean of their rows.
 """
 
 import math
@@ -118,7 +118,7 @@ class _Outside:
     """The ids that a head over candidates leaves out."""
 
     rest: torch.Tensor
-    """log of the mass of all ids but a row's own candidates, (n, 1)."""
+    """log of the mass of all ids but a row's own candidates, in units of theirs, (n, 1)."""
     own: torch.Tensor
     """Whether an id of the head is among a row's own candidates, (n, ids of the head)."""
     mean: torch.Tensor
@@ -165,7 +165,8 @@ class _CrossEntropy(torch.autograd.Function):
                 expected = expected * shrink + slope.to(weight.dtype) @ weight
             peak = new_peak
         if outside is not None:
-            missing = (torch.exp(outside.rest - peak) - others).clamp(min=0)
+            own = total - others
+            missing = (torch.exp(outside.rest) * own - others).clamp(min=0)
             total = total + missing
             if learns:
                 # each of them is taken to have the logit of their mean mass

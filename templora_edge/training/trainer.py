@@ -250,8 +250,8 @@ class LoraTrainer:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             hidden = self.reader.read(before, inputs, states)
         targets = tokens[0, -n_scored:][loss_mask]
-        if not loss_mask.all():
-            candidates = None  # their rows are those of a whole block
+        if self._lora.exact_loss or not loss_mask.all():  # their rows are those of a whole block
+            candidates = None
         return self._head.cross_entropy(hidden[-n_scored:][loss_mask], targets, candidates)
 
     def save(self, path: Path) -> None:

@@ -61,7 +61,9 @@ def some_candidates(logits: npt.NDArray[np.float32], within: float) -> Candidate
     for row in logits.astype(np.float64):
         near = row >= row.max() - within
         ids.append(np.flatnonzero(near))
-        rest.append(np.logaddexp.reduce(row[~near], initial=-np.inf))
+        rest.append(
+            np.logaddexp.reduce(row[~near], initial=-np.inf) - np.logaddexp.reduce(row[near])
+        )
     starts = np.cumsum([0, *map(len, ids)])
     return Candidates(np.concatenate(ids).astype(np.int32), starts, np.array(rest, np.float32))
 
@@ -99,7 +101,8 @@ def slow_loss(
             logits = head.softcap * torch.tanh(logits / head.softcap)
         own = set(candidates[i : i + 1].ids.tolist())
         foreign = logits.detach()[[j for j in used if j not in own]].exp().sum()
-        missing = max(0.0, float(np.exp(np.float64(candidates.rest[i]))) - foreign.item())
+        share = float(np.exp(np.float64(candidates.rest[i])))
+        missing = max(0.0, share * logits.detach()[sorted(own)].exp().sum().item() - foreign.item())
         total = logits[used].exp().sum()
         if missing > 0:
             slope = 1.0
@@ -155,7 +158,7 @@ def test_candidates_that_are_the_whole_vocabulary_change_nothing(
     logits = head(hidden).double().numpy()
     for i, ids in enumerate(share):
         own = np.union1d(rows[i].ids, ids).astype(np.int32)
-        rest = np.logaddexp.reduce(np.delete(logits[i], own))
+        rest = np.logaddexp.reduce(np.delete(logits[i], own)) - np.logaddexp.reduce(logits[i][own])
         rows[i] = Candidates(own, np.array([0, len(own)]), np.array([rest], np.float32))
     joined = Candidates.join(rows)
     assert_same(
