@@ -14,7 +14,7 @@ from parity import EXACT, TRAIN, Floats, engine_logits, mean_kl, sidecar_logits,
 from templora_edge.engine import LlamaEngine, backend
 from templora_edge.models.families import FAMILIES
 from templora_edge.models.gguf_file import GgufFile
-from templora_edge.options import FixedAdapter
+from templora_edge.options import PAPER, FixedAdapter
 from templora_edge.training.trainer import LoraTrainer
 
 FILE_TYPES = {
@@ -91,6 +91,34 @@ def test_a_family_in_f32(
         for flag in (True, False)
     ]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4), "the prefix is seen differently"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_blocks_of_a_family_from_what_llama_cpp_computed(
+    name: str, family_files: dict[str, tuple[Path, Floats]]
+) -> None:
+    """Blocks in turn, past the sliding window, with kept keys and values and captured states."""
+    path, _ = family_files[name]
+    lora = replace(PAPER, rank=4, alpha=64, dropout=0.0, prefix_gradient=False, exact_loss=False)
+    options = replace(TRAIN, lora=replace(lora, layers=1))
+    plain, given = (LoraTrainer(GgufFile(path), options) for _ in range(2))
+    n_layers = int(GgufFile(path).require("{arch}.block_count"))
+    with LlamaEngine(path, replace(EXACT, capture_layer=n_layers - 1)) as engine:
+        engine.score(TOKENS[:1], TOKENS[1:])
+        for begin in range(0, 192, 48):
+            prefix, block = TOKENS[:begin], TOKENS[begin : begin + 48]
+            captured = engine.captured(max(0, begin - 1), begin + 47)
+            assert captured is not None
+            assert captured.states is not None
+            assert captured.candidates is not None
+            if begin == 0:  # nothing precedes the first token
+                captured = None
+            ours = given.train(prefix, block, captured=captured)
+            theirs = plain.train(prefix, block)
+            assert ours.loss_before == pytest.approx(theirs.loss_before, abs=5e-3)
+    for a, b in zip(*(t.model.parameters() for t in (given, plain)), strict=True):
+        if a.requires_grad:  # a step of AdamW is as large for a small gradient as for a large one
+            assert (a - b).norm() <= 0.1 * (b.norm() + 1e-3)
 
 
 @pytest.mark.parametrize("name", CASES)

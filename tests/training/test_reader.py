@@ -185,3 +185,24 @@ def test_tail_gradients_equal_plain_pefts_on_the_same_states(
     mapped.loss(window, mask, given).backward()  # type: ignore[no-untyped-call]
     for name, parameter in theirs.items():
         assert_same_to_1e4(ours[name].grad, parameter.grad)
+
+
+def test_training_goes_on_from_a_saved_state(
+    tiny_gguf: Callable[[str], Path], tokens: list[int], tmp_path: Path
+) -> None:
+    """With what was read before: the same updates as if nothing had stopped."""
+    base, options = GgufFile(tiny_gguf("f32")), replace(TRAIN, lora=READS)
+    first, second = LoraTrainer(base, options), LoraTrainer(base, options)
+    for begin in range(0, 128, 32):
+        first.train(tokens[:begin], tokens[begin : begin + 32])
+    first.save(tmp_path / "state")
+    second.load(tmp_path / "state")
+    for begin in range(128, 224, 32):
+        updates = [
+            trainer.train(tokens[:begin], tokens[begin : begin + 32]) for trainer in (first, second)
+        ]
+        assert updates[0] == updates[1]
+    fresh = LoraTrainer(base, options)
+    fresh.load(tmp_path / "state")
+    fresh.reader.forget()
+    assert fresh.train(tokens[:128], tokens[128:160]) != updates[0]
