@@ -245,7 +245,7 @@ def test_names_are_of_one_option_but_for_the_context() -> None:
 
 
 def test_every_flag_is_in_the_help() -> None:
-    for command in ("generate", "translate", "perplexity", "passkey"):
+    for command in ("generate", "translate", "perplexity", "passkey", "bench"):
         shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).stdout
         sections = [Options, SamplingOptions] if command == "generate" else [Options]
         for one in options_in(*sections):

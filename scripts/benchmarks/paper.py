@@ -104,9 +104,15 @@ class PaperLoop:
 
 
 def dense_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """The model in a GGUF with all its weights in memory, by transformers' own loader."""
+    """The model in a GGUF with all its weights in memory, by transformers' own loader.
+
+    Raises:
+        SystemExit: the loader keeps some of them quantized.
+    """
     os.environ["HF_HUB_OFFLINE"] = "1"
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         str(path.absolute().parent), gguf_file=path.name, dtype=dtype
     )
+    if any(weight.dtype != dtype for weight in model.parameters()):
+        raise SystemExit(f"{path.name}: transformers does not dequantize it")
     return model

@@ -312,6 +312,7 @@ def test_version() -> None:
         "evaluate",
         "perplexity",
         "passkey",
+        "bench",
         "status",
         "info",
         "convert lora",

@@ -10,13 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from paths import PROSE, ROOT
 from texts import ENGLISH, FRENCH
 
 from scripts.benchmarks import models, own_text, pg19
+from scripts.benchmarks.paper import PaperLoop
 from scripts.benchmarks.report.__main__ import main as write_report
 from templora_edge import TempLora
 from templora_edge.assets import BUNDLED_MODEL
+from templora_edge.evaluation.bench import SAMPLING
+from templora_edge.events import ScoredBlock
+from templora_edge.models.base_gguf import BaseGguf
+from templora_edge.models.gguf_file import GgufFile
+from templora_edge.options import Options
 
 REPEATS = 6
 N = REPEATS * len(FRENCH)
@@ -143,6 +150,43 @@ def test_a_long_window_without_templora_stands_beside_short_ones(
     ppl = lines[-1]["result"]["total"]["base"]["ppl"]
     row = rf"W 4096, no Temp-LoRA \| [\d.]+ \| {ppl:.2f} \| - \| - \| \d+ \| - \| [\d.]+ \| - \|"
     assert re.search(row, out.read_text())
+
+
+def test_the_reference_is_the_same_model() -> None:
+    """Its loss on text it has not learned is llama.cpp's, and falls once it has."""
+    with TempLora(templora=False, n_ctx=256, block_len=64, n_threads=1) as session:
+        tokens = session.tokenize(PROSE.read_text())[:128]
+        [scored, *_] = session.score_block(tokens[64:], tokens[:64])
+        head = session.engine.model.vocab.head
+    assert isinstance(scored, ScoredBlock)
+    options = Options().changed(
+        preset="paper", n_ctx=256, block_len=64, train_prefix_len=64, n_threads=1,
+        own_learning_rate=1e-3,
+    ).resolve(BaseGguf(BUNDLED_MODEL))  # fmt: skip
+    loop = PaperLoop(GgufFile(BUNDLED_MODEL), options, torch.float32, head, list(tokens))
+    losses = [loop.learn() for _ in range(3)]
+    assert losses[0] == pytest.approx(sum(scored.nll) / 64, rel=0.02)
+    assert losses[2] < losses[1] < losses[0]
+    loop.write(SAMPLING)
+    assert loop.text[:128] == tokens
+    assert len(loop.text) == 128 + 64
+
+
+@pytest.mark.slow
+def test_both_sides_are_measured_in_one_run() -> None:
+    flags = ["--tokens", "40", "--block", "32", "-c", "128", "-t", "1", "--dtype", "fp32"]
+    command = [sys.executable, "-m", "scripts.benchmarks.reference", str(BUNDLED_MODEL), *flags]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout.splitlines()[-1])
+    reference, product = found["reference"], found["default"]
+    assert found["tokens"] == 64
+    for side in (reference, product):
+        assert side["tokens_per_s"] == pytest.approx(64 / sum(side["seconds"].values()), rel=0.2)
+        assert side["settings"]["block_len"] == 32
+    assert product["speed_ratio"] == product["tokens_per_s"] / reference["tokens_per_s"]
+    used = product["private_peak_bytes"] / reference["private_peak_bytes"]
+    assert product["memory_ratio"] == used
 
 
 def test_models_go_by_path_or_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,222 @@
+"""`templora bench`: its figures, its command, and the count of operations."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+from command import TEMPLORA, check_failure, run
+from gguf_files import write_out
+from paths import ROOT
+from torch.utils.flop_counter import FlopCounterMode
+
+from templora_edge.assets import BUNDLED_MODEL
+from templora_edge.engine import Model
+from templora_edge.errors import EngineError
+from templora_edge.evaluation.bench import Bench, BenchJob, random_tokens
+from templora_edge.host import memory
+from templora_edge.host.private_peak import PrivatePeak
+from templora_edge.host.workspace import default_root
+from templora_edge.models.base_gguf import BaseGguf
+from templora_edge.models.gguf_file import GgufFile
+from templora_edge.models.operations import update_operations
+from templora_edge.options import PAPER, LoraOptions, Options, Targets
+from templora_edge.training.trainer import LoraTrainer
+
+FLAGS = ["-c", 128, "-t", 1, "--block", 16, "--train-prefix", 24, "--rank", 4, "-r", 2]
+
+
+def other_family(source: Path, out: Path) -> Path:
+    """A llama model under the name of an architecture that only llama.cpp knows."""
+    reader = gguf.GGUFReader(source)
+    writer = gguf.GGUFWriter(out, "xverse")
+    for key, field in reader.fields.items():
+        if not key.startswith(("GGUF.", "general.architecture")):
+            kind = field.types[0]
+            sub_type = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
+            name = key.replace("llama.", "xverse.", 1)
+            writer.add_key_value(name, field.contents(), kind, sub_type)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    write_out(writer)
+    return out
+
+
+def figures_of(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """The one line of JSON on stdout."""
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("\n") == 1
+    found: dict[str, Any] = json.loads(result.stdout)
+    assert found.keys() == {
+        "model", "machine", "versions", "settings", "repetitions", "without_templora", "start_s",
+        "loop", "update", "engine", "memory",
+    }  # fmt: skip
+    return found
+
+
+def test_every_figure_is_there_and_agrees_with_the_others(
+    tiny_gguf: Callable[[str], Path],
+) -> None:
+    path = tiny_gguf("f32")
+    result = run("bench", "-m", path, *FLAGS, "--json")
+    found = figures_of(result)
+    loop, update, engine = found["loop"], found["update"], found["engine"]
+    assert found["without_templora"] is None
+    assert found["repetitions"] == 2
+    assert found["settings"]["own_learning_rate"] == PAPER.own_learning_rate
+    assert loop["block_tokens"] == update["block_tokens"] == 16
+    assert update["prefix_tokens"] == 24  # the model has no BOS
+    assert (engine["prefill_tokens"], engine["decode_tokens"]) == (128 - 4 * 9, 8)
+    numbers = [*loop.values(), *engine.values(), *update.values(), found["start_s"]]
+    assert all(number > 0 for number in numbers if not isinstance(number, str))
+    assert update["train_to_write"] == update["train_s"] / loop["write_s"]
+    assert update["flop_per_s"] == update["flop"] / update["train_s"]
+    assert update["gemm_share"] == update["flop_per_s"] / update["gemm_flop_per_s"]
+    alone, adapted = (engine[f"{kind}decode_tokens_per_s"] for kind in ("", "adapter_"))
+    assert engine["adapter_decode_ratio"] == adapted / alone
+    assert update["load_s"] < 10 * update["swap_s"], "a swap loads the adapter too"
+    # a block cannot take longer than writing, learning and swapping it by turns, but for medians
+    assert loop["tokens_per_s"] < 16 / min(loop["write_s"], update["train_s"])
+    lora = Options().changed(rank=4).resolve(BaseGguf(path)).lora
+    assert update["flop"] == update_operations(GgufFile(path), lora, prefix=24, block=16)
+    assert found["memory"].keys() == {"generate", "train"}
+    assert all(number > 0 for used in found["memory"].values() for number in used.values())
+    steps = result.stderr.splitlines()
+    assert steps[:4] == [
+        "loading the model", "warming up", "writing block 1 of 2", "writing block 2 of 2",
+    ]  # fmt: skip
+    assert not list(default_root().glob("templora-*"))
+
+
+def test_the_table_has_what_people_look_for(tiny_gguf: Callable[[str], Path]) -> None:
+    result = run("bench", "-m", tiny_gguf("f32"), *FLAGS)
+    assert result.returncode == 0, result.stderr
+    names = [line.partition("  ")[0] for line in result.stdout.splitlines()]
+    assert names == [
+        "model", "threads", "start", "prefill", "decode", "decode with adapter", "write a block",
+        "learn a block", "arithmetic", "swap", "write and learn",
+        "memory of the process that generates", "memory of the process that trains",
+    ]  # fmt: skip
+    assert "\x1b" not in result.stdout
+
+
+@pytest.mark.parametrize("why", ["--no-templora", "family"])
+def test_without_an_adapter_generation_alone_is_measured(
+    why: str, tiny_gguf: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = tiny_gguf("f32")
+    if why == "family":
+        path = other_family(path, tmp_path / "other.gguf")
+    flags = [why] if why == "--no-templora" else []
+    result = run("bench", "-m", path, *FLAGS, *flags, "--json")
+    found = figures_of(result)
+    warnings = [line for line in result.stderr.splitlines() if "warning" in line]
+    if why == "family":
+        assert "'xverse'" in found["without_templora"]
+        assert len(warnings) == 1
+        assert "only generation is measured" in warnings[0]
+    else:
+        assert found["without_templora"] == "--no-templora"
+        assert not warnings
+    assert found["update"] is None
+    assert found["engine"]["adapter_decode_ratio"] is None
+    assert found["engine"]["decode_tokens_per_s"] > 0
+    assert found["memory"].keys() == {"generate"}
+
+
+def test_errors_are_one_line() -> None:
+    check_failure(run("bench", "-m", "missing.gguf"), "missing.gguf", "no such file")
+    assert run("bench", "-r", "0").returncode == 2
+
+
+def test_ctrl_c_ends_it_at_once(tiny_gguf: Callable[[str], Path]) -> None:
+    command = [*TEMPLORA, "bench", "-m", str(tiny_gguf("f32")), *map(str, FLAGS), "-r", "100000"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        while not process.stderr.readline().startswith("writing block 2 "):
+            assert process.poll() is None
+        os.killpg(process.pid, signal.SIGINT)
+        out, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert "Traceback" not in errors
+    assert not list(default_root().glob("templora-*"))
+
+
+def test_private_memory_is_what_is_not_mapped_from_a_file(tmp_path: Path) -> None:
+    size = 64 << 20
+    (tmp_path / "mapped").write_bytes(bytes(size))
+    before = memory.private()
+    mapped = np.memmap(tmp_path / "mapped")
+    assert mapped.sum() == 0  # reads every page
+    with PrivatePeak(os.getpid()) as peak:
+        assert peak.n_bytes < before + size // 2
+        block = b"x" * size
+    assert peak.n_bytes > before + len(block) // 2
+    assert memory.resident(os.getpid()) > before + 3 * size // 2
+
+
+def test_a_measurement_that_has_not_ended_has_no_result() -> None:
+    with pytest.raises(RuntimeError, match="not ended"):
+        _ = Bench(BenchJob()).result
+
+
+def test_random_tokens_are_text_and_always_the_same() -> None:
+    with Model(BUNDLED_MODEL) as model:
+        tokens = random_tokens(model.vocab, 500)
+        assert tokens == random_tokens(model.vocab, 500)
+        assert all(model.vocab.piece(token) for token in tokens)
+        assert len(set(tokens)) > 400
+
+
+def test_a_model_without_a_tokenizer_can_be_measured(
+    tiny_gguf: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Models with random weights, made to measure with, have none."""
+    path = tmp_path / "none.gguf"
+    reader = gguf.GGUFReader(tiny_gguf("f32"))
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_tokenizer_model("none")
+    for key, field in reader.fields.items():
+        if key.startswith("llama."):
+            writer.add_key_value(key, field.contents(), field.types[0])
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    write_out(writer)
+    with Model(path) as model:
+        assert model.vocab.tokenize("") == []
+        with pytest.raises(EngineError, match="no tokenizer"):
+            model.vocab.tokenize("text")
+    found = figures_of(run("bench", "-m", path, *FLAGS, "-r", 1, "--json"))
+    assert found["update"]["train_s"] > 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"targets": Targets.MLP, "prefix_gradient": False, "epochs": 1}, {"layers": 1}],
+    ids=["paper", "default", "last layer"],
+)
+def test_operations_are_those_that_torch_counts(
+    changes: dict[str, Any], tiny_gguf: Callable[[str], Path], tokens: list[int]
+) -> None:
+    """torch counts the pairs of queries and keys that the mask hides too: about 1 % here."""
+    base = BaseGguf(tiny_gguf("f32"))
+    lora: LoraOptions = PAPER.changed(rank=8, dropout=0.0, **changes)
+    options = Options().changed(n_ctx=256, block_len=32, train_dtype="fp32", measure_after=False)
+    options = options.resolve(base)
+    trainer = LoraTrainer(base, Options(
+        options.engine, options.blocks, lora=lora, training=options.training
+    ))  # fmt: skip
+    with FlopCounterMode(display=False) as counter:
+        trainer.train(tokens[:32], tokens[32:64])
+    counted = update_operations(base, lora, prefix=32, block=32)
+    assert counted == pytest.approx(counter.get_total_flops(), rel=0.1)
