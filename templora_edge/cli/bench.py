@@ -43,6 +43,8 @@ def bench(
     from templora_edge.evaluation.bench import Bench, BenchJob
 
     measurement = Bench(BenchJob(flags.model, flags.options, repetitions))
+    if SCREEN.live:
+        SCREEN.show("loading", force=True)
     try:
         for step in measurement:
             SCREEN.show(step, force=True)

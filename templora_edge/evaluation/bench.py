@@ -93,7 +93,6 @@ class Bench:
             OptionError: the context is too short.
             TemploraError: a model or a process failed; see `TempLora`.
         """
-        yield "loading the model"
         begun = time.perf_counter()
         session, reason = _open(self._job)
         with session:

@@ -54,7 +54,8 @@ def update_operations(base: GgufFile, lora: LoraOptions, *, prefix: int, block: 
 
     Forward runs through all layers. Backward runs through those from the first that carries the
     adapter: as many operations as forward with respect to activations, twice as many for attention,
-    both of whose factors have gradients, and as many again for the adapter's own weights.
+    both of whose factors have gradients, and as many again for the adapter's own weights. Of the
+    first of these layers, a part needs none; it is counted all the same.
 
     Args:
         base: the model.
