@@ -49,7 +49,7 @@ def count(base: GgufFile, options: BlockOptions, lora: LoraOptions, tokens: int)
     training = 0
     for block in windows.cut(0, tokens, options.block_len):
         prefix = len(windows.train_prefix(block, options.train_prefix_len))
-        training += update_operations(base, lora, prefix=prefix, block=len(block))
+        training += update_operations(base, lora, prefix=prefix, block=len(block), captured=True)
     return {
         "base": sum(shape.forward(n, past, heads=n) for n, past in passes),
         "templora": sum(shape.forward(n, past, heads=n, extra=adapter) for n, past in passes),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from templora_edge.models.families import adapted_modules, common_config
+from templora_edge.models.families import common_config
 from templora_edge.models.footprint import adapter_parameters
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.options import LoraOptions
@@ -49,30 +49,37 @@ class Shape:
         )
 
 
-def update_operations(base: GgufFile, lora: LoraOptions, *, prefix: int, block: int) -> int:
+def update_operations(
+    base: GgufFile, lora: LoraOptions, *, prefix: int, block: int, captured: bool
+) -> int:
     """Operations of an update, without those of layers that are recomputed to save memory.
 
-    Forward runs through all layers. Backward runs through those from the first that carries the
-    adapter: as many operations as forward with respect to activations, twice as many for attention,
-    both of whose factors have gradients, and as many again for the adapter's own weights. Of the
-    first of these layers, a part needs none; it is counted all the same.
+    Unless the prefix has a gradient, its keys and values are there from earlier updates. Backward
+    runs through the layers from the first that carries the adapter: as many operations as forward
+    with respect to activations, twice as many for attention, both of whose factors have gradients,
+    and as many again for the adapter's own weights. Of the first of these layers, a part needs
+    none; it is counted all the same.
 
     Args:
         base: the model.
         lora: resolved options of the adapter.
         prefix: tokens before the block, BOS among them, without loss.
         block: tokens that are learned.
+        captured: whether llama.cpp has decoded the block: then nothing is computed below the
+            adapter, and of the output layer, unless the loss is exact, the rows of candidates
+            alone, which are few and are not counted.
     """
     shape, adapter = Shape.of(base), adapter_parameters(base, lora)
-    n, read = (prefix + block, 0) if lora.prefix_gradient else (block, prefix)
     n_layers = int(base.require("{arch}.block_count"))
-    first = min(int(name.split(".")[2]) for name in adapted_modules(base, lora))
-    share = (n_layers - first) / n_layers
-    forward = shape.forward(read, 0, heads=0, extra=adapter)
-    forward += shape.forward(n, read, heads=block, extra=adapter)
-    layers = 2 * n * shape.linear + 2 * shape.attention * _pairs(n, read)
-    backward = share * layers + 2 * block * shape.head + 4 * n * adapter
-    return lora.epochs * (forward + round(backward))
+    share = (n_layers - lora.first_layer(n_layers)) / n_layers
+    n, past = (prefix + block, 0) if lora.prefix_gradient else (block, prefix)
+    taken_over = captured and not lora.prefix_gradient
+    layers = 2 * n * shape.linear
+    attention = shape.attention * _pairs(n, past)
+    forward = (share if taken_over else 1) * (layers + attention) + 2 * n * adapter
+    backward = share * (layers + 2 * attention) + 4 * n * adapter
+    head = 0 if taken_over and not lora.exact_loss else 4 * block * shape.head
+    return lora.epochs * round(forward + backward + head)
 
 
 def _pairs(n: int, past: int) -> int:
