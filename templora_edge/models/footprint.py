@@ -22,6 +22,9 @@ FRAGMENTATION: Final = 1.3
 """Ratio of memory taken to memory in use, if all activations are kept; measured at 1B."""
 BYTES_PER_ADAPTER_PARAMETER: Final = 16
 """fp32 weight, gradient and AdamW's two moments."""
+MOST_DENSE: Final = 256 << 20
+"""Size of dequantized weights that are kept at most: those of small bases alone, whose time would
+be dequantization for a fifth."""
 FILE_OVERHEAD: Final = 1 << 20
 """Upper bound on metadata and padding in an adapter's file."""
 
@@ -38,6 +41,8 @@ class Footprint:
     """Activations kept for backward if no layer is recomputed."""
     activations_checkpointed: int
     """Activations kept for backward if every layer is recomputed."""
+    dense: int
+    """Dequantized weights of the layers from the first that carries the adapter, if kept."""
 
     @property
     def fixed(self) -> int:
@@ -54,6 +59,11 @@ class Footprint:
 def largest_layer(base: GgufFile) -> int:
     """Number of weights in the largest matrix of a decoder layer: the size of a scratch buffer."""
     return max(int(t.n_elements) for t in base.tensors.values() if t.name.startswith("blk."))
+
+
+def _layer_parameters(base: GgufFile) -> int:
+    """Number of weights in one decoder layer."""
+    return sum(int(t.n_elements) for t in base.tensors.values() if t.name.startswith("blk.0."))
 
 
 def adapter_parameters(base: GgufFile, lora: LoraOptions) -> int:
@@ -124,6 +134,7 @@ def estimate(
         scratch=(2 * largest + fixed_parameters) * value_bytes + head,
         activations=kept * layer,
         activations_checkpointed=layer + kept * n_tokens * 4 * width,
+        dense=value_bytes * kept * _layer_parameters(base),
     )
 
 
@@ -137,7 +148,7 @@ def must_checkpoint(footprint: Footprint, allowed_gib: float | None) -> bool:
     Raises:
         InsufficientMemoryError: training does not fit even then.
     """
-    budget = memory.available() if allowed_gib is None else int(allowed_gib * 2**30)
+    budget = _budget(allowed_gib)
     if footprint.total(checkpointing=False) <= budget:
         return False
     least = footprint.total(checkpointing=True)
@@ -148,3 +159,18 @@ def must_checkpoint(footprint: Footprint, allowed_gib: float | None) -> bool:
         f"{budget / 2**30:.1f} GiB may be used; lower --rank, --block or --train-prefix"
         + (", or raise --train-memory" if allowed_gib else "")
     )
+
+
+def keeps_dense(footprint: Footprint, allowed_gib: float | None) -> bool:
+    """Whether the dequantized weights of layers with an adapter are few enough to be kept.
+
+    Args:
+        footprint: what training needs.
+        allowed_gib: memory that it may take, in GiB; None is all that is free.
+    """
+    total = footprint.total(checkpointing=False) + footprint.dense
+    return footprint.dense <= MOST_DENSE and total <= _budget(allowed_gib)
+
+
+def _budget(allowed_gib: float | None) -> int:
+    return memory.available() if allowed_gib is None else int(allowed_gib * 2**30)

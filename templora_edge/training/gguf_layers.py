@@ -43,9 +43,16 @@ class Scratch:
             self._older, self._newer = self._newer, (blocks, buffer)
         return buffer[: n * width].view(n, width)
 
-    def load_new(self, blocks: Blocks, kind: gguf.GGMLQuantizationType, width: int) -> torch.Tensor:
-        """Dequantize rows into a new float32 tensor, (n, width)."""
-        return self._dequantizer.rows(blocks, kind, torch.empty(blocks.shape[0], width))
+    def load_new(
+        self,
+        blocks: Blocks,
+        kind: gguf.GGMLQuantizationType,
+        width: int,
+        dtype: torch.dtype = torch.float32,
+    ) -> torch.Tensor:
+        """Dequantize rows into a new tensor, (n, width)."""
+        out = torch.empty(blocks.shape[0], width, dtype=dtype)
+        return self._dequantizer.rows(blocks, kind, out)
 
 
 def _same(a: Blocks, b: Blocks) -> bool:
@@ -57,16 +64,30 @@ class MappedTensor:
     """A matrix of the base, or some of its rows, as stored in the file."""
 
     def __init__(
-        self, tensor: gguf.ReaderTensor, scratch: Scratch, rows: slice = slice(None)
+        self,
+        tensor: gguf.ReaderTensor,
+        scratch: Scratch,
+        rows: slice = slice(None),
+        *,
+        dense: bool = False,
     ) -> None:
+        """Take ``rows`` of ``tensor``, whose dequantized weights are kept if ``dense``."""
         self.kind = tensor.tensor_type
         n_rows = int(tensor.shape[1])
         self.blocks: Blocks = tensor.data.reshape(n_rows, -1).view(np.uint8)[rows]
         self.shape = (self.blocks.shape[0], int(tensor.shape[0]))  # (out, in)
         self.scratch = scratch
+        self._is_dense = dense
+        self._dense: torch.Tensor | None = None
 
     def load(self, rows: slice = slice(None)) -> torch.Tensor:
         """``rows`` in the compute dtype, (n, in); valid until two other tensors are loaded."""
+        if self._is_dense:
+            if self._dense is None:
+                self._dense = self.scratch.load_new(
+                    self.blocks, self.kind, self.shape[1], self.scratch.dtype
+                )
+            return self._dense[rows]
         return self.scratch.load(self.blocks[rows], self.kind, self.shape[1])
 
     def only(self, indices: npt.NDArray[np.int64]) -> "MappedTensor":

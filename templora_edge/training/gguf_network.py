@@ -35,7 +35,9 @@ from templora_edge.training.rotary import Rope
 _NOT_WEIGHTS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 
 
-def load_base(gguf: GgufFile, options: Options, dtype: torch.dtype) -> PreTrainedModel:
+def load_base(
+    gguf: GgufFile, options: Options, dtype: torch.dtype, *, dense: bool = False
+) -> PreTrainedModel:
     """Build a frozen model whose matrices stay in ``gguf``.
 
     Args:
@@ -43,6 +45,8 @@ def load_base(gguf: GgufFile, options: Options, dtype: torch.dtype) -> PreTraine
         options: resolved options; the context chooses phi3's rotary factors, and fixed adapters are
             added in the compute dtype.
         dtype: dtype of matrix products, float32 or bfloat16.
+        dense: whether layers from the first that carries the adapter keep their dequantized
+            weights, once they are used.
 
     Raises:
         AdapterError: a fixed adapter does not fit the base.
@@ -50,14 +54,18 @@ def load_base(gguf: GgufFile, options: Options, dtype: torch.dtype) -> PreTraine
             tensors that the architecture does not have.
         ModelFileError: metadata or tensors are missing.
     """
-    return _Builder(gguf, options, dtype).build()
+    return _Builder(gguf, options, dtype, dense=dense).build()
 
 
 class _Builder:
-    def __init__(self, gguf: GgufFile, options: Options, dtype: torch.dtype) -> None:
+    def __init__(
+        self, gguf: GgufFile, options: Options, dtype: torch.dtype, *, dense: bool
+    ) -> None:
         self.gguf = gguf
         self.family: Family = family_of(gguf)
         self.settings = common_config(gguf) | self.family.config(gguf)
+        n_layers = self.settings["num_hidden_layers"]
+        self.first_dense = options.lora.first_layer(n_layers) if dense else n_layers
         self.engine = options.engine
         self.lora = [(AdapterFile.read(fixed.path), fixed.scale) for fixed in options.engine.lora]
         for adapter, _ in self.lora:
@@ -93,7 +101,8 @@ class _Builder:
         suffix = module.split(".", 3)[-1]
         name, rows = tensor_of(self.gguf, module)
         heads_key = self.family.permuted.get(suffix)
-        source = MappedTensor(self.take(f"{name}.weight"), self.scratch, rows)
+        dense = int(module.split(".")[2]) >= self.first_dense
+        source = MappedTensor(self.take(f"{name}.weight"), self.scratch, rows, dense=dense)
         order = None
         if heads_key is not None:
             order = rope_row_order(source.shape[0], int(self.gguf.require(heads_key)))

@@ -20,7 +20,7 @@ from templora_edge.host import memory
 from templora_edge.models.adapter_file import AdapterFile
 from templora_edge.models.adapter_layout import AdapterTarget, write_adapter
 from templora_edge.models.families import adapted_modules
-from templora_edge.models.footprint import estimate, must_checkpoint
+from templora_edge.models.footprint import estimate, keeps_dense, must_checkpoint
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.models.kept_adapter import KeptAdapter
 from templora_edge.options import Options
@@ -62,7 +62,8 @@ class LoraTrainer:
             fixed_parameters=sum(adapter.n_params for adapter in fixed),
         )
         self.checkpointing = must_checkpoint(footprint, training.train_memory_gib)
-        model = load_base(base, options, self.dtype)
+        dense = keeps_dense(footprint, training.train_memory_gib)
+        model = load_base(base, options, self.dtype, dense=dense)
         self.model = get_peft_model(
             model,
             LoraConfig(

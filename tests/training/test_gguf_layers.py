@@ -16,6 +16,7 @@ from transformers import LlamaForCausalLM
 
 from templora_edge.engine import LlamaEngine
 from templora_edge.errors import InsufficientMemoryError, UnsupportedModelError
+from templora_edge.models import footprint
 from templora_edge.models.families import GATED_MLP
 from templora_edge.models.footprint import adapter_parameters, estimate
 from templora_edge.models.gguf_file import GgufFile
@@ -126,8 +127,8 @@ def test_a_block_equals_plain_peft_on_dense_weights(
 def test_checkpointing_changes_nothing(tiny_gguf: Callable[[str], Path], tokens: list[int]) -> None:
     base = GgufFile(tiny_gguf("f32"))
     lora = replace(PAPER, rank=8, learning_rate=1e-3)
-    footprint = estimate(base, lora, n_tokens=512, value_bytes=4)
-    cap = (footprint.total(checkpointing=True) + footprint.total(checkpointing=False)) // 2
+    needed = estimate(base, lora, n_tokens=512, value_bytes=4)
+    cap = (needed.total(checkpointing=True) + needed.total(checkpointing=False)) // 2
     plain = LoraTrainer(base, replace(TRAIN, lora=lora))
     saving = LoraTrainer(base, replace(TRAIN.changed(train_memory_gib=cap / 2**30), lora=lora))
     assert (plain.checkpointing, saving.checkpointing) == (False, True)
@@ -141,6 +142,30 @@ def test_checkpointing_changes_nothing(tiny_gguf: Callable[[str], Path], tokens:
         weights.append([p for p in trainer.model.parameters() if p.requires_grad])
     for a, b in zip(*weights, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_weights_that_are_kept_dense_change_nothing(
+    tiny_gguf: Callable[[str], Path], tokens: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, weights, loads = GgufFile(tiny_gguf("q8_0")), [], []
+    for most in (0, 1 << 30):
+        monkeypatch.setattr(footprint, "MOST_DENSE", most)
+        trainer = LoraTrainer(base, replace(TRAIN, lora=replace(PAPER, rank=4, layers=2)))
+        trainer.train(tokens[:32], tokens[32:96])
+        counted = trainer.model.model.model.layers[1].mlp.up_proj.base_layer.source.scratch
+        n_loads = 0
+
+        def load(*arguments: Any, true_load: Any = counted.load) -> Any:
+            nonlocal n_loads
+            n_loads += 1
+            return true_load(*arguments)
+
+        monkeypatch.setattr(counted, "load", load)
+        trainer.train(tokens[:32], tokens[32:96])
+        loads.append(n_loads)
+        weights.append([p for p in trainer.model.parameters() if p.requires_grad])
+    assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
+    assert loads[0] > loads[1] > 0, "the layer below and the head are dequantized on use"
 
 
 def test_checkpointing_with_a_prefix_that_is_only_read(
