@@ -71,6 +71,7 @@ class Shortcuts(TypedDict, total=False):
     train_dtype: TrainDtype | str
     adapter: str | Path | None
     measure_after: bool
+    overlap: bool
 
 
 class TempLora(Closing):

@@ -1,6 +1,7 @@
 """The Python API on the bundled model."""
 
 import hashlib
+import threading
 from pathlib import Path
 
 import gguf
@@ -69,6 +70,37 @@ def test_generation_swaps_and_learns() -> None:
         assert text.blocks == tuple(reports)
     assert hashlib.sha256(BUNDLED_MODEL.read_bytes()).hexdigest() == digest
     assert not list(default_root().glob("templora-*"))
+
+
+def written_with_overlap(*, disturbed: bool) -> tuple[str, list[float | None]]:
+    """A text that is learned while it is written; disturbed, training stops again and again."""
+    text = TempLora(
+        n_ctx=256, block_len=32, own_learning_rate=1e-3, overlap=True, n_threads=1, rank=8
+    )
+    parts, timers = [], list[threading.Timer]()
+    with text:
+        for n, event in enumerate(text.stream(PROMPT, n_predict=200, sampling=SAMPLING)):
+            if isinstance(event, Piece):
+                parts.append(event.text)
+            if disturbed and n % 5 == 0 and text.trainer is not None:
+                child = psutil.Process(text.trainer.pid)
+                child.suspend()
+                timers.append(threading.Timer(0.02, child.resume))
+                timers[-1].start()
+        for timer in timers:
+            timer.join()
+        return "".join(parts), [block.loss_before for block in text.blocks]
+
+
+def test_overlap_gives_the_same_text_whichever_side_is_slow() -> None:
+    first, losses = written_with_overlap(disturbed=False)
+    assert (first, losses) == written_with_overlap(disturbed=True)
+    assert [loss is None for loss in losses] == [False] * 5 + [True] * 2
+    with TempLora(n_ctx=256, block_len=32, own_learning_rate=1e-3, n_threads=1, rank=8) as text:
+        one_by_one = "".join(
+            piece.text for piece in text.generate(PROMPT, n_predict=200, sampling=SAMPLING)
+        )
+    assert first != one_by_one, "the adapter is served one block later: an empty test"
 
 
 def test_a_long_prompt_is_absorbed_first() -> None:
