@@ -59,9 +59,10 @@ def trained(
     blocks: int = 2,
     seed: int = 0,
     options: Options = TRAIN,
+    layers: int | None = None,
 ) -> LoraTrainer:
     """A trainer on ``path`` whose adapter has moved visibly."""
-    lora = replace(PAPER, rank=8, alpha=16, learning_rate=5e-3, seed=seed)
+    lora = replace(PAPER, rank=8, alpha=16, learning_rate=5e-3, seed=seed, layers=layers)
     trainer = LoraTrainer(GgufFile(path), replace(options, lora=lora))
     for index in range(blocks):
         begin = 64 * index

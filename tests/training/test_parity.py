@@ -99,10 +99,11 @@ def test_the_scale_that_was_found_is_served(
     assert mean_kl(sidecar_logits(trainer, text), served) > 0.01
 
 
+@pytest.mark.parametrize("layers", [None, 1])
 def test_the_swapped_adapter_equals_the_merged_model(
-    tiny_hf: Path, tiny_engine: LlamaEngine, tokens: list[int], tmp_path: Path
+    layers: int | None, tiny_hf: Path, tiny_engine: LlamaEngine, tokens: list[int], tmp_path: Path
 ) -> None:
-    trainer = trained(tiny_engine.model.path, tokens)
+    trainer = trained(tiny_engine.model.path, tokens, layers=layers)
     trainer.write(tmp_path / "adapter.gguf")
     trainer.model.save_pretrained(str(tmp_path / "peft"))
     peft = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(tiny_hf), tmp_path / "peft")
