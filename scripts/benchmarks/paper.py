@@ -5,7 +5,6 @@ trained on it, and the cache is computed anew from the end of the text before th
 """
 
 import os
-from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -41,7 +40,7 @@ class PaperLoop:
         torch.set_num_threads(options.training.n_threads_train)
         self.text = text
         self._head, self._options, self._dtype = list(head), options, dtype
-        self.model: PreTrainedModel = dense_model(base.path, dtype)
+        self.model: PreTrainedModel = dense_model(base, dtype)
         self.model.requires_grad_(False)
         config = LoraConfig(
             r=lora.rank,
@@ -103,16 +102,19 @@ class PaperLoop:
         return float(losses[0])
 
 
-def dense_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:
+def dense_model(base: GgufFile, dtype: torch.dtype) -> PreTrainedModel:
     """The model in a GGUF with all its weights in memory, by transformers' own loader.
 
     Raises:
         SystemExit: the loader keeps some of them quantized.
     """
     os.environ["HF_HUB_OFFLINE"] = "1"
+    path = base.path.absolute()
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        str(path.absolute().parent), gguf_file=path.name, dtype=dtype
+        str(path.parent), gguf_file=path.name, dtype=dtype
     )
-    if any(weight.dtype != dtype for weight in model.parameters()):
+    weights = list(model.parameters())
+    n_weights = sum(weight.numel() for weight in weights)
+    if n_weights < 0.99 * base.n_params or any(weight.dtype != dtype for weight in weights):
         raise SystemExit(f"{path.name}: transformers does not dequantize it")
     return model

@@ -6,8 +6,8 @@ Usage: python -m scripts.benchmarks.reference MODEL [--tokens N] [-c W] [-t THRE
 Both write at least N tokens in whole blocks on the same base, dequantized for the reference, and
 learn each block at the same Δ and L_T: the reference by the paper's rule, the product by each
 preset, at the paper's rate for text of its own. They run one after the other, in processes of their
-own, after a block to warm up. Memory is the peak of private memory (Linux: RssAnon), the product's
-that of its two processes. The last line is JSON.
+own, after a block to warm up. Memory is the peak of private memory (Linux: RssAnon) from then on,
+the product's that of its two processes. The last line is JSON.
 """
 
 import argparse
@@ -65,8 +65,8 @@ def measure_reference(what: Comparison) -> Figures:
         work()
         seconds[step] += time.perf_counter() - begun
 
+    loop = PaperLoop(base, options, dtype, head, text)
     with PrivatePeak(os.getpid()) as peak:
-        loop = PaperLoop(base, options, dtype, head, text)
         loop.learn()
         for _ in range(what.blocks):
             timed("write", lambda: loop.write(SAMPLING))

@@ -50,17 +50,13 @@ def write_table(table: "RenderableType", *, soft_wrap: bool = False) -> None:
 
 
 def write_facts(rows: Mapping[str, str]) -> None:
-    """Write names and values in two columns.
+    """Write names and values in two columns, a line each.
 
     Raises:
         OutputError: as `write`.
     """
-    from rich.table import Table
-
-    facts = Table.grid(padding=(0, 2))
-    for name, value in rows.items():
-        facts.add_row(name, value)
-    write_table(facts, soft_wrap=True)
+    width = max(map(len, rows))
+    write("".join(f"{name:<{width}}  {value}\n" for name, value in rows.items()))
 
 
 def size(n_bytes: float) -> str:
