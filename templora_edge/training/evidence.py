@@ -21,7 +21,7 @@ from peft.tuners.lora import LoraLayer
 
 RATE: Final = 2e-4
 """Learning rate of the steps that are scaled."""
-START: Final = 0.7
+START: Final = 0.2
 """First scale of a fresh adapter."""
 GAIN, FIRST_GAIN = 0.15, 0.4
 """Change of log(scale) for a slope of its usual size; the nth block's is FIRST_GAIN / sqrt(n) while

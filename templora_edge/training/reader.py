@@ -46,7 +46,8 @@ class Reader:
         passed = [_PassedLayer() for _ in range(first_layer)]
         self._upper_layers = torch.nn.ModuleList([*passed, *layers[first_layer:]])
         self._first_layer = first_layer
-        self._cache = [_CacheLayer() for _ in layers]
+        kinds = getattr(network.config, "layer_types", None) or ["full_attention"] * len(layers)
+        self._cache = [_CacheLayer(SINKS + n_kept, kind == "sliding_attention") for kind in kinds]
         self._tokens: list[int] = []  # those in the cache
         self._position = 0  # of the next token
         self._complete = True  # whether lower layers' keys and values are there too
@@ -83,11 +84,9 @@ class Reader:
         tokens, pairs = self._last
         self._tokens += tokens
         self._position += len(tokens)
-        keep = SINKS + self._n_kept
-        if dropped := max(0, len(self._tokens) - keep):
-            del self._tokens[SINKS : SINKS + dropped]
+        del self._tokens[SINKS : max(SINKS, len(self._tokens) - self._n_kept)]
         for layer, pair in zip(self._cache, pairs, strict=True):
-            layer.extend(pair, dropped, len(self._tokens))
+            layer.extend(pair, len(tokens))
         self._complete = all(layer.past is not None for layer in self._cache)
 
     def forget(self) -> None:
@@ -102,15 +101,15 @@ class Reader:
             "tokens": self._tokens,
             "position": self._position,
             "complete": self._complete,
-            "pairs": [layer.past for layer in self._cache],
+            "layers": [(layer.past, layer.length) for layer in self._cache],
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from what `state` returned."""
         self._tokens, self._position = list(state["tokens"]), state["position"]
         self._complete = state["complete"]
-        for layer, past in zip(self._cache, state["pairs"], strict=True):
-            layer.past, layer.length = past, len(self._tokens)
+        for layer, kept in zip(self._cache, state["layers"], strict=True):
+            layer.past, layer.length = kept
 
     def _continues(self, before: Sequence[int], n_tokens: int, *, complete: bool) -> bool:
         """Whether ``before`` is what was read last, so that ``n_tokens`` can follow it."""
@@ -157,11 +156,14 @@ class _CacheLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     """Keys and values of one layer; new ones are joined to them, and noted, but not kept.
 
     So a layer that is recomputed in backward (checkpointing) reads the same cache as in forward.
-    All layers keep every token; transformers' masks take care of sliding windows.
+    Transformers' masks take care of sliding windows; where one slides, the first tokens of a text
+    are soon out of sight, and are not kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, capacity: int, is_sliding: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.is_sliding = is_sliding
+        self._capacity = capacity
         self.past: Pair | None = None
         self.new: Pair | None = None
         self.length = 0
@@ -181,18 +183,20 @@ class _CacheLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         """Number of tokens before the new ones."""
         return self.length
 
-    def extend(self, pair: Pair | None, dropped: int, length: int) -> None:
-        """Keep ``pair`` too, except for ``dropped`` tokens after the first ones."""
+    def extend(self, pair: Pair | None, n: int) -> None:
+        """Keep ``pair`` too, of ``n`` tokens; older ones make room, after the first ones."""
         missing = pair is None or (self.past is None and self.length > 0)
-        self.length, self.new = length, None
+        dropped = max(0, self.length + n - self._capacity)
+        self.length, self.new = self.length + n - dropped, None
         if pair is None or missing:
             self.past = None
             return
         pairs = [pair] if self.past is None else [self.past, pair]
         keys, values = (torch.cat([one[half] for one in pairs], dim=-2) for half in (0, 1))
         if dropped:
+            first = 0 if self.is_sliding else SINKS
             keys, values = (
-                torch.cat([one[..., :SINKS, :], one[..., SINKS + dropped :, :]], dim=-2)
+                torch.cat([one[..., :first, :], one[..., first + dropped :, :]], dim=-2)
                 for one in (keys, values)
             )
         self.past = (keys, values)

@@ -15,6 +15,7 @@ from templora_edge.engine import LlamaEngine, backend
 from templora_edge.models.families import FAMILIES
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.options import PAPER, FixedAdapter
+from templora_edge.training.reader import SINKS, Reader
 from templora_edge.training.trainer import LoraTrainer
 
 FILE_TYPES = {
@@ -202,3 +203,31 @@ def test_a_cut_cache_of_sliding_windows(
                 assert engine.n_past == (cut if swa_full or cut >= edge else 0)
                 engine.decode(tokens[engine.n_past : cut + 3])
                 np.testing.assert_allclose(held.logits(), expected[cut + 2], atol=1e-3)
+
+
+def test_dropped_tokens_where_attention_slides() -> None:
+    """Layers that slide keep the last tokens alone, others the first ones too."""
+    model = make_model("gemma3", num_hidden_layers=6)
+    reader = Reader(model.model, 0, n_kept=32, n_ctx_train=4096)
+    reader.read([], TOKENS[:100])
+    reader.keep()
+    read = reader.read(TOKENS[68:100], TOKENS[100:132])
+    queries, keys = torch.arange(132)[:, None], torch.arange(132)[None]
+    sees = {"full_attention": queries >= keys, "sliding_attention": queries >= keys}
+    sees["sliding_attention"] = sees["sliding_attention"] & (queries - keys < WINDOW)
+    late = queries >= 100
+    dropped = {
+        "full_attention": (keys >= SINKS) & (keys < 68),
+        "sliding_attention": keys < 68 - SINKS,
+    }
+    masks = {
+        kind: torch.zeros(132, 132).masked_fill(~seen | (late & dropped[kind]), -torch.inf)
+        for kind, seen in sees.items()
+    }
+    with torch.no_grad():
+        output = model.model(
+            input_ids=torch.tensor([TOKENS[:132]]),
+            attention_mask={kind: mask[None, None] for kind, mask in masks.items()},
+        )
+    expected = output.last_hidden_state[0, 100:]
+    torch.testing.assert_close(read, expected, rtol=1e-4, atol=1e-4)
