@@ -38,6 +38,7 @@ from templora_edge.options import (
     TextKind,
     TrainDtype,
 )
+from templora_edge.options import options as options_module
 from templora_edge.options.field import options_in
 from templora_edge.training.trainer import LoraTrainer
 
@@ -121,7 +122,7 @@ def test_the_default_lengths(n_ctx: int, n_trained: int, preset: Preset) -> None
     blocks = options.resolve(Model(n_ctx_train=n_trained)).blocks
     assert blocks.block_len == max(1, min(128, n_ctx // 4, n_trained // 4))
     assert blocks.prefix_len == min(max(1, n_ctx // 2), n_ctx - blocks.block_len)
-    assert blocks.train_prefix_len == {Preset.BEST: 512}.get(preset, 256)
+    assert blocks.train_prefix_len == {Preset.PAPER: 256}.get(preset, 512)
     assert blocks.n_keep == min(4, blocks.prefix_len - 1)
 
 
@@ -187,11 +188,48 @@ def test_small_bases_learn_translations_more_slowly(
     assert (lora.learning_rate, lora.own_learning_rate, lora.decay) == (rate, rate, decay)
 
 
+@pytest.mark.parametrize(("n_layers", "tail"), [(30, 20), (18, 12), (16, 11), (1, 1), (0, None)])
+def test_the_default_adapter_is_on_the_last_two_thirds_of_the_layers(
+    n_layers: int, tail: int | None
+) -> None:
+    base = Model(n_layers=n_layers)
+    resolved = Options().resolve(base)
+    assert resolved.lora.layers == tail
+    assert resolved.engine.capture_layer == n_layers - (tail or 0)
+    every = Options().changed(layers=100).resolve(base)
+    assert (every.lora.layers, every.engine.capture_layer) == (100, 0)
+    for options in (
+        Options().changed(preset="paper").resolve(base),
+        Options().resolve(base, text=TextKind.TRANSLATION),
+    ):
+        assert (options.lora.layers, options.engine.capture_layer) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("given_threads", "cores", "threads"),
+    [((0, 0), 4, (2, 2)), ((0, 0), 3, (2, 1)), ((0, 0), 1, (1, 1)), ((3, 0), 4, (3, 1)),
+     ((0, 3), 8, (4, 3))],
+)  # fmt: skip
+def test_overlap_shares_the_cores(
+    given_threads: tuple[int, int],
+    cores: int,
+    threads: tuple[int, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(options_module, "default_threads", lambda: cores)
+    n_threads, n_threads_train = given_threads
+    options = Options().changed(overlap=True, n_threads=n_threads, n_threads_train=n_threads_train)
+    resolved = options.resolve(Model())
+    assert (resolved.engine.n_threads, resolved.training.n_threads_train) == threads
+    with pytest.raises(OptionError, match="--overlap: translations"):
+        options.resolve(Model(), text=TextKind.TRANSLATION)
+
+
 def test_the_papers_rule_by_its_letters() -> None:
     resolved = Options().changed(preset="paper").resolve(Model(7_000_000_000))
     assert resolved.lora == PAPER
     assert (
-        LoraOptions(64, 64.0, 0.05, 5e-5, 5e-5, 2, 2, 1.0, 0.0, Targets.ALL, None, None, True)
+        LoraOptions(64, 64.0, 0.05, 5e-5, 5e-5, 2, 2, 1.0, 0.0, Targets.ALL, None, None, True, True)
         == PAPER
     )
 

@@ -117,7 +117,7 @@ class Options(Section):
     def update_len(self) -> int:
         """Most tokens whose activations an update keeps for backward; of resolved options."""
         prefix, block = self.blocks.train_prefix_len, self.blocks.block_len
-        return prefix + block if self.lora.prefix_gradient else max(prefix, block)
+        return prefix + block if self.lora.prefix_gradient else block
 
     def settings(self) -> dict[str, Any]:
         """The settings that affect results, by name, ready for JSON; of resolved options."""

@@ -46,7 +46,7 @@ _DEFAULT: Final = PAPER.changed(
 )
 _RULES: Final[Mapping[Preset, Rule]] = MappingProxyType(
     {
-        Preset.DEFAULT: Rule(_DEFAULT, 256),
+        Preset.DEFAULT: Rule(_DEFAULT, 512, tail=2 / 3),
         Preset.PAPER: Rule(PAPER, 256),
         Preset.BEST: Rule(_DEFAULT.changed(targets=Targets.ALL, epochs=2), 512),
     }

@@ -13,6 +13,9 @@ SINKS: Final = 4
 """First tokens whose keys and values always stay: models attend to them whatever they mean
 (StreamingLLM, arXiv 2309.17453, section 3)."""
 
+PIECE: Final = 128
+"""Tokens before a block that are read at once, so that they take no more memory than a block."""
+
 Pair = tuple[torch.Tensor, torch.Tensor]
 """Keys and values of one layer, (1, heads, tokens, head size) each."""
 
@@ -73,10 +76,10 @@ class Reader:
         """
         if not self._continues(before, len(tokens), complete=states is None):
             self.forget()
-            if before:
-                with torch.no_grad():
-                    self._forward(before, None)
-                self.keep()
+            with torch.no_grad():
+                for begin in range(0, len(before), PIECE):
+                    self._forward(before[begin : begin + PIECE], None)
+                    self.keep()
         return self._forward(tokens, states)
 
     def keep(self) -> None:
