@@ -50,7 +50,14 @@ class Reader:
         self._upper_layers = torch.nn.ModuleList([*passed, *layers[first_layer:]])
         self._first_layer = first_layer
         kinds = getattr(network.config, "layer_types", None) or ["full_attention"] * len(layers)
-        self._cache = [_CacheLayer(SINKS + n_kept, kind == "sliding_attention") for kind in kinds]
+        # a whole window: with less, the adapter would learn to make up for what is missing
+        window = max(SINKS + n_kept, getattr(network.config, "sliding_window", None) or 0)
+        self._cache = [
+            _CacheLayer(window, True)
+            if kind == "sliding_attention"
+            else _CacheLayer(SINKS + n_kept, False)
+            for kind in kinds
+        ]
         self._tokens: list[int] = []  # those in the cache
         self._position = 0  # of the next token
         self._complete = True  # whether lower layers' keys and values are there too

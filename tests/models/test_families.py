@@ -3,6 +3,7 @@
 import ctypes
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import llama_cpp
 import numpy as np
@@ -206,9 +207,10 @@ def test_a_cut_cache_of_sliding_windows(
 
 
 def test_dropped_tokens_where_attention_slides() -> None:
-    """Layers that slide keep the last tokens alone, others the first ones too."""
+    """Layers that slide keep a window of the last tokens, others the first ones and L_T."""
     model = make_model("gemma3", num_hidden_layers=6)
-    reader = Reader(model.model, 0, n_kept=32, n_ctx_train=4096)
+    network: Any = model.model
+    reader = Reader(network, 0, n_kept=32, n_ctx_train=4096)
     reader.read([], TOKENS[:100])
     reader.keep()
     read = reader.read(TOKENS[68:100], TOKENS[100:132])
@@ -218,14 +220,14 @@ def test_dropped_tokens_where_attention_slides() -> None:
     late = queries >= 100
     dropped = {
         "full_attention": (keys >= SINKS) & (keys < 68),
-        "sliding_attention": keys < 68 - SINKS,
+        "sliding_attention": keys < 100 - WINDOW,
     }
     masks = {
         kind: torch.zeros(132, 132).masked_fill(~seen | (late & dropped[kind]), -torch.inf)
         for kind, seen in sees.items()
     }
     with torch.no_grad():
-        output = model.model(
+        output = network(
             input_ids=torch.tensor([TOKENS[:132]]),
             attention_mask={kind: mask[None, None] for kind, mask in masks.items()},
         )
