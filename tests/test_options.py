@@ -196,8 +196,10 @@ def test_the_default_adapter_is_on_the_last_two_thirds_of_the_layers(
     resolved = Options().resolve(base)
     assert resolved.lora.layers == tail
     assert resolved.engine.capture_layer == n_layers - (tail or 0)
-    every = Options().changed(layers=100).resolve(base)
+    assert not resolved.engine.candidates
+    every = Options().changed(layers=100, exact_loss=False).resolve(base)
     assert (every.lora.layers, every.engine.capture_layer) == (100, 0)
+    assert every.engine.candidates
     for options in (
         Options().changed(preset="paper").resolve(base),
         Options().resolve(base, text=TextKind.TRANSLATION),

@@ -167,13 +167,16 @@ class Captures:
     token of the context; it is allocated once, and takes memory as its rows are written.
     """
 
-    def __init__(self, model: Model, layer: int | None, n_ctx: int) -> None:
-        """Keep nothing if ``layer`` is None, no states if it is 0 or none of the model's."""
-        self.enabled = layer is not None
+    def __init__(
+        self, model: Model, layer: int | None, n_ctx: int, *, candidates: bool = False
+    ) -> None:
+        """Keep no states if ``layer`` is None, 0, or none of the model's."""
+        self.candidates = candidates
         self._source: Source | None = None
         if layer and 0 < layer < llama_cpp.llama_model_n_layer(model.pointer):
             inputs = LayerInputs.available(model.metadata("general.architecture"))
             self._source = LayerInputs(layer) if inputs else LayerOutputs(layer)
+        self._enabled = candidates or self._source is not None
         width = llama_cpp.llama_model_n_embd(model.pointer) if self._source else 0
         self._rows: Rows = np.empty((n_ctx, width), np.float32)
         self._candidates: list[Candidates | None] = []
@@ -202,7 +205,7 @@ class Captures:
         else:
             with self._source.into(self._rows[begin : begin + n]):
                 yield
-        if self.enabled and begin == len(self._candidates):
+        if self._enabled and begin == len(self._candidates):
             self._candidates += [None] * n
 
     def note(self, begin: int, logits: Rows) -> None:
@@ -230,7 +233,7 @@ class Captures:
 
     def read(self, begin: int, end: int) -> Captured | None:
         """What was computed of tokens [begin, end); None if nothing is kept or any lacks."""
-        if not self.enabled or not 0 <= begin < end <= len(self._candidates):
+        if not self._enabled or not 0 <= begin < end <= len(self._candidates):
             return None
         found = [one for one in self._candidates[begin:end] if one is not None]
         return Captured(

@@ -68,7 +68,9 @@ class Context(Closing):
         elif options.flash_attn is not None:
             params.flash_attn_type = int(options.flash_attn)
         _set_rope(params, options.rope)
-        self._captures = Captures(model, options.capture_layer, n_ctx)
+        self._captures = Captures(
+            model, options.capture_layer, n_ctx, candidates=options.candidates
+        )
         self._captures.configure(params)
         backend.clear_errors()
         pointer = llama_cpp.llama_init_from_model(model.pointer, params)
@@ -144,7 +146,7 @@ class Context(Closing):
 
     def _note(self, logits: npt.NDArray[np.float32]) -> None:
         """Keep the candidates of the last tokens' predictions, for training."""
-        if self._captures.enabled:
+        if self._captures.candidates:
             self._captures.note(self.n_past - len(logits), logits)
 
     def captured(self, begin: int, end: int) -> Captured | None:

@@ -92,6 +92,8 @@ class EngineOptions(Section):
     """Whether the cache will be shifted, as `KvPolicy.SHIFT` does."""
     swa_full: bool = False
     """Whether sliding-window layers keep every token, so that the cache can be cut anywhere."""
+    candidates: bool = False
+    """Whether the candidates of predictions are kept for the tokens in the cache."""
     capture_layer: int | None = None
     """First decoder layer whose input states are kept for the tokens in the cache; None or 0: none
     are kept. It has no effect if the model has no such layer."""
@@ -114,7 +116,14 @@ class EngineOptions(Section):
         )
 
     def resolve(
-        self, base: Base, n_ctx: int, *, shift: bool, swa_full: bool, capture_layer: int | None
+        self,
+        base: Base,
+        n_ctx: int,
+        *,
+        shift: bool,
+        swa_full: bool,
+        capture_layer: int | None,
+        candidates: bool,
     ) -> "EngineOptions":
         """Fill in the open options, for `Options.resolve`; ``n_ctx`` is the context in tokens."""
         return replace(
@@ -124,6 +133,7 @@ class EngineOptions(Section):
             shift=self.shift or shift,
             swa_full=self.swa_full or swa_full,
             capture_layer=self.capture_layer or capture_layer,
+            candidates=self.candidates or candidates,
         )
 
     def _chosen(self, base: Base, n_ctx: int) -> SelfExtendOptions | None:

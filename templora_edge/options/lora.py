@@ -84,7 +84,7 @@ class LoraOptions(Section):
         "--exact-loss/--no-exact-loss",
         paper=True,
         help="Compute the loss over the whole vocabulary, or over the tokens that llama.cpp found "
-        "likely where it wrote or read the text, which is faster (preset).",
+        "likely, which is faster and can lose half of the gain (preset).",
     )
     seed: int = option(default=0, min=0, max=MAX_SEED)
     """Seed of the adapter's initial weights and dropout."""

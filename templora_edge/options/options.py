@@ -93,16 +93,16 @@ class Options(Section):
         if self.training.overlap:  # each side has cores of its own
             n_threads = self.engine.n_threads or max(1, n_cores - n_cores // 2)
             n_threads_train = self.training.n_threads_train or max(1, n_cores - n_threads)
+        # training takes over what llama.cpp computed where a block follows on what it has read
+        takes_over = self.templora and not lora.prefix_gradient and text is TextKind.TEXT
         engine = replace(self.engine, n_threads=n_threads).resolve(
             base,
             n_ctx,
             shift=blocks.kv_policy is KvPolicy.SHIFT,
             # translation cuts the cache back to a shared prompt at every segment
             swa_full=text is TextKind.TRANSLATION,
-            # training takes states over where it computes nothing below the adapter
-            capture_layer=lora.first_layer(base.n_layers)
-            if self.templora and not lora.prefix_gradient and text is TextKind.TEXT
-            else None,
+            capture_layer=lora.first_layer(base.n_layers) if takes_over else None,
+            candidates=takes_over and not lora.exact_loss,
         )
         training = replace(self.training, n_threads_train=n_threads_train)
         return replace(self, engine=engine, blocks=blocks, lora=lora, training=training)

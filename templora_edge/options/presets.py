@@ -42,7 +42,6 @@ _DEFAULT: Final = PAPER.changed(
     prefix_gradient=False,
     learning_rate="auto",
     own_learning_rate=0.0,
-    exact_loss=False,
 )
 _RULES: Final[Mapping[Preset, Rule]] = MappingProxyType(
     {

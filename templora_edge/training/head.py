@@ -161,8 +161,9 @@ class _CrossEntropy(torch.autograd.Function):
                 foreign = exponentials.masked_fill(outside.own[:, rows], 0)
                 others = others * shrink + foreign.sum(-1, keepdim=True)
             if learns:
-                slope = exponentials * head.slope(logits)
-                expected = expected * shrink + slope.to(weight.dtype) @ weight
+                if head.softcap is not None:
+                    exponentials = exponentials * head.slope(logits)
+                expected = expected * shrink + exponentials.to(weight.dtype) @ weight
             peak = new_peak
         if outside is not None:
             own = total - others

@@ -16,10 +16,11 @@ import pytest
 import torch
 from families import make_model, write_gguf
 from gguf_files import copy_gguf
-from parity import EXACT, TRAIN, Floats
+from parity import EXACT, TRAIN, Floats, engine_logits
 from paths import PROSE
 from transformers import LlamaForCausalLM
 
+from templora_edge.candidates import Candidates
 from templora_edge.engine import LlamaEngine, capture
 from templora_edge.engine.capture import LayerInputs, LayerOutputs
 from templora_edge.errors import EngineError
@@ -361,3 +362,33 @@ def test_pretrained_models(
     differences = np.linalg.norm(found[0] - expected, axis=1) / np.linalg.norm(expected, axis=1)
     assert np.median(differences) < 0.03
     assert differences.max() < 0.1
+
+
+def test_candidates_of_every_prediction_that_llama_cpp_made(
+    tiny_gguf: Callable[[str], Path], tokens: list[int]
+) -> None:
+    options = replace(EXACT, n_batch=48, shift=True, candidates=True)
+    with LlamaEngine(tiny_gguf("f32"), options) as engine:
+        logits = engine_logits(engine, tokens[:100])
+        captured = engine.captured(10, 100)
+        assert captured is not None
+        assert captured.states is None
+        assert captured.candidates is not None
+        rows = Candidates.join([Candidates.of(row) for row in logits])[10:100]
+        for found, expected in zip(
+            (captured.candidates.ids, captured.candidates.starts, captured.candidates.rest),
+            (rows.ids, rows.starts, rows.rest),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(found, expected)
+        engine.shift(keep=4, discard=20)
+        moved = engine.captured(4, 80)
+        assert moved is not None
+        assert moved.candidates is not None
+        np.testing.assert_array_equal(moved.candidates.rest, captured.candidates.rest[14:])
+        engine.decode(tokens[100:103])  # only the last of them predicts
+        unknown, known = engine.captured(81, 83), engine.captured(82, 83)
+        assert unknown is not None
+        assert unknown.candidates is None
+        assert known is not None
+        assert known.candidates is not None

@@ -105,7 +105,7 @@ def test_blocks_of_a_family_from_what_llama_cpp_computed(
     options = replace(TRAIN, lora=replace(lora, layers=1))
     plain, given = (LoraTrainer(GgufFile(path), options) for _ in range(2))
     n_layers = int(GgufFile(path).require("{arch}.block_count"))
-    with LlamaEngine(path, replace(EXACT, capture_layer=n_layers - 1)) as engine:
+    with LlamaEngine(path, replace(EXACT, capture_layer=n_layers - 1, candidates=True)) as engine:
         engine.score(TOKENS[:1], TOKENS[1:])
         for begin in range(0, 192, 48):
             prefix, block = TOKENS[:begin], TOKENS[begin : begin + 48]
