@@ -50,7 +50,7 @@ def test_a_preset_and_what_differs_from_it() -> None:
         settings = text.options.settings()
     assert (settings["rank"], settings["alpha"], settings["epochs"]) == (8, 32, 1)
     assert (settings["targets"], settings["dropout"]) == ("mlp", 0)
-    assert (settings["block_len"], settings["train_prefix_len"]) == (64, 256)
+    assert (settings["block_len"], settings["train_prefix_len"]) == (64, 512)
     assert (settings["learning_rate"], settings["own_learning_rate"]) == ("auto", 0)
 
 

@@ -124,7 +124,8 @@ class Reader:
     def _continues(self, before: Sequence[int], n_tokens: int, *, complete: bool) -> bool:
         """Whether ``before`` is what was read last, so that ``n_tokens`` can follow it."""
         held, wanted = self._tokens, list(before)
-        fits = self._position + n_tokens <= self._n_ctx_train
+        # read anew, the tokens would begin after ``before``, and no earlier
+        fits = self._position <= max(self._n_ctx_train - n_tokens, len(wanted))
         if not (wanted and fits and (self._complete or not complete)):
             return not held
         # what is wanted may begin with BOS, as what is held did

@@ -84,7 +84,7 @@ def test_the_scale_that_was_found_is_served(
         own = begin == 128
         prefix, block = text[max(0, begin - 32) : begin], text[begin : begin + 32]
         scale = trainer.train(prefix, block, own=own).scale
-    assert abs(scale - 1) > 0.2, "not the scale this test needs"
+    assert abs(scale - 1) > 0.15, "not the scale this test needs"
     trainer.write(tmp_path / "adapter.gguf")
     with LlamaEngine(path, EXACT) as engine:
         engine.swap(tmp_path / "adapter.gguf")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from gguf_files import copy_gguf
 from parity import TRAIN, assert_same_to_1e4
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaForCausalLM
@@ -103,6 +104,26 @@ def test_a_block_past_the_trained_context_is_read_from_the_start(
         expected = normed(dense, tokens[start : begin + 48])[begin - start :]
         torch.testing.assert_close(read, expected, rtol=1e-4, atol=1e-4)
         reader.keep()
+
+
+def test_past_the_trained_context_measuring_changes_nothing(
+    tiny_gguf: Callable[[str], Path], tokens: list[int], tmp_path: Path
+) -> None:
+    """A prefix longer than the trained context is read anew for each block, and once."""
+    path, key = tmp_path / "short.gguf", "llama.context_length"
+    copy_gguf(tiny_gguf("f32"), path, lambda gguf: gguf.add_context_length(64), without=[key])
+    losses = []
+    for measure_after in (False, True):
+        options = replace(TRAIN, lora=READS).changed(measure_after=measure_after)
+        trainer = LoraTrainer(GgufFile(path), options)
+        losses.append(
+            [
+                trainer.train(tokens[max(0, begin - 200) : begin], tokens[begin : begin + 48])
+                for begin in range(0, 384, 48)
+            ]
+        )
+    assert [one.loss_before for one in losses[0]] == [one.loss_before for one in losses[1]]
+    assert all(one.loss_after is not None for one in losses[1])
 
 
 def test_lower_layers_are_read_again_once_they_are_needed(
