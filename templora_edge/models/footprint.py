@@ -110,7 +110,8 @@ def estimate(
     width, feed_forward = settings["hidden_size"], settings["intermediate_size"]
     heads = settings["num_attention_heads"]
     # backward needs nothing from layers below the first one that carries the adapter
-    kept = settings["num_hidden_layers"] - min(int(name.split(".")[2]) for name in modules)
+    n_layers = settings["num_hidden_layers"]
+    kept = n_layers - lora.first_layer(n_layers)
     queries = heads * settings["head_dim"]
     keys = settings["num_key_value_heads"] * settings["head_dim"]
     linear = len({name.split(".", 3)[-1] for name in modules})

@@ -93,6 +93,7 @@ class MappedTensor:
     def only(self, indices: npt.NDArray[np.int64]) -> "MappedTensor":
         """A tensor of the rows at ``indices``, copied as they are stored."""
         part = copy(self)
+        part._is_dense = False  # the kept weights are those of all rows
         part.blocks = self.blocks[indices]
         part.shape = (len(indices), self.shape[1])
         return part

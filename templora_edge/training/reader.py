@@ -60,7 +60,6 @@ class Reader:
         ]
         self._tokens: list[int] = []  # those in the cache
         self._position = 0  # of the next token
-        self._complete = True  # whether lower layers' keys and values are there too
         self._last: tuple[list[int], list[Pair | None]] = ([], [])
 
     def checkpoint(self) -> None:
@@ -97,11 +96,10 @@ class Reader:
         del self._tokens[SINKS : max(SINKS, len(self._tokens) - self._n_kept)]
         for layer, pair in zip(self._cache, pairs, strict=True):
             layer.extend(pair, len(tokens))
-        self._complete = all(layer.past is not None for layer in self._cache)
 
     def forget(self) -> None:
         """Drop all keys and values."""
-        self._tokens, self._position, self._complete = [], 0, True
+        self._tokens, self._position = [], 0
         for layer in self._cache:
             layer.empty()
 
@@ -110,16 +108,19 @@ class Reader:
         return {
             "tokens": self._tokens,
             "position": self._position,
-            "complete": self._complete,
             "layers": [(layer.past, layer.length) for layer in self._cache],
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from what `state` returned."""
         self._tokens, self._position = list(state["tokens"]), state["position"]
-        self._complete = state["complete"]
         for layer, kept in zip(self._cache, state["layers"], strict=True):
             layer.past, layer.length = kept
+
+    @property
+    def _complete(self) -> bool:
+        """Whether lower layers' keys and values are there too."""
+        return all(layer.past is not None or layer.length == 0 for layer in self._cache)
 
     def _continues(self, before: Sequence[int], n_tokens: int, *, complete: bool) -> bool:
         """Whether ``before`` is what was read last, so that ``n_tokens`` can follow it."""

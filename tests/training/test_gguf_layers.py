@@ -23,6 +23,7 @@ from templora_edge.models.gguf_file import GgufFile
 from templora_edge.options import PAPER, Targets, TrainDtype
 from templora_edge.training import dequantize
 from templora_edge.training.dequantize import Dequantizer, to_float_function
+from templora_edge.training.gguf_layers import MappedTensor, Scratch
 from templora_edge.training.trainer import LoraTrainer
 
 KIND = gguf.GGMLQuantizationType
@@ -166,6 +167,15 @@ def test_weights_that_are_kept_dense_change_nothing(
         weights.append([p for p in trainer.model.parameters() if p.requires_grad])
     assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
     assert loads[0] > loads[1] > 0, "the layer below and the head are dequantized on use"
+
+
+def test_some_rows_of_a_tensor_that_is_kept_dense(tiny_gguf: Callable[[str], Path]) -> None:
+    tensor = GgufFile(tiny_gguf("q8_0")).tensor("blk.0.ffn_up.weight")
+    scratch = Scratch(int(tensor.n_elements), torch.float32, 1)
+    whole = MappedTensor(tensor, scratch, dense=True)
+    rows = np.array([3, 1, 40])
+    expected = whole.load()[torch.from_numpy(rows)]
+    assert torch.equal(whole.only(rows).load(), expected)
 
 
 def test_checkpointing_with_a_prefix_that_is_only_read(
