@@ -59,8 +59,6 @@ class Family:
     """Number added to norm weights in the file."""
     sliding_window_pattern: int = 1
     """Period of the layers with full attention; 1 means all layers."""
-    attention: str = "sdpa"
-    """transformers' attention implementation; sdpa has no soft-capping."""
 
     @property
     def architecture(self) -> str:
@@ -202,7 +200,7 @@ QWEN2: Final = Family(_ARCH.QWEN2, "Qwen2ForCausalLM", _rms)
 QWEN3: Final = Family(_ARCH.QWEN3, "Qwen3ForCausalLM", _rms)
 GEMMA2: Final = Family(
     _ARCH.GEMMA2, "Gemma2ForCausalLM", _gemma,
-    norm_offset=1.0, sliding_window_pattern=2, attention="eager",
+    norm_offset=1.0, sliding_window_pattern=2
 )  # fmt: skip
 GEMMA3: Final = Family(
     _ARCH.GEMMA3, "Gemma3ForCausalLM", _gemma3, norm_offset=1.0, sliding_window_pattern=6

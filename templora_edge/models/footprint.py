@@ -10,7 +10,6 @@ from templora_edge.models.families import (
     FUSED_QKV,
     adapted_modules,
     common_config,
-    family_of,
     tensor_of,
 )
 from templora_edge.models.gguf_file import GgufFile
@@ -125,8 +124,6 @@ def estimate(
         + value_bytes * 6 * feed_forward
     )
     layer = n_tokens * per_token
-    if family_of(base).attention == "eager":
-        layer += 3 * 4 * heads * n_tokens**2
     largest = largest_layer(base)
     slice_rows = min(settings["vocab_size"], max(1, largest // width))
     head = n_tokens * (4 * 4 * slice_rows + 8 * width)

@@ -23,6 +23,7 @@ from templora_edge.models.footprint import largest_layer
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.models.rope import frequencies
 from templora_edge.options import Options
+from templora_edge.training import attention
 from templora_edge.training.gguf_layers import (
     MappedEmbedding,
     MappedLinear,
@@ -78,7 +79,7 @@ class _Builder:
         config = model_class.config_class(**self.settings)
         with torch.device("meta"):
             model: PreTrainedModel = model_class._from_config(
-                config, attn_implementation=self.family.attention
+                config, attn_implementation=attention.NAME
             )
         inner = model.model
         for name, module in list(inner.named_modules()):
