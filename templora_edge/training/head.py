@@ -1,13 +1,13 @@
 """The output layer and its cross-entropy, over the whole vocabulary or over candidates.
 
 Over candidates, only their rows of the weight are dequantized and multiplied. The mass of all other
-ids has the share that llama.cpp found, and a gradient along the mean of their rows.
+ids has the share that llama.cpp found, and a gradient along the mean of the rows that llama.cpp
+would have drawn from them.
 """
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -58,12 +58,6 @@ class MappedHead(torch.nn.Module):
             logits = self.softcap * torch.tanh(logits / self.softcap)
         return logits, weight
 
-    @cached_property
-    def row_sum(self) -> torch.Tensor:
-        """Sum of all rows of the weight, (width,) in float32."""
-        parts = (self.source.load(rows).sum(0, dtype=torch.float32) for rows in self.slices())
-        return torch.stack(list(parts)).sum(0)
-
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """(…, width) -> (…, n_vocab), float32, without gradient (`cross_entropy` has one)."""
         with torch.no_grad():
@@ -89,7 +83,7 @@ class MappedHead(torch.nn.Module):
             ids = np.flatnonzero(used)
             if len(ids) <= MOST * n_vocab:
                 head = self.only(ids)
-                places = np.zeros(n_vocab, np.int64)
+                places = np.full(n_vocab, -1)
                 places[ids] = np.arange(len(ids))
                 outside = self._outside(head, candidates, places)
                 targets = torch.from_numpy(places)[targets]
@@ -100,17 +94,27 @@ class MappedHead(torch.nn.Module):
         self, head: "MappedHead", candidates: Candidates, places: npt.NDArray[np.int64]
     ) -> "_Outside":
         """What ``head``, over the ids at ``places``, leaves out."""
-        n_ids = head.source.shape[0]
-        count = self.source.shape[0] - n_ids
-        own = np.zeros((len(candidates), n_ids), bool)
+        own = np.zeros((len(candidates), head.source.shape[0]), bool)
         rows = np.repeat(np.arange(len(candidates)), np.diff(candidates.starts))
         own[rows, places[candidates.ids]] = True
+        rest = torch.from_numpy(candidates.rest)
         return _Outside(
-            rest=torch.from_numpy(candidates.rest)[:, None],
+            rest=rest[:, None],
             own=torch.from_numpy(own),
-            mean=(self.row_sum - head.row_sum) / max(1, count),
-            count=count,
+            mean=self._mean(candidates.samples, rest.sigmoid(), places >= 0),
+            count=self.source.shape[0] - head.source.shape[0],
         )
+
+    def _mean(
+        self, samples: npt.NDArray[np.int32], weights: torch.Tensor, used: npt.NDArray[np.bool_]
+    ) -> torch.Tensor:
+        """Mean of the rows of ``samples``, (n, m), by ``weights``, (n,), without ``used`` ids."""
+        counts = np.zeros(len(used), np.float32)
+        np.add.at(counts, samples, weights.numpy()[:, None])
+        counts[used] = 0
+        ids = np.flatnonzero(counts)
+        shares = torch.from_numpy(counts[ids] / max(counts.sum(), np.finfo(np.float32).tiny))
+        return shares @ self.source.gather(ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,8 @@ class _Outside:
     own: torch.Tensor
     """Whether an id of the head is among a row's own candidates, (n, ids of the head)."""
     mean: torch.Tensor
-    """Mean of the weight's rows that are left out, (width,)."""
+    """Mean of the weight's rows that are left out, each as often as llama.cpp would draw it,
+    (width,)."""
     count: int
     """Number of ids left out."""
 
