@@ -1,6 +1,6 @@
 """The seams: what the loops need from an engine, a tokenizer and a trainer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -12,6 +12,8 @@ from templora_edge.candidates import Candidates
 from templora_edge.options import SamplingOptions
 
 Floats: TypeAlias = npt.NDArray[np.float32]
+BFloat16s: TypeAlias = npt.NDArray[np.uint16]
+"""Bits of bfloat16, which numpy does not know."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,18 +25,18 @@ class Captured:
 
     states: Floats | None
     """States that enter the first layer with an adapter, (n, width); None: they are not kept."""
-    candidates: Candidates | None
+    products: Mapping[str, BFloat16s] | None = None
+    """Name of a weight -> its products with what the adapter in use gave it, (n, outputs), without
+    bias and adapter, in bfloat16; of all weights from the first layer with an adapter on."""
+    candidates: Candidates | None = None
     """Candidates of the n predictions that these tokens make; None: they are not known."""
-
-    def __len__(self) -> int:
-        """Number of tokens."""
-        known = self.candidates if self.states is None else self.states
-        return 0 if known is None else len(known)
 
     def __getitem__(self, rows: slice) -> "Captured":
         """Consecutive tokens."""
+        products = self.products and {name: both[rows] for name, both in self.products.items()}
         return Captured(
             None if self.states is None else self.states[rows],
+            products,
             None if self.candidates is None else self.candidates[rows],
         )
 

@@ -102,7 +102,7 @@ class Trial:
         print(file=sys.stderr)
         result = run.result()
         used = run.options
-        flops = count(GgufFile(self.model), used.blocks, used.lora, self.tokens)
+        flops = count(GgufFile(self.model), used, self.tokens)
         if not used.templora:
             flops = {part: flops[part] for part in ("base", "kv_bytes")}
         return {"result": result, "curve": run.curve(), "flops": flops}

@@ -8,7 +8,7 @@ from templora_edge.models.families import common_config
 from templora_edge.models.footprint import adapter_parameters
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.models.operations import Shape, update_operations
-from templora_edge.options import BlockOptions, LoraOptions
+from templora_edge.options import BlockOptions, Options
 
 
 def decoded(options: BlockOptions, n_tokens: int) -> Iterator[tuple[int, int]]:
@@ -41,19 +41,28 @@ def kv_bytes(base: GgufFile, n_ctx: int) -> int:
     return 2 * 2 * int(settings["num_hidden_layers"] * width) * n_ctx
 
 
-def count(base: GgufFile, options: BlockOptions, lora: LoraOptions, tokens: int) -> dict[str, Any]:
-    """Operations of scoring ``tokens``, with the base alone and with the adapter, and training."""
+def count(base: GgufFile, options: Options, tokens: int) -> dict[str, Any]:
+    """Operations of scoring ``tokens``, with the base alone and with the adapter, and training.
+
+    Args:
+        base: the model.
+        options: resolved options.
+        tokens: number of tokens.
+    """
     shape = Shape.of(base)
+    lora, blocks = options.lora, options.blocks
     adapter = adapter_parameters(base, lora)
-    passes = list(decoded(options, tokens))
+    passes = list(decoded(blocks, tokens))
     training = 0
-    for block in windows.cut(0, tokens, options.block_len):
-        prefix = len(windows.train_prefix(block, options.train_prefix_len))
-        training += update_operations(base, lora, prefix=prefix, block=len(block), captured=True)
+    for block in windows.cut(0, tokens, blocks.block_len):
+        prefix = len(windows.train_prefix(block, blocks.train_prefix_len))
+        training += update_operations(
+            base, lora, prefix=prefix, block=len(block), capture=options.engine.capture
+        )
     return {
         "base": sum(shape.forward(n, past, heads=n) for n, past in passes),
         "templora": sum(shape.forward(n, past, heads=n, extra=adapter) for n, past in passes),
         "training": training,
         "adapter_parameters": adapter,
-        "kv_bytes": kv_bytes(base, options.n_ctx),
+        "kv_bytes": kv_bytes(base, blocks.n_ctx),
     }

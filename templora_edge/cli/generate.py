@@ -104,7 +104,7 @@ def generate(
 
     limit = None if n_predict == -1 else n_predict
     sampling = sampling.changed(seed=chosen_seed)
-    options = options.changed(seed=chosen_seed, measure_after=report is not None)
+    options = options.changed(seed=chosen_seed, measure_after=report is not None, scores=False)
     job = GenerateJob(text_in, limit, sampling, chat, special, adapter_out, report)
     with (
         TempLora(flags.model, options) as text,

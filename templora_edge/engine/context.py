@@ -68,9 +68,7 @@ class Context(Closing):
         elif options.flash_attn is not None:
             params.flash_attn_type = int(options.flash_attn)
         _set_rope(params, options.rope)
-        self._captures = Captures(
-            model, options.capture_layer, n_ctx, candidates=options.candidates
-        )
+        self._captures = Captures(model, options.capture)
         self._captures.configure(params)
         backend.clear_errors()
         pointer = llama_cpp.llama_init_from_model(model.pointer, params)
@@ -80,7 +78,6 @@ class Context(Closing):
                 f"({backend.last_error()})"
             )
         self.pointer = pointer
-        self._captures.attach(pointer)
         self._memory = llama_cpp.llama_get_memory(pointer)
         self._batch = llama_cpp.llama_batch_init(self.n_batch, 0, 1)
         for index in range(self.n_batch):
@@ -146,8 +143,7 @@ class Context(Closing):
 
     def _note(self, logits: npt.NDArray[np.float32]) -> None:
         """Keep the candidates of the last tokens' predictions, for training."""
-        if self._captures.candidates:
-            self._captures.note(self.n_past - len(logits), logits)
+        self._captures.note(self.n_past - len(logits), logits)
 
     def captured(self, begin: int, end: int) -> Captured | None:
         """What `Captures.read` returns for cached tokens [begin, end)."""
@@ -255,7 +251,7 @@ class Context(Closing):
             batch.logits[index] = every_logit
         batch.logits[n - 1] = True
         backend.clear_errors()
-        with self._captures.capture(n_past, n):
+        with self._captures.capture(n_past, n, predict_all=every_logit or n == 1):
             status = llama_cpp.llama_decode(self.pointer, batch)
             if status != 0:
                 reason = _DECODE_ERRORS.get(status, f"fatal, status {status}")

@@ -61,6 +61,16 @@ class Model(Closing):
         return int(llama_cpp.llama_model_n_swa(self.pointer))
 
     @property
+    def n_layers(self) -> int:
+        """Number of decoder layers."""
+        return int(llama_cpp.llama_model_n_layer(self.pointer))
+
+    @property
+    def n_embd(self) -> int:
+        """Width of hidden states."""
+        return int(llama_cpp.llama_model_n_embd(self.pointer))
+
+    @property
     def n_params(self) -> int:
         """Number of weights."""
         return int(llama_cpp.llama_model_n_params(self.pointer))

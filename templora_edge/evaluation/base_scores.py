@@ -16,7 +16,7 @@ from templora_edge.options import Options, ScoringProtocol
 
 FORMAT: Final = "templora base scores 1"
 FLAG: Final = "--base-scores"
-WITHOUT_EFFECT: Final = frozenset(("n_threads", "capture_layer", "candidates", "train_prefix_len"))
+WITHOUT_EFFECT: Final = frozenset(("n_threads", "capture", "train_prefix_len"))
 """Options of engine and blocks that do not change what the base scores."""
 
 Source = dict[str, Any]

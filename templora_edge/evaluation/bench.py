@@ -286,7 +286,9 @@ def _update_cost(
     options = session.options
     prefix = len(session.engine.model.vocab.head) + options.blocks.train_prefix_len
     block = options.blocks.block_len
-    flop = update_operations(session.base, options.lora, prefix=prefix, block=block, captured=True)
+    flop = update_operations(
+        session.base, options.lora, prefix=prefix, block=block, capture=options.engine.capture
+    )
     train_s = median(report.train_s for report in learned)
     dtype, peak = _gemm_peak(options)
     return UpdateCost(

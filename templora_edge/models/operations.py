@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from templora_edge.models.families import common_config
 from templora_edge.models.footprint import adapter_parameters
 from templora_edge.models.gguf_file import GgufFile
-from templora_edge.options import LoraOptions
+from templora_edge.options import Capture, LoraOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Shape:
 
 
 def update_operations(
-    base: GgufFile, lora: LoraOptions, *, prefix: int, block: int, captured: bool
+    base: GgufFile, lora: LoraOptions, *, prefix: int, block: int, capture: Capture | None
 ) -> int:
     """Operations of an update, without those of layers that are recomputed to save memory.
 
@@ -65,21 +65,22 @@ def update_operations(
         lora: resolved options of the adapter.
         prefix: tokens before the block, BOS among them, without loss.
         block: tokens that are learned.
-        captured: whether llama.cpp has decoded the block: then nothing is computed below the
-            adapter, and of the output layer, unless the loss is exact, the rows of candidates
-            alone, which are few and are not counted.
+        capture: what is taken over from llama.cpp; None: it has not decoded the block. Candidates'
+            rows of the output layer are few and are not counted.
     """
     shape, adapter = Shape.of(base), adapter_parameters(base, lora)
     n_layers = int(base.require("{arch}.block_count"))
     share = (n_layers - lora.first_layer(n_layers)) / n_layers
     n, past = (prefix + block, 0) if lora.prefix_gradient else (block, prefix)
-    taken_over = captured and not lora.prefix_gradient
     layers = 2 * n * shape.linear
     attention = shape.attention * _pairs(n, past)
-    forward = (share if taken_over else 1) * (layers + attention) + 2 * n * adapter
+    computed = 1 if capture is None else share
+    forward = lora.epochs * (computed * (layers + attention) + 2 * n * adapter)
+    if capture is not None and capture.products:  # those of the first epoch
+        forward -= share * layers
     backward = share * (layers + 2 * attention) + 4 * n * adapter
-    head = 0 if taken_over and not lora.exact_loss else 4 * block * shape.head
-    return lora.epochs * round(forward + backward + head)
+    head = 0 if capture is not None and capture.candidates else 4 * block * shape.head
+    return round(forward + lora.epochs * (backward + head))
 
 
 def _pairs(n: int, past: int) -> int:

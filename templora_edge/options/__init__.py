@@ -12,7 +12,7 @@ paper's letters (arXiv 2401.11504).
 
 from templora_edge.options.base import DEFAULT_MAX_CTX, Base, StartingAdapter
 from templora_edge.options.blocks import BlockOptions
-from templora_edge.options.engine import EngineOptions, FixedAdapter
+from templora_edge.options.engine import Capture, EngineOptions, FixedAdapter
 from templora_edge.options.kinds import (
     KvPolicy,
     KvType,
@@ -39,6 +39,7 @@ __all__ = [
     "PAPER",
     "Base",
     "BlockOptions",
+    "Capture",
     "EngineOptions",
     "FixedAdapter",
     "KvPolicy",

@@ -42,6 +42,20 @@ class FixedAdapter:
 
 
 @dataclass(frozen=True, slots=True)
+class Capture:
+    """What is kept of decoded tokens, so that training need not compute it again."""
+
+    layer: int
+    """First decoder layer with an adapter, whose input states are kept; 0: they are not."""
+    n_tokens: int
+    """Number of tokens it is kept for, the last ones that made a prediction."""
+    products: bool = False
+    """Whether the products of all weights from that layer on are kept too."""
+    candidates: bool = False
+    """Whether the candidates of predictions are kept too."""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineOptions(Section):
     """How llama.cpp runs."""
 
@@ -92,11 +106,8 @@ class EngineOptions(Section):
     """Whether the cache will be shifted, as `KvPolicy.SHIFT` does."""
     swa_full: bool = False
     """Whether sliding-window layers keep every token, so that the cache can be cut anywhere."""
-    candidates: bool = False
-    """Whether the candidates of predictions are kept for the tokens in the cache."""
-    capture_layer: int | None = None
-    """First decoder layer whose input states are kept for the tokens in the cache; None or 0: none
-    are kept. It has no effect if the model has no such layer."""
+    capture: Capture | None = None
+    """What is kept for training."""
 
     @property
     def k_shift(self) -> bool:
@@ -122,8 +133,7 @@ class EngineOptions(Section):
         *,
         shift: bool,
         swa_full: bool,
-        capture_layer: int | None,
-        candidates: bool,
+        capture: Capture | None,
     ) -> "EngineOptions":
         """Fill in the open options, for `Options.resolve`; ``n_ctx`` is the context in tokens."""
         return replace(
@@ -132,8 +142,7 @@ class EngineOptions(Section):
             self_extend=self._chosen(base, n_ctx),
             shift=self.shift or shift,
             swa_full=self.swa_full or swa_full,
-            capture_layer=self.capture_layer or capture_layer,
-            candidates=self.candidates or candidates,
+            capture=self.capture or capture,
         )
 
     def _chosen(self, base: Base, n_ctx: int) -> SelfExtendOptions | None:

@@ -7,7 +7,7 @@ from typing import Any
 from templora_edge.host.cores import default_threads
 from templora_edge.options.base import DEFAULT_MAX_CTX, Base, StartingAdapter
 from templora_edge.options.blocks import BlockOptions
-from templora_edge.options.engine import EngineOptions
+from templora_edge.options.engine import Capture, EngineOptions
 from templora_edge.options.field import Section, option, require
 from templora_edge.options.kinds import KvPolicy, Preset, TextKind
 from templora_edge.options.lora import LoraOptions
@@ -34,6 +34,8 @@ class Options(Section):
         default=Preset.DEFAULT,
         help="Update rule; flags marked (preset) change parts of it.",
     )
+    scores: bool = True
+    """Whether text may be scored: training takes over what llama.cpp computed of that too."""
     lora: LoraOptions = field(default_factory=LoraOptions)
     training: TrainingOptions = field(default_factory=TrainingOptions)
 
@@ -93,19 +95,33 @@ class Options(Section):
         if self.training.overlap:  # each side has cores of its own
             n_threads = self.engine.n_threads or max(1, n_cores - n_cores // 2)
             n_threads_train = self.training.n_threads_train or max(1, n_cores - n_threads)
-        # training takes over what llama.cpp computed where a block follows on what it has read
-        takes_over = self.templora and not lora.prefix_gradient and text is TextKind.TEXT
         engine = replace(self.engine, n_threads=n_threads).resolve(
             base,
             n_ctx,
             shift=blocks.kv_policy is KvPolicy.SHIFT,
             # translation cuts the cache back to a shared prompt at every segment
             swa_full=text is TextKind.TRANSLATION,
-            capture_layer=lora.first_layer(base.n_layers) if takes_over else None,
-            candidates=takes_over and not lora.exact_loss,
+            capture=self._capture(base, lora, block_len, text),
         )
         training = replace(self.training, n_threads_train=n_threads_train)
         return replace(self, engine=engine, blocks=blocks, lora=lora, training=training)
+
+    def _capture(
+        self, base: Base, lora: LoraOptions, block_len: int, text: TextKind
+    ) -> Capture | None:
+        """What training takes over from llama.cpp, where a block follows on what that has read."""
+        learns = self.templora and (self.scores or lora.own_learning_rate != 0)
+        if not learns or lora.prefix_gradient or text is TextKind.TRANSLATION:
+            return None
+        overlap = self.training.overlap
+        return Capture(
+            lora.first_layer(base.n_layers),
+            # with overlap, a block is learned while the next one is written
+            block_len * (2 if overlap else 1),
+            # and with an adapter that is newer than the one it was written with
+            products=not overlap,
+            candidates=not lora.exact_loss,
+        )
 
     @property
     def inputs(self) -> list[tuple[str, Path | None]]:

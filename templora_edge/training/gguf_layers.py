@@ -72,6 +72,8 @@ class MappedTensor:
         dense: bool = False,
     ) -> None:
         """Take ``rows`` of ``tensor``, whose dequantized weights are kept if ``dense``."""
+        self.name = tensor.name
+        self.rows = rows
         self.kind = tensor.tensor_type
         n_rows = int(tensor.shape[1])
         self.blocks: Blocks = tensor.data.reshape(n_rows, -1).view(np.uint8)[rows]
@@ -126,6 +128,9 @@ class MappedLinear(torch.nn.Linear):
         # PEFT puts adapters on the device of `weight`: one CPU element that claims the full shape.
         self.weight = torch.nn.Parameter(torch.zeros(1).expand(n_out, n_in), requires_grad=False)
         self.source = source
+        self.product: torch.Tensor | None = None
+        """What llama.cpp computed for the next pass, (…, out) in the file's order, without bias and
+        adapters; None: it is computed here."""
         self.fixed = fixed
         self.order = None if order is None else torch.from_numpy(order)
         self.inverse = None if order is None else torch.from_numpy(np.argsort(order))
@@ -144,12 +149,14 @@ class _Matmul(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, layer: MappedLinear) -> torch.Tensor:
         ctx.layer, ctx.dtype = layer, x.dtype
-        weight = layer.source.load()
-        x = x.to(weight.dtype)
-        y = x @ weight.T
+        x = x.to(layer.source.scratch.dtype)
+        if layer.product is None:
+            y = x @ layer.source.load().T
+        else:  # a tensor of its own, as autograd notes in it where it comes from
+            y = layer.product.to(x.dtype).view_as(layer.product)
         if layer.fixed is not None:
             a, b = layer.fixed
-            y += x @ a.T @ b.T
+            y = y + x @ a.T @ b.T
         return y if layer.inverse is None else y[..., layer.inverse]
 
     @staticmethod

@@ -1,6 +1,6 @@
 """Reads blocks for training, and keeps the keys and values of what was read for the next block."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import torch
@@ -8,6 +8,8 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, DynamicLayer
 
 from templora_edge.errors import SidecarError
+from templora_edge.protocols import BFloat16s, Captured
+from templora_edge.training.gguf_layers import MappedLinear
 
 SINKS: Final = 4
 """First tokens whose keys and values always stay: models attend to them whatever they mean
@@ -49,6 +51,9 @@ class Reader:
         passed = [_PassedLayer() for _ in range(first_layer)]
         self._upper_layers = torch.nn.ModuleList([*passed, *layers[first_layer:]])
         self._first_layer = first_layer
+        modules = (module for layer in layers[first_layer:] for module in layer.modules())
+        self._linear = [module for module in modules if isinstance(module, MappedLinear)]
+        self._checkpoints = False
         kinds = getattr(network.config, "layer_types", None) or ["full_attention"] * len(layers)
         # a whole window: with less, the adapter would learn to make up for what is missing
         window = max(SINKS + n_kept, getattr(network.config, "sliding_window", None) or 0)
@@ -64,29 +69,31 @@ class Reader:
 
     def checkpoint(self) -> None:
         """Recompute layers in backward instead of keeping their activations."""
+        self._checkpoints = True
         self._network.activation_checkpointing_enable({"use_reentrant": False})
         for layer in self._layers.children():
             # safe with this cache: what a layer reads from it does not change when it writes
             layer._can_checkpoint_with_cache = True  # type: ignore[assignment]  # no submodule
 
     def read(
-        self, before: Sequence[int], tokens: Sequence[int], states: torch.Tensor | None = None
+        self, before: Sequence[int], tokens: Sequence[int], captured: Captured | None = None
     ) -> torch.Tensor:
         """The last layer's normed states at ``tokens``, (n, width), with gradient.
 
         Args:
             before: tokens before, which are only read.
             tokens: n tokens.
-            states: states of ``tokens`` that enter the first layer with an adapter, (n, width);
-                None: they are computed.
+            captured: what llama.cpp computed of ``tokens``, its products with the adapter as it is;
+                None: it is computed.
         """
+        states = None if captured is None else captured.states
         if not self._continues(before, len(tokens), complete=states is None):
             self.forget()
             with torch.no_grad():
                 for begin in range(0, len(before), PIECE):
                     self._forward(before[begin : begin + PIECE], None)
                     self.keep()
-        return self._forward(tokens, states)
+        return self._forward(tokens, captured)
 
     def keep(self) -> None:
         """Keep the keys and values of the tokens that were read last, for what follows them."""
@@ -135,26 +142,38 @@ class Reader:
             for n in range(min(SINKS, len(wanted)) + 1)
         )
 
-    def _forward(self, tokens: Sequence[int], states: torch.Tensor | None) -> torch.Tensor:
+    def _forward(self, tokens: Sequence[int], captured: Captured | None) -> torch.Tensor:
         position_ids = torch.arange(self._position, self._position + len(tokens))[None]
         inputs: dict[str, torch.Tensor] = {"input_ids": torch.tensor([[*tokens]])}
+        states = None if captured is None else captured.states
         if states is not None:
             if len(states) != len(tokens):
                 raise SidecarError(f"{len(states)} states for {len(tokens)} tokens")
-            inputs = {"inputs_embeds": states[None]}
+            inputs = {"inputs_embeds": torch.from_numpy(states)[None]}
             self._network.layers = self._upper_layers
+        self._use_products(None if captured is None else captured.products)
         try:
             output = self._network(
                 **inputs, position_ids=position_ids, past_key_values=Cache(layers=[*self._cache])
             )
         finally:
             self._network.layers = self._layers
+            if not self._checkpoints:  # otherwise backward computes the layers once more
+                self._use_products(None)
         if not torch.is_inference_mode_enabled():  # what is only measured is not kept
             n_passed = 0 if states is None else self._first_layer
             pairs = [None] * n_passed + [layer.new for layer in self._cache[n_passed:]]
             self._last = (list(tokens), pairs)
         hidden: torch.Tensor = output.last_hidden_state[0]
         return hidden
+
+    def _use_products(self, products: Mapping[str, BFloat16s] | None) -> None:
+        """Have linear layers take ``products`` for theirs in the next pass, or none."""
+        for linear in self._linear:
+            linear.product = None
+            if products is not None:
+                bits = torch.from_numpy(products[linear.source.name])
+                linear.product = bits.view(torch.bfloat16)[None, :, linear.source.rows]
 
 
 class _PassedLayer(torch.nn.Module):

@@ -3,7 +3,7 @@
 import math
 import pickle
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
@@ -154,6 +154,8 @@ class LoraTrainer:
         evidence = None if own else self._evidence
         self.model.train()
         for epoch in range(self._lora.epochs):
+            if epoch == 1 and captured is not None:  # the adapter is another one now
+                captured = replace(captured, products=None)
             loss = self.loss(tokens, mask, captured)
             losses.append(loss.item())
             loss.backward()  # type: ignore[no-untyped-call]
@@ -167,6 +169,8 @@ class LoraTrainer:
             set_scale(self.model, self._scale)
         if self._measure_after:
             self.model.eval()
+            if captured is not None:
+                captured = replace(captured, products=None)
             with torch.inference_mode():
                 losses.append(self.loss(tokens, mask, captured).item())
         if skipped or self._lora.prefix_gradient:
@@ -243,16 +247,13 @@ class LoraTrainer:
         before, inputs = inputs[:-n_scored], inputs[-n_scored:]
         if self._lora.prefix_gradient:
             before, inputs, captured = [], before + inputs, None
-        states = candidates = None
-        if captured is not None:
-            states = None if captured.states is None else torch.from_numpy(captured.states)
-            candidates = captured.candidates
         bf16 = self.dtype == torch.bfloat16
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            hidden = self.reader.read(before, inputs, states)
+            hidden = self.reader.read(before, inputs, captured)
         targets = tokens[0, -n_scored:][loss_mask]
-        if self._lora.exact_loss or not loss_mask.all():  # their rows are those of a whole block
-            candidates = None
+        candidates = None
+        if captured is not None and not self._lora.exact_loss and loss_mask.all():
+            candidates = captured.candidates  # its rows are those of a whole block
         return self._head.cross_entropy(hidden[-n_scored:][loss_mask], targets, candidates)
 
     def save(self, path: Path) -> None:
