@@ -8,8 +8,8 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from templora_edge.candidates import Candidates
 from templora_edge.options import SamplingOptions
+from templora_edge.predictions import Predictions
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 BFloat16s: TypeAlias = npt.NDArray[np.uint16]
@@ -28,8 +28,8 @@ class Captured:
     products: Mapping[str, BFloat16s] | None = None
     """Name of a weight -> its products with what the adapter in use gave it, (n, outputs), without
     bias and adapter, in bfloat16; of all weights from the first layer with an adapter on."""
-    candidates: Candidates | None = None
-    """Candidates of the n predictions that these tokens make; None: they are not known."""
+    predictions: Predictions | None = None
+    """The n predictions that these tokens make; None: they are not known."""
 
     def __getitem__(self, rows: slice) -> "Captured":
         """Consecutive tokens."""
@@ -37,7 +37,7 @@ class Captured:
         return Captured(
             None if self.states is None else self.states[rows],
             products,
-            None if self.candidates is None else self.candidates[rows],
+            None if self.predictions is None else self.predictions[rows],
         )
 
 

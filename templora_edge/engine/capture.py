@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from templora_edge.candidates import Candidates
 from templora_edge.engine.graph_tensors import GraphTensors, Ring
 from templora_edge.engine.model import Model
 from templora_edge.errors import EngineError
 from templora_edge.options import Capture
+from templora_edge.predictions import Predictions
 from templora_edge.protocols import Captured
 
 
@@ -22,7 +22,7 @@ class _Kept:
     row: int
     """Its row in the rings, in an endless count."""
     has_products: bool
-    candidates: Candidates | None = None
+    predictions: Predictions | None = None
 
 
 class Captures:
@@ -86,17 +86,17 @@ class Captures:
             self._tokens += [_Kept(row + index, has_products) for index in range(n_kept)]
 
     def note(self, begin: int, logits: npt.NDArray[np.float32]) -> None:
-        """Keep the candidates of the predictions that tokens from ``begin`` on make.
+        """Keep the predictions that tokens from ``begin`` on make.
 
         Args:
             begin: number of cached tokens before them.
             logits: logits after each of them, (n, n_vocab).
         """
-        if not self._capture.candidates or begin + len(logits) > len(self._tokens):
+        if not self._capture.predictions or begin + len(logits) > len(self._tokens):
             return
         for index, row in enumerate(logits, begin):
             if (kept := self._tokens[index]) is not None:
-                self._tokens[index] = replace(kept, candidates=Candidates.of(row))
+                self._tokens[index] = replace(kept, predictions=Predictions.of(row))
 
     def truncate(self, n_tokens: int) -> None:
         """Forget all but the first ``n_tokens``."""
@@ -116,13 +116,13 @@ class Captures:
         if len(tokens) < end - begin or tokens[0].row < oldest:
             return None
         rows = np.array([token.row % capacity for token in tokens])
-        found = [token.candidates for token in tokens if token.candidates is not None]
+        found = [token.predictions for token in tokens if token.predictions is not None]
         return Captured(
             states=next((ring.rows[rows] for ring in self._states.values()), None),
             products={name: ring.rows[rows] for name, ring in self._products.items()}
             if all(token.has_products for token in tokens)
             else None,
-            candidates=Candidates.join(found) if self._capture.candidates else None,
+            predictions=Predictions.join(found) if self._capture.predictions else None,
         )
 
 

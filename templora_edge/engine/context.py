@@ -142,7 +142,7 @@ class Context(Closing):
         return np.ctypeslib.as_array(pointer, shape=(self.model.vocab.n_tokens,))
 
     def _note(self, logits: npt.NDArray[np.float32]) -> None:
-        """Keep the candidates of the last tokens' predictions, for training."""
+        """Keep the predictions that the last tokens make, for training."""
         self._captures.note(self.n_past - len(logits), logits)
 
     def captured(self, begin: int, end: int) -> Captured | None:

@@ -65,8 +65,8 @@ def update_operations(
         lora: resolved options of the adapter.
         prefix: tokens before the block, BOS among them, without loss.
         block: tokens that are learned.
-        capture: what is taken over from llama.cpp; None: it has not decoded the block. Candidates'
-            rows of the output layer are few and are not counted.
+        capture: what is taken over from llama.cpp; None: it has not decoded the block. Of
+            the output layer, the rows of its predictions are few, and are not counted.
     """
     shape, adapter = Shape.of(base), adapter_parameters(base, lora)
     n_layers = int(base.require("{arch}.block_count"))
@@ -79,7 +79,7 @@ def update_operations(
     if capture is not None and capture.products:  # those of the first epoch
         forward -= share * layers
     backward = share * (layers + 2 * attention) + 4 * n * adapter
-    head = 0 if capture is not None and capture.candidates else 4 * block * shape.head
+    head = 0 if capture is not None and capture.predictions else 4 * block * shape.head
     return round(forward + lora.epochs * (backward + head))
 
 

@@ -51,8 +51,8 @@ class Capture:
     """Number of tokens it is kept for, the last ones that made a prediction."""
     products: bool = False
     """Whether the products of all weights from that layer on are kept too."""
-    candidates: bool = False
-    """Whether the candidates of predictions are kept too."""
+    predictions: bool = False
+    """Whether the predictions that they make are kept too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,8 +83,8 @@ class LoraOptions(Section):
     exact_loss: bool = option(
         "--exact-loss/--no-exact-loss",
         paper=True,
-        help="Compute the loss over the whole vocabulary, or over the tokens that llama.cpp found "
-        "likely, which is faster and can lose half of the gain (preset).",
+        help="Compute the loss over the whole vocabulary again, or take over what llama.cpp "
+        "predicted, which is faster (preset).",
     )
     seed: int = option(default=0, min=0, max=MAX_SEED)
     """Seed of the adapter's initial weights and dropout."""

@@ -120,7 +120,7 @@ class Options(Section):
             block_len * (2 if overlap else 1),
             # and with an adapter that is newer than the one it was written with
             products=not overlap,
-            candidates=not lora.exact_loss,
+            predictions=not (overlap or lora.exact_loss),
         )
 
     @property

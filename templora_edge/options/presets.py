@@ -35,11 +35,13 @@ PAPER: Final = LoraOptions(
 """The paper's update rule."""
 
 _DEFAULT: Final = PAPER.changed(
-    alpha=256.0,
+    rank=16,
+    alpha=128.0,
     dropout=0.0,
     epochs=1,
     targets=Targets.MLP,
     prefix_gradient=False,
+    exact_loss=False,
     learning_rate="auto",
     own_learning_rate=0.0,
 )
@@ -47,7 +49,9 @@ _RULES: Final[Mapping[Preset, Rule]] = MappingProxyType(
     {
         Preset.DEFAULT: Rule(_DEFAULT, 512, tail=2 / 3),
         Preset.PAPER: Rule(PAPER, 256),
-        Preset.BEST: Rule(_DEFAULT.changed(targets=Targets.ALL, epochs=2), 512),
+        Preset.BEST: Rule(
+            _DEFAULT.changed(rank=64, alpha=256.0, targets=Targets.ALL, epochs=2), 512
+        ),
     }
 )
 # Translations keep the rules and rates that were measured on them.

@@ -22,7 +22,7 @@ def attend(
     *,
     scaling: float,
     softcap: float | None = None,
-    **_: Any,
+    **_others: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention as transformers calls it; the gradient is that of the last T keys and values.
 
@@ -94,10 +94,9 @@ def _weights(
     return (softcap * capped + mask).softmax(-1), 1 - capped.square()
 
 
-def _mask(*args: Any, **kwargs: Any) -> torch.Tensor:
+def _mask(*args: Any, **kwargs: Any) -> torch.Tensor | None:
     """Transformers' mask, also where attention is plainly causal."""
-    mask: torch.Tensor = sdpa_mask(*args, **kwargs | {"allow_is_causal_skip": False})
-    return mask
+    return sdpa_mask(*args, **kwargs | {"allow_is_causal_skip": False})
 
 
 ALL_ATTENTION_FUNCTIONS.register(NAME, attend)

@@ -92,7 +92,7 @@ class MappedTensor:
             return self._dense[rows]
         return self.scratch.load(self.blocks[rows], self.kind, self.shape[1])
 
-    def only(self, indices: npt.NDArray[np.int64]) -> "MappedTensor":
+    def only(self, indices: npt.NDArray[np.integer]) -> "MappedTensor":
         """A tensor of the rows at ``indices``, copied as they are stored."""
         part = copy(self)
         part._is_dense = False  # the kept weights are those of all rows
@@ -100,7 +100,7 @@ class MappedTensor:
         part.shape = (len(indices), self.shape[1])
         return part
 
-    def gather(self, indices: npt.NDArray[np.int64]) -> torch.Tensor:
+    def gather(self, indices: npt.NDArray[np.integer]) -> torch.Tensor:
         """The rows at ``indices`` in float32, (n, in)."""
         return self.scratch.load_new(self.blocks[indices], self.kind, self.shape[1])
 

@@ -1,24 +1,18 @@
-"""The output layer and its cross-entropy, over the whole vocabulary or over candidates.
+"""The output layer and its cross-entropy.
 
-Over candidates, only their rows of the weight are dequantized and multiplied. The mass of all other
-ids has the share that llama.cpp found, and a gradient along the mean of the rows that llama.cpp
-would have drawn from them.
+Where llama.cpp has predicted with the same adapter, no logits are computed again: the gradient is a
+product of the probabilities that it found and the rows of their ids.
 """
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from templora_edge.candidates import Candidates
+from templora_edge.predictions import Predictions
 from templora_edge.training.gguf_layers import MappedTensor
-
-MOST: Final = 1 / 3
-"""Share of the vocabulary above which candidates save too little, and all of it is used."""
 
 
 class MappedHead(torch.nn.Module):
@@ -32,21 +26,17 @@ class MappedHead(torch.nn.Module):
         self.bias = bias
         self.softcap = softcap
 
-    def only(self, ids: npt.NDArray[np.int64]) -> "MappedHead":
-        """The head of a vocabulary of ``ids`` alone."""
-        bias = None if self.bias is None else self.bias[torch.from_numpy(ids)]
-        return MappedHead(self.source.only(ids), bias, self.softcap)
+    def slices(self, n_rows: int) -> Iterator[slice]:
+        """Slices of ``n_rows`` rows, one dequantized at a time."""
+        step = self.source.scratch.n_floats // self.source.shape[1]
+        for begin in range(0, n_rows, step):
+            yield slice(begin, min(begin + step, n_rows))
 
-    def slices(self) -> Iterator[slice]:
-        """Slices of the vocabulary, one dequantized at a time."""
-        n_vocab, width = self.source.shape
-        step = self.source.scratch.n_floats // width
-        for begin in range(0, n_vocab, step):
-            yield slice(begin, min(begin + step, n_vocab))
-
-    def slope(self, logits: torch.Tensor) -> torch.Tensor | float:
+    def slope(self, logits: torch.Tensor) -> torch.Tensor:
         """Derivative of ``logits`` with respect to the logits before soft-capping."""
-        return 1.0 if self.softcap is None else 1 - (logits / self.softcap) ** 2
+        if self.softcap is None:
+            return torch.ones_like(logits)
+        return 1 - (logits / self.softcap).square()
 
     def slice_logits(self, hidden: torch.Tensor, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits of one slice, (…, rows) in float32, and its loaded weights."""
@@ -54,82 +44,67 @@ class MappedHead(torch.nn.Module):
         logits = (hidden.to(weight.dtype) @ weight.T).float()
         if self.bias is not None:
             logits = logits + self.bias[rows]
-        if self.softcap is not None:
-            logits = self.softcap * torch.tanh(logits / self.softcap)
-        return logits, weight
+        return self._capped(logits), weight
+
+    def logits_of(self, hidden: torch.Tensor, ids: npt.NDArray[Any]) -> torch.Tensor:
+        """The logit of one id for each of ``hidden``, (n, width) -> (n,) in float32."""
+        logits = (hidden.float() * self.source.gather(ids)).sum(-1)
+        if self.bias is not None:
+            logits = logits + self.bias[torch.from_numpy(ids)]
+        return self._capped(logits)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """(…, width) -> (…, n_vocab), float32, without gradient (`cross_entropy` has one)."""
+        slices = self.slices(self.source.shape[0])
         with torch.no_grad():
-            return torch.cat([self.slice_logits(hidden, rows)[0] for rows in self.slices()], -1)
+            return torch.cat([self.slice_logits(hidden, rows)[0] for rows in slices], -1)
 
-    def cross_entropy(
-        self, hidden: torch.Tensor, targets: torch.Tensor, candidates: Candidates | None = None
-    ) -> torch.Tensor:
+    def cross_entropy(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Mean -log softmax(logits)[target], in nats.
 
         Args:
             hidden: (n, width).
             targets: (n,).
-            candidates: what llama.cpp found probable in the n predictions; None computes all logits
-                exactly, and so do more candidates than `MOST` of the vocabulary.
         """
-        head, outside = self, None
-        if candidates is not None:
-            n_vocab = self.source.shape[0]
-            used = np.zeros(n_vocab, bool)
-            used[candidates.ids] = True
-            used[targets.numpy()] = True
-            ids = np.flatnonzero(used)
-            if len(ids) <= MOST * n_vocab:
-                head = self.only(ids)
-                places = np.full(n_vocab, -1)
-                places[ids] = np.arange(len(ids))
-                outside = self._outside(head, candidates, places)
-                targets = torch.from_numpy(places)[targets]
-        loss: torch.Tensor = _CrossEntropy.apply(hidden, head, targets, outside)  # type: ignore[no-untyped-call]
+        loss: torch.Tensor = _CrossEntropy.apply(hidden, self, targets)  # type: ignore[no-untyped-call]
         return loss
 
-    def _outside(
-        self, head: "MappedHead", candidates: Candidates, places: npt.NDArray[np.int64]
-    ) -> "_Outside":
-        """What ``head``, over the ids at ``places``, leaves out."""
-        own = np.zeros((len(candidates), head.source.shape[0]), bool)
-        rows = np.repeat(np.arange(len(candidates)), np.diff(candidates.starts))
-        own[rows, places[candidates.ids]] = True
-        rest = torch.from_numpy(candidates.rest)
-        return _Outside(
-            rest=rest[:, None],
-            own=torch.from_numpy(own),
-            mean=self._mean(candidates.samples, rest.sigmoid(), places >= 0),
-            count=self.source.shape[0] - head.source.shape[0],
-        )
-
-    def _mean(
-        self, samples: npt.NDArray[np.int32], weights: torch.Tensor, used: npt.NDArray[np.bool_]
+    def cross_entropy_of(
+        self, hidden: torch.Tensor, targets: torch.Tensor, predicted: Predictions
     ) -> torch.Tensor:
-        """Mean of the rows of ``samples``, (n, m), by ``weights``, (n,), without ``used`` ids."""
-        counts = np.zeros(len(used), np.float32)
-        np.add.at(counts, samples, weights.numpy()[:, None])
-        counts[used] = 0
-        ids = np.flatnonzero(counts)
-        shares = torch.from_numpy(counts[ids] / max(counts.sum(), np.finfo(np.float32).tiny))
-        return shares @ self.source.gather(ids)
+        """`cross_entropy` where llama.cpp has predicted with the same adapter.
 
+        Args:
+            hidden: (n, width).
+            targets: (n,).
+            predicted: llama.cpp's predictions, n rows.
+        """
+        likeliest = predicted.likeliest
+        ids, columns = np.unique(predicted.ids, return_inverse=True)
+        masses = np.zeros((len(targets), len(ids)), np.float32)
+        np.add.at(masses, (predicted.rows, columns), predicted.masses)
+        with torch.no_grad():
+            probabilities = torch.from_numpy(masses)
+            highest = self.logits_of(hidden, predicted.ids[likeliest])
+            # log of the sum over all ids
+            log_total = highest - torch.from_numpy(predicted.masses[likeliest]).log()
+            chosen = self.logits_of(hidden, targets.numpy())
+            loss = (log_total - chosen).mean()
+            if self.softcap is not None:
+                least = torch.finfo(torch.float32).tiny
+                logits = log_total[:, None] + probabilities.clamp(min=least).log()
+                probabilities *= self.slope(logits)
+            gradient = -self.slope(chosen)[:, None] * self.source.gather(targets.numpy())
+            source = self.source.only(ids)
+            for rows in self.slices(len(ids)):
+                weight = source.load(rows)
+                gradient += probabilities[:, rows].to(weight.dtype) @ weight
+            gradient /= len(targets)
+        # the second term is 0, and has the gradient
+        return loss + ((hidden - hidden.detach()) * gradient).sum()
 
-@dataclass(frozen=True, slots=True)
-class _Outside:
-    """The ids that a head over candidates leaves out."""
-
-    rest: torch.Tensor
-    """log of the mass of all ids but a row's own candidates, in units of theirs, (n, 1)."""
-    own: torch.Tensor
-    """Whether an id of the head is among a row's own candidates, (n, ids of the head)."""
-    mean: torch.Tensor
-    """Mean of the weight's rows that are left out, each as often as llama.cpp would draw it,
-    (width,)."""
-    count: int
-    """Number of ids left out."""
+    def _capped(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -141,20 +116,15 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        hidden: torch.Tensor,
-        head: MappedHead,
-        targets: torch.Tensor,
-        outside: _Outside | None,
+        ctx: Any, hidden: torch.Tensor, head: MappedHead, targets: torch.Tensor
     ) -> torch.Tensor:
         n = len(targets)
         learns = ctx.needs_input_grad[0]
         peak = torch.full((n, 1), -torch.inf)  # largest logit so far
         total = torch.zeros(n, 1)  # sum of exp(logit - peak)
-        others = torch.zeros(n, 1)  # the same over ids that are not a row's own candidates
         expected = torch.zeros(hidden.shape)  # sum of exp(logit - peak) * slope * weight
         chosen = torch.zeros(n)
-        for rows in head.slices():
+        for rows in head.slices(head.source.shape[0]):
             logits, weight = head.slice_logits(hidden, rows)
             inside = ((targets >= rows.start) & (targets < rows.stop)).nonzero()[:, 0]
             chosen[inside] = logits[inside, targets[inside] - rows.start]
@@ -162,30 +132,17 @@ class _CrossEntropy(torch.autograd.Function):
             shrink = torch.exp(peak - new_peak)
             exponentials = torch.exp(logits - new_peak)
             total = total * shrink + exponentials.sum(-1, keepdim=True)
-            if outside is not None:
-                foreign = exponentials.masked_fill(outside.own[:, rows], 0)
-                others = others * shrink + foreign.sum(-1, keepdim=True)
             if learns:
                 if head.softcap is not None:
                     exponentials = exponentials * head.slope(logits)
                 expected = expected * shrink + exponentials.to(weight.dtype) @ weight
             peak = new_peak
-        if outside is not None:
-            own = total - others
-            missing = (torch.exp(outside.rest) * own - others).clamp(min=0)
-            total = total + missing
-            if learns:
-                # each of them is taken to have the logit of their mean mass
-                typical = missing.log() + peak - math.log(max(1, outside.count))
-                cap = math.inf if head.softcap is None else head.softcap
-                pull = missing * head.slope(typical.clamp(-cap, cap))
-                expected = expected + pull * outside.mean
         if learns:  # softmax - one-hot, times the weights
-            wanted = head.source.gather(targets.numpy()) * head.slope(chosen[:, None])
+            wanted = head.source.gather(targets.numpy()) * head.slope(chosen)[:, None]
             ctx.save_for_backward(((expected / total - wanted) / n).to(hidden.dtype))
         return (total.log() + peak)[:, 0].sub(chosen).mean()
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * grad, None, None, None
+        return gradient * grad, None, None

@@ -66,8 +66,16 @@ class Failed:
 
 
 def send(stream: IO[bytes], message: Any) -> None:
-    """Write one message, or nothing if it cannot be pickled."""
-    stream.write(pickle.dumps(message))
+    """Write one message, or nothing if it cannot be pickled.
+
+    Arrays follow it as they are in memory: captured products can take hundreds of megabytes.
+    """
+    buffers: list[pickle.PickleBuffer] = []
+    pickled = pickle.dumps(message, protocol=5, buffer_callback=buffers.append)
+    parts: list[bytes | memoryview] = [pickled, *(buffer.raw() for buffer in buffers)]
+    stream.write(pickle.dumps([memoryview(part).nbytes for part in parts]))
+    for part in parts:
+        stream.write(part)
     stream.flush()
 
 
@@ -78,6 +86,14 @@ def receive(stream: IO[bytes]) -> Any:
         EOFError: the other process is gone.
     """
     try:
-        return pickle.load(stream)
+        pickled, *buffers = [_read(stream, size) for size in pickle.load(stream)]
+        return pickle.loads(pickled, buffers=buffers)
     except pickle.UnpicklingError as error:  # the process died in the middle of a message
         raise EOFError(str(error)) from error
+
+
+def _read(stream: IO[bytes], size: int) -> bytearray:
+    part = bytearray(size)
+    if stream.readinto(part) < size:  # type: ignore[attr-defined]  # binary streams have it
+        raise EOFError("the other process is gone")
+    return part

@@ -155,7 +155,7 @@ class LoraTrainer:
         self.model.train()
         for epoch in range(self._lora.epochs):
             if epoch == 1 and captured is not None:  # the adapter is another one now
-                captured = replace(captured, products=None)
+                captured = replace(captured, products=None, predictions=None)
             loss = self.loss(tokens, mask, captured)
             losses.append(loss.item())
             loss.backward()  # type: ignore[no-untyped-call]
@@ -170,7 +170,7 @@ class LoraTrainer:
         if self._measure_after:
             self.model.eval()
             if captured is not None:
-                captured = replace(captured, products=None)
+                captured = replace(captured, products=None, predictions=None)
             with torch.inference_mode():
                 losses.append(self.loss(tokens, mask, captured).item())
         if skipped or self._lora.prefix_gradient:
@@ -251,10 +251,10 @@ class LoraTrainer:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             hidden = self.reader.read(before, inputs, captured)
         targets = tokens[0, -n_scored:][loss_mask]
-        candidates = None
-        if captured is not None and not self._lora.exact_loss and loss_mask.all():
-            candidates = captured.candidates  # its rows are those of a whole block
-        return self._head.cross_entropy(hidden[-n_scored:][loss_mask], targets, candidates)
+        hidden = hidden[-n_scored:][loss_mask]
+        if captured is None or captured.predictions is None or not loss_mask.all():
+            return self._head.cross_entropy(hidden, targets)
+        return self._head.cross_entropy_of(hidden, targets, captured.predictions)
 
     def save(self, path: Path) -> None:
         """Write the whole state of training to ``path``."""
