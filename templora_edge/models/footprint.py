@@ -123,7 +123,8 @@ def estimate(
         + (value_bytes + 4) * 2 * (queries + 2 * keys)
         + value_bytes * 6 * feed_forward
     )
-    layer = n_tokens * per_token
+    products = 2 * (queries + 2 * keys + 2 * width + 2 * feed_forward)  # taken over, in bf16
+    layer = n_tokens * (per_token + products)
     largest = largest_layer(base)
     slice_rows = min(settings["vocab_size"], max(1, largest // width))
     head = n_tokens * (4 * 4 * slice_rows + 8 * width)
@@ -131,7 +132,7 @@ def estimate(
         adapter_parameters=adapter_parameters(base, lora),
         scratch=(2 * largest + fixed_parameters) * value_bytes + head,
         activations=kept * layer,
-        activations_checkpointed=layer + kept * n_tokens * 4 * width,
+        activations_checkpointed=layer + kept * n_tokens * (4 * width + products),
         dense=value_bytes * kept * _layer_parameters(base),
     )
 

@@ -6,7 +6,7 @@ import signal
 import threading
 import warnings
 from dataclasses import replace
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from templora_edge.errors import InsufficientMemoryError, OutputError, TemploraError
 from templora_edge.host import memory
@@ -22,6 +22,9 @@ from templora_edge.training.messages import (
     receive,
     send,
 )
+
+if TYPE_CHECKING:
+    from templora_edge.training.trainer import LoraTrainer
 
 
 def main() -> None:
@@ -65,26 +68,32 @@ def _serve(requests: "queue.Queue[Any]", answers: IO[bytes]) -> None:
     trainer = LoraTrainer(GgufFile(start.base), start.options)
     send(answers, Ready(memory.peak_resident()))
     while True:
-        match requests.get():
-            case Train(prefix, block, loss_mask, own, captured):
-                update = trainer.train(prefix, block, loss_mask, own=own, captured=captured)
-                send(answers, replace(update, rss_bytes=memory.resident()))
-            case Load(path):
-                trainer.load(path)
-                send(answers, Ready(memory.peak_resident()))
-            case Export(path) | Save(path) as request:
-                try:
-                    trainer.write(path) if isinstance(request, Export) else trainer.save(path)
-                except (OSError, RuntimeError) as error:  # torch's writer raises the latter
-                    reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-                    # an exported adapter is temporary; a saved state belongs to a job
-                    remedy = (
-                        f"set TMPDIR to a folder with room ({rooms()})"
-                        if isinstance(request, Export)
-                        else "free some storage"
-                    )
-                    raise OutputError(
-                        f"{path.parent}: no adapter can be written there ({reason}); {remedy}, "
-                        "or lower --rank"
-                    ) from error
-                send(answers, Ready(memory.peak_resident()))
+        send(answers, _answer(trainer, requests.get()))
+
+
+def _answer(trainer: "LoraTrainer", request: Any) -> Any:
+    """Do what is asked. A request can be large, and is freed when this returns."""
+    match request:
+        case Train(prefix, block, loss_mask, own, captured):
+            update = trainer.train(prefix, block, loss_mask, own=own, captured=captured)
+            return replace(update, rss_bytes=memory.resident())
+        case Load(path):
+            trainer.load(path)
+        case Export(path) | Save(path):
+            try:
+                trainer.write(path) if isinstance(request, Export) else trainer.save(path)
+            except (OSError, RuntimeError) as error:  # torch's writer raises the latter
+                reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+                # an exported adapter is temporary; a saved state belongs to a job
+                remedy = (
+                    f"set TMPDIR to a folder with room ({rooms()})"
+                    if isinstance(request, Export)
+                    else "free some storage"
+                )
+                raise OutputError(
+                    f"{path.parent}: no adapter can be written there ({reason}); {remedy}, "
+                    "or lower --rank"
+                ) from error
+        case _:
+            raise TypeError(f"expected a request, got {request!r}")
+    return Ready(memory.peak_resident())
