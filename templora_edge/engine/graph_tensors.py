@@ -61,7 +61,7 @@ class Ring:
         """
         capacity, width = self.rows.shape
         n_rows, rest = divmod(_n_bytes(tensor), 4 * width)
-        if rest:
+        if rest or n_rows == 0:  # a graph without predictions has no rows in the last layer
             return
         done = 0
         if only_last:
