@@ -96,8 +96,8 @@ class LlamaEngine(Closing):
         """What llama.cpp computed of cached tokens [begin, end) when it decoded them.
 
         Returns:
-            States that entered layer `EngineOptions.capture_layer`, and candidates; None if nothing
-            is kept, or the cache does not hold all of these tokens with what was computed.
+            What `EngineOptions.capture` asks for; None if nothing is kept, or not (any more) for
+            all of these tokens.
         """
         return self.context.captured(begin, end)
 
