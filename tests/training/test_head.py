@@ -4,12 +4,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import gguf
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from gguf_files import write_out
 
-from templora_edge.candidates import Candidates
+from templora_edge.candidates import SAMPLES, Candidates
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.training import head as head_module
 from templora_edge.training.gguf_layers import MappedTensor, Scratch
@@ -56,16 +58,22 @@ def logits_of(head: MappedHead, hidden: torch.Tensor) -> torch.Tensor:
 
 
 def some_candidates(logits: npt.NDArray[np.float32], within: float) -> Candidates:
-    """Rows like those of `Candidates.of`, one by one in float64."""
-    ids, rest = [], []
+    """Rows like those of `Candidates.of`, one by one in float64; samples are any other ids."""
+    ids, rest, samples = [], [], []
+    random = np.random.default_rng(4)
     for row in logits.astype(np.float64):
         near = row >= row.max() - within
         ids.append(np.flatnonzero(near))
         rest.append(
             np.logaddexp.reduce(row[~near], initial=-np.inf) - np.logaddexp.reduce(row[near])
         )
-    starts = np.cumsum([0, *map(len, ids)])
-    return Candidates(np.concatenate(ids).astype(np.int32), starts, np.array(rest, np.float32))
+        samples.append(random.choice(np.flatnonzero(~near) if not near.all() else ids[-1], SAMPLES))
+    return Candidates(
+        np.concatenate(ids).astype(np.int32),
+        np.cumsum([0, *map(len, ids)]),
+        np.array(rest, np.float32),
+        np.array(samples, np.int32),
+    )
 
 
 def loss_and_gradient(
@@ -92,7 +100,14 @@ def slow_loss(
     """The loss over candidates, row by row in float64 on dense weights, for autograd."""
     weight = weight_of(head).double()
     used = sorted({*candidates.ids.tolist(), *targets.tolist()})
-    outside = sorted(set(range(N_VOCAB)) - set(used))
+    n_outside = N_VOCAB - len(used)
+    total_weight, mean = 0.0, torch.zeros(WIDTH, dtype=torch.float64)
+    for i, row in enumerate(candidates.samples.tolist()):
+        held = 1 / (1 + np.exp(-np.float64(candidates.rest[i])))  # share of all mass
+        for sample in row:
+            if sample not in used:
+                total_weight, mean = total_weight + held, mean + held * weight[sample]
+    mean = mean / total_weight if total_weight else mean
     losses = []
     for i, target in enumerate(targets.tolist()):
         x = hidden[i].double()
@@ -107,9 +122,9 @@ def slow_loss(
         if missing > 0:
             slope = 1.0
             if head.softcap is not None:
-                typical = np.log(missing / len(outside)) / head.softcap
+                typical = np.log(missing / n_outside) / head.softcap
                 slope = 1 - min(1.0, max(-1.0, typical)) ** 2
-            moved = (x - x.detach()) @ weight[outside].mean(0)  # 0, but with a gradient
+            moved = (x - x.detach()) @ mean  # 0, but with a gradient
             total = total + missing * torch.exp(slope * moved)
         losses.append(total.log() - logits[target])
     return torch.stack(losses).mean()
@@ -132,7 +147,6 @@ def test_slices_equal_the_whole(
             lambda x: torch.nn.functional.cross_entropy(logits_of(head, x), TARGETS), hidden
         ),
     )
-    torch.testing.assert_close(head.row_sum, weight_of(head).sum(0), rtol=1e-5, atol=1e-5)
 
 
 @with_and_without
@@ -159,7 +173,9 @@ def test_candidates_that_are_the_whole_vocabulary_change_nothing(
     for i, ids in enumerate(share):
         own = np.union1d(rows[i].ids, ids).astype(np.int32)
         rest = np.logaddexp.reduce(np.delete(logits[i], own)) - np.logaddexp.reduce(logits[i][own])
-        rows[i] = Candidates(own, np.array([0, len(own)]), np.array([rest], np.float32))
+        rows[i] = replace(
+            rows[i], ids=own, starts=np.array([0, len(own)]), rest=np.array([rest], np.float32)
+        )
     joined = Candidates.join(rows)
     assert_same(
         loss_and_gradient(lambda x: head.cross_entropy(x, TARGETS, joined), hidden), expected
@@ -205,6 +221,48 @@ def test_a_rest_that_candidates_of_other_rows_exceed_counts_as_nothing(
         loss_and_gradient(lambda x: head.cross_entropy(x, TARGETS, small), hidden),
         loss_and_gradient(lambda x: head.cross_entropy(x, TARGETS, none), hidden),
     )
+
+
+def head_of(weight: torch.Tensor, path: Path) -> MappedHead:
+    """A head over ``weight``, written to ``path``."""
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_tensor("output.weight", weight.numpy())
+    write_out(writer)
+    scratch = Scratch(1024 * weight.shape[1], torch.float32, 1)
+    return MappedHead(MappedTensor(gguf.GGUFReader(path).tensors[0], scratch), None, None)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_samples_stand_for_adds_up_over_a_block(seed: int, tmp_path: Path) -> None:
+    """In a text like any: a few likely ids, and a long tail of rare ones with much in common."""
+    n_vocab, n = 16384, 128
+    random = torch.Generator().manual_seed(seed)
+    rare = torch.randn(WIDTH, generator=random)
+    rare /= rare.norm()
+    frequency = -torch.arange(1, n_vocab + 1).log()
+    weight = torch.randn(n_vocab, WIDTH, generator=random) / 8 + frequency[:, None] * rare / 2
+    hidden = 2.5 * torch.randn(n, WIDTH, generator=random)
+    hidden += (2.4 - hidden @ rare)[:, None] * rare  # all know how frequent ids are
+    head = head_of(weight, tmp_path / "head.gguf")
+    logits = head(hidden)
+    targets = torch.multinomial(logits.softmax(-1), 1, generator=random)[:, 0]
+    sampled = Candidates.join([Candidates.of(row) for row in logits.numpy()])
+    without = replace(sampled, rest=np.full(n, -np.inf, np.float32))
+    assert len(np.unique(sampled.ids)) < head_module.MOST * n_vocab
+    assert 0.1 < torch.from_numpy(sampled.rest).sigmoid().mean() < 0.2
+    exact, ours, cut = (
+        loss_and_gradient(lambda x, c=candidates: head.cross_entropy(x, targets, c), hidden)  # type: ignore[misc]
+        for candidates in (None, sampled, without)
+    )
+    assert ours[0] == pytest.approx(exact[0], rel=1e-4)
+    for pull in (
+        lambda gradient: gradient.sum(0),  # of a bias
+        lambda gradient: gradient.T @ hidden,  # of a weight
+    ):
+        expected = pull(exact[1])
+        errors = [(pull(one[1]) - expected).norm() / expected.norm() for one in (ours, cut)]
+        assert errors[0] < 0.05
+        assert errors[1] > 5 * errors[0]
 
 
 def test_too_many_candidates_use_all_logits(
