@@ -69,7 +69,7 @@ class FakeEngine(ABC):
         if not 0 <= begin < end <= len(self.cells):
             return None
         states = np.array([[token] for token in self.cached[begin:end]], np.float32)
-        return Captured(states, None)
+        return Captured(states)
 
     def is_end(self, token: int) -> bool:
         return token == self.end

@@ -5,7 +5,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from templora_edge.models.gguf_file import GgufFile
 from templora_edge.options import (
     PAPER,
     BlockOptions,
+    Capture,
     EngineOptions,
     FixedAdapter,
     KvPolicy,
@@ -39,11 +40,11 @@ from templora_edge.options import (
     TrainDtype,
 )
 from templora_edge.options import options as options_module
-from templora_edge.options.field import options_in
+from templora_edge.options.field import Section, options_in
 from templora_edge.training.trainer import LoraTrainer
 
 MAY_BE_NONE = {
-    "flash_attn", "self_extend", "capture_layer", "layers", "modules", "train_memory_gib",
+    "flash_attn", "self_extend", "capture", "layers", "modules", "train_memory_gib",
     "adapter",
     *(one.name for one in fields(RopeOptions)),
 }  # fmt: skip
@@ -75,7 +76,7 @@ def values_in(section: Any) -> Iterator[tuple[str, Any]]:
     """Every option by name, including those of nested sections."""
     for one in fields(section):
         value = getattr(section, one.name)
-        if is_dataclass(value):
+        if isinstance(value, Section):
             yield from values_in(value)
         else:
             yield one.name, value
@@ -195,16 +196,35 @@ def test_the_default_adapter_is_on_the_last_two_thirds_of_the_layers(
     base = Model(n_layers=n_layers)
     resolved = Options().resolve(base)
     assert resolved.lora.layers == tail
-    assert resolved.engine.capture_layer == n_layers - (tail or 0)
-    assert not resolved.engine.candidates
-    every = Options().changed(layers=100, exact_loss=False).resolve(base)
-    assert (every.lora.layers, every.engine.capture_layer) == (100, 0)
-    assert every.engine.candidates
+    assert resolved.engine.capture is not None
+    assert resolved.engine.capture.layer == n_layers - (tail or 0)
+    every = Options().changed(layers=100).resolve(base)
+    assert every.engine.capture is not None
+    assert (every.lora.layers, every.engine.capture.layer) == (100, 0)
     for options in (
         Options().changed(preset="paper").resolve(base),
         Options().resolve(base, text=TextKind.TRANSLATION),
     ):
-        assert (options.lora.layers, options.engine.capture_layer) == (None, None)
+        assert (options.lora.layers, options.engine.capture) == (None, None)
+
+
+def test_what_is_captured_is_what_training_takes_over() -> None:
+    def capture(scores: bool = True, **changes: Any) -> Capture | None:
+        options = replace(Options(), scores=scores).changed(n_ctx=512, block_len=64, **changes)
+        return options.resolve(Model(n_layers=6)).engine.capture
+
+    assert capture(exact_loss=True) == Capture(2, 64, products=True)
+    assert capture(exact_loss=False) == Capture(2, 64, products=True, candidates=True)
+    # with overlap the adapter is a newer one, and the block before is learned
+    assert capture(exact_loss=True, overlap=True) == Capture(2, 128)
+    assert capture(prefix_gradient=True) is None
+    assert capture(templora=False) is None
+    writes, given = {"own_learning_rate": 1e-4}, {"own_learning_rate": 0.0}
+    assert capture(scores=False, **writes) == capture(**writes)
+    assert capture(**given) is not None, "what is scored is learned"
+    assert capture(scores=False, **given) is None, "nothing that it decodes is learned"
+    kept = Capture(1, 7)
+    assert Options().changed(capture=kept).resolve(Model()).engine.capture == kept
 
 
 @pytest.mark.parametrize(
@@ -334,7 +354,7 @@ def test_reports_name_all_that_decides_over_results() -> None:
     resolved = Options().resolve(Model())
     found = {name for name, _ in values_in(resolved)} - {one.name for one in fields(RopeOptions)}
     training = {one.name for one in fields(resolved.training)}
-    assert resolved.settings().keys() == (found - training - {"preset"}) | {"rope"}
+    assert resolved.settings().keys() == (found - training - {"preset", "scores"}) | {"rope"}
     without = resolved.changed(templora=False).settings()
     assert resolved.settings().keys() - without.keys() == {one.name for one in fields(LoraOptions)}
 

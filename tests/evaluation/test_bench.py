@@ -12,13 +12,14 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
+import torch
 from command import TEMPLORA, check_failure, run
 from gguf_files import write_out
 from paths import ROOT
 from torch.utils.flop_counter import FlopCounterMode
 
 from templora_edge.assets import BUNDLED_MODEL
-from templora_edge.engine import Model
+from templora_edge.engine import LlamaEngine, Model
 from templora_edge.errors import EngineError
 from templora_edge.evaluation.bench import Bench, BenchJob, random_tokens
 from templora_edge.host import memory
@@ -27,7 +28,7 @@ from templora_edge.host.workspace import default_root
 from templora_edge.models.base_gguf import BaseGguf
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.models.operations import Shape, update_operations
-from templora_edge.options import PAPER, LoraOptions, Options, Targets
+from templora_edge.options import PAPER, Capture, LoraOptions, Options, Targets
 from templora_edge.training.trainer import LoraTrainer
 
 FLAGS = ["-c", 128, "-t", 1, "--block", 16, "--train-prefix", 24, "--rank", 4, "-r", 2]
@@ -86,9 +87,12 @@ def test_every_figure_is_there_and_agrees_with_the_others(
     assert update["load_s"] < 10 * update["swap_s"], "a swap loads the adapter too"
     # a block cannot take longer than writing, learning and swapping it by turns, but for medians
     assert loop["tokens_per_s"] < 16 / min(loop["write_s"], update["train_s"])
-    lora = Options().changed(rank=4).resolve(BaseGguf(path)).lora
+    options = Options().changed(rank=4, block_len=16).resolve(BaseGguf(path))
+    capture = options.engine.capture
+    assert capture is not None
+    assert capture.products
     assert update["flop"] == update_operations(
-        GgufFile(path), lora, prefix=24, block=16, captured=True
+        GgufFile(path), options.lora, prefix=24, block=16, capture=capture
     )
     assert found["memory"].keys() == {"generate", "train"}
     assert all(number > 0 for used in found["memory"].values() for number in used.values())
@@ -205,26 +209,60 @@ def test_a_model_without_a_tokenizer_can_be_measured(
     assert found["update"]["train_s"] > 0
 
 
+def linear_flops(trainer: LoraTrainer, *arguments: Any, **named: Any) -> int:
+    """Operations of an update that torch counts in linear layers, which multiply matrices.
+
+    Attention multiplies batches of them, of all pairs, and some of them twice.
+    """
+    with FlopCounterMode(display=False) as counter:
+        trainer.train(*arguments, **named)
+    counts = counter.get_flop_counts()["Global"]
+    matrices = [torch.ops.aten.mm, torch.ops.aten.addmm]
+    batches = {torch.ops.aten.bmm, torch.ops.aten.baddbmm}
+    assert counts.keys() <= {*matrices} | batches
+    return sum(counts.get(operation, 0) for operation in matrices)
+
+
 @pytest.mark.parametrize(
     "changes",
     [{}, {"targets": Targets.MLP, "prefix_gradient": False, "epochs": 1}, {"layers": 3}],
     ids=["paper", "default", "last layers"],
 )
 def test_operations_are_those_that_torch_counts(changes: dict[str, Any], tokens: list[int]) -> None:
-    """torch counts no attention on CPUs, and no gradient that the first layer does not need."""
+    """Attention aside, and what the first layer needs no gradient for."""
     base, n = BaseGguf(BUNDLED_MODEL), 32
     lora: LoraOptions = PAPER.changed(rank=8, dropout=0.0, **changes)
     options = Options().changed(n_ctx=256, block_len=n, train_dtype="fp32", measure_after=False)
     options = replace(options.resolve(base), lora=lora)
     trainer = LoraTrainer(base, options)
     trainer.train([], tokens[:n])
-    with FlopCounterMode(display=False) as counter:
-        trainer.train(tokens[:n], tokens[n : 2 * n])
-    counted = counter.get_total_flops()
+    counted = linear_flops(trainer, tokens[:n], tokens[n : 2 * n])
     n_layers = int(base.require("{arch}.block_count"))
     share = (lora.layers or n_layers) / n_layers
     read, written = sum(range(1, n + 1)), sum(range(n + 1, 2 * n + 1))  # pairs
     pairs = (1 + 2 * share) * (read + written if lora.prefix_gradient else written)
     attention = lora.epochs * Shape.of(base).attention * pairs
-    ours = update_operations(base, lora, prefix=n, block=n, captured=False) - attention
+    ours = update_operations(base, lora, prefix=n, block=n, capture=None) - attention
+    assert counted <= ours <= 1.1 * counted
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+@pytest.mark.parametrize("products", [False, True])
+def test_operations_that_llama_cpp_has_done(products: bool, epochs: int, tokens: list[int]) -> None:
+    """Those of layers below the adapter, and in the first epoch of all weights."""
+    base, n, n_tail = BaseGguf(BUNDLED_MODEL), 32, 3
+    lora = PAPER.changed(rank=8, dropout=0.0, layers=n_tail, prefix_gradient=False, epochs=epochs)
+    n_layers = int(base.require("{arch}.block_count"))
+    capture = Capture(n_layers - n_tail, 2 * n, products=products)
+    options = Options().changed(n_ctx=256, block_len=n, train_dtype="fp32", measure_after=False)
+    options = replace(options.changed(capture=capture).resolve(base), lora=lora)
+    trainer = LoraTrainer(base, options)
+    with LlamaEngine(BUNDLED_MODEL, options.engine) as engine:
+        engine.score(tokens[:1], tokens[1 : 2 * n])
+        captured = engine.captured(n - 1, 2 * n - 1)
+    trainer.train([], tokens[:n])
+    counted = linear_flops(trainer, tokens[:n], tokens[n : 2 * n], captured=captured)
+    pairs = 3 * n_tail / n_layers * sum(range(n + 1, 2 * n + 1))
+    attention = epochs * Shape.of(base).attention * pairs
+    ours = update_operations(base, lora, prefix=n, block=n, capture=capture) - attention
     assert counted <= ours <= 1.1 * counted

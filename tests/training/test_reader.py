@@ -61,7 +61,7 @@ def test_blocks_in_turn_equal_one_pass(
     expected = normed(dense, tokens[:192])
     for begin in range(0, 192, 48):
         end = begin + 48
-        part = states[begin:end] if given else None
+        part = Captured(states[begin:end].numpy()) if given else None
         read = reader.read(tokens[:begin], tokens[begin:end], part)
         torch.testing.assert_close(read, expected[begin:end], rtol=1e-4, atol=1e-4)
         reader.keep()
@@ -124,7 +124,7 @@ def test_past_the_trained_context_measuring_changes_nothing(
                 trainer.train(
                     tokens[max(0, begin - 200) : begin],
                     tokens[begin : begin + 48],
-                    captured=Captured(states[begin // 48], None) if begin else None,
+                    captured=Captured(states[begin // 48]) if begin else None,
                 )
                 for begin in range(0, 240, 48)
             ]
@@ -138,7 +138,7 @@ def test_lower_layers_are_read_again_once_they_are_needed(
 ) -> None:
     first = dense.config.num_hidden_layers - 2
     reader = make_reader(dense)
-    reader.read([], tokens[:48], states_of(dense, first, tokens[:48]))
+    reader.read([], tokens[:48], Captured(states_of(dense, first, tokens[:48]).numpy()))
     reader.keep()
     read = reader.read(tokens[:48], tokens[48:96])
     expected = normed(dense, tokens[:96])[48:]
@@ -159,8 +159,9 @@ def test_the_first_token_may_stand_before_any_part(
 def test_states_that_are_not_of_these_tokens_are_refused(
     dense: LlamaForCausalLM, tokens: list[int]
 ) -> None:
+    given = Captured(np.zeros((30, dense.config.hidden_size), np.float32))
     with pytest.raises(SidecarError, match="30 states for 32 tokens"):
-        make_reader(dense).read([], tokens[:32], torch.zeros(30, dense.config.hidden_size))
+        make_reader(dense).read([], tokens[:32], given)
 
 
 def test_tail_gradients_equal_plain_pefts_on_the_same_states(
@@ -206,9 +207,9 @@ def test_tail_gradients_equal_plain_pefts_on_the_same_states(
     torch.nn.functional.cross_entropy(logits, torch.tensor(tokens[32:96])).backward()  # type: ignore[no-untyped-call]
     reader = mapped.reader
     with torch.no_grad():
-        reader.read([], tokens[:31], (states + noise)[:31])
+        reader.read([], tokens[:31], Captured((states + noise)[:31].numpy()))
     reader.keep()
-    given = Captured((states + noise)[31:].numpy(), None)
+    given = Captured((states + noise)[31:].numpy())
     window, mask = torch.tensor([tokens[:96]]), torch.ones(64, dtype=torch.bool)
     mapped.loss(window, mask, given).backward()  # type: ignore[no-untyped-call]
     for name, parameter in theirs.items():
