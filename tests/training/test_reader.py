@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 from gguf_files import copy_gguf
-from parity import TRAIN, assert_same_to_1e4
+from parity import EXACT, TRAIN, assert_same_to_1e4
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaForCausalLM
 
+from templora_edge.engine import LlamaEngine
 from templora_edge.errors import SidecarError
 from templora_edge.models.families import GATED_MLP
 from templora_edge.models.gguf_file import GgufFile
-from templora_edge.options import PAPER
+from templora_edge.options import PAPER, Capture
 from templora_edge.protocols import Captured
 from templora_edge.training.reader import SINKS, Reader
 from templora_edge.training.trainer import LoraTrainer
@@ -214,6 +215,116 @@ def test_tail_gradients_equal_plain_pefts_on_the_same_states(
     mapped.loss(window, mask, given).backward()  # type: ignore[no-untyped-call]
     for name, parameter in theirs.items():
         assert_same_to_1e4(ours[name].grad, parameter.grad)
+
+
+Given = tuple[LoraTrainer, Captured]
+
+
+@pytest.fixture
+def given(tiny_gguf: Callable[[str], Path], tokens: list[int], tmp_path: Path) -> Given:
+    """A trainer with a random adapter on two layers, and what llama.cpp computed with that."""
+    return make_given(tiny_gguf("f32"), tokens, tmp_path)
+
+
+def make_given(path: Path, tokens: list[int], folder: Path, layers: int | None = 2) -> Given:
+    trainer = LoraTrainer(GgufFile(path), replace(TRAIN, lora=replace(READS, layers=layers)))
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for parameter in trained_in(trainer).values():
+            parameter.normal_(std=0.05)
+    adapter = folder / "adapter.gguf"
+    trainer.write(adapter)
+    capture = Capture(1 if layers else 0, 64, products=True)
+    with LlamaEngine(path, replace(EXACT, capture=capture)) as engine:
+        engine.swap(adapter)
+        engine.score(tokens[:32], tokens[32:96])
+        captured = engine.captured(31, 95)
+    assert captured is not None
+    assert captured.products is not None
+    return trainer, captured
+
+
+def trained_in(trainer: LoraTrainer) -> dict[str, torch.nn.Parameter]:
+    return {name: p for name, p in trainer.model.named_parameters() if p.requires_grad}
+
+
+def gradients(
+    trainer: LoraTrainer, tokens: list[int], captured: Captured | None
+) -> dict[str, torch.Tensor]:
+    trainer.model.zero_grad()
+    loss = trainer.loss(torch.tensor([tokens[:96]]), torch.ones(64, dtype=torch.bool), captured)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return {name: p.grad for name, p in trained_in(trainer).items() if p.grad is not None}
+
+
+@pytest.mark.parametrize("layers", [2, None])
+def test_the_gradient_with_products_is_that_of_the_same_network(
+    layers: int | None,
+    tiny_gguf: Callable[[str], Path],
+    tokens: list[int],
+    tmp_path: Path,
+) -> None:
+    """Computed from tokens, up to the rounding of products to bfloat16."""
+    trainer, captured = make_given(tiny_gguf("f32"), tokens, tmp_path, layers)
+    assert (captured.states is None) == (layers is None)
+    expected = gradients(trainer, tokens, None)
+    assert len(expected) == 2 * 7 * (layers or 3)
+    ours = gradients(trainer, tokens, captured)
+    exact = replace(captured, products=None)
+    for name, theirs in expected.items():
+        cosine = torch.nn.functional.cosine_similarity
+        assert cosine(ours[name].flatten(), theirs.flatten(), dim=0) > 0.999, name
+        assert not torch.equal(ours[name], theirs), name
+    for name, mine in gradients(trainer, tokens, exact).items():
+        assert_same_to_1e4(mine, expected[name])
+
+
+def test_products_are_those_of_one_pass(given: Given, tokens: list[int]) -> None:
+    """What follows is computed with the weights again."""
+    trainer, captured = given
+    fresh = gradients(trainer, tokens, None)
+    with_products = gradients(trainer, tokens, captured)
+    again = gradients(trainer, tokens, None)
+    assert all(torch.equal(again[name], one) for name, one in fresh.items())
+    assert any(not torch.equal(with_products[name], one) for name, one in fresh.items())
+
+
+def test_layers_that_are_recomputed_take_products_twice(
+    given: Given, tiny_gguf: Callable[[str], Path], tokens: list[int], tmp_path: Path
+) -> None:
+    trainer, captured = given
+    saving, _ = make_given(tiny_gguf("f32"), tokens, tmp_path)
+    saving.checkpoint()
+    saving.model.train()
+    expected = gradients(trainer, tokens, captured)
+    for name, ours in gradients(saving, tokens, captured).items():
+        assert_same_to_1e4(ours, expected[name])
+    plain = gradients(trainer, tokens, None)
+    for name, ours in gradients(saving, tokens, None).items():
+        assert_same_to_1e4(ours, plain[name])
+
+
+def test_later_epochs_use_no_products(
+    given: Given, tokens: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The adapter is another one then: only what enters the layers is as it was."""
+    trainer, captured = given
+    reads: list[tuple[bool, bool]] = []
+    true_read = trainer.reader.read
+
+    def read(before: list[int], block: list[int], given: Captured | None = None) -> torch.Tensor:
+        assert given is not None
+        reads.append((given.states is not None, given.products is not None))
+        return true_read(before, block, given)
+
+    monkeypatch.setattr(trainer.reader, "read", read)
+    assert READS.epochs == 2
+    update = trainer.train(tokens[:32], tokens[32:96], captured=captured)
+    measured = 1
+    assert reads == [(True, True), *[(True, False)] * (READS.epochs - 1 + measured)]
+    assert update.loss_after is not None
+    assert update.loss_before is not None
+    assert update.loss_after < update.loss_before
 
 
 def test_training_goes_on_from_a_saved_state(
