@@ -46,8 +46,9 @@ def random_logits(n_vocab: int = 1000, scale: float = 5.0, seed: int = 0) -> Flo
 
 def masses(logits: Floats) -> npt.NDArray[np.float64]:
     """Probabilities of all ids."""
-    mass = np.exp(logits.astype(np.float64) - logits.max())
-    return mass / mass.sum()
+    mass: npt.NDArray[np.float64] = np.exp(logits.astype(np.float64) - logits.max())
+    mass /= mass.sum()
+    return mass
 
 
 @pytest.mark.parametrize("shift", [0.0, -300.0, 300.0])

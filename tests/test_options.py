@@ -219,10 +219,9 @@ def test_what_is_captured_is_what_training_takes_over() -> None:
     assert capture(exact_loss=True, overlap=True) == Capture(2, 128)
     assert capture(prefix_gradient=True) is None
     assert capture(templora=False) is None
-    writes, given = {"own_learning_rate": 1e-4}, {"own_learning_rate": 0.0}
-    assert capture(scores=False, **writes) == capture(**writes)
-    assert capture(**given) is not None, "what is scored is learned"
-    assert capture(scores=False, **given) is None, "nothing that it decodes is learned"
+    assert capture(scores=False, own_learning_rate=1e-4) == capture(own_learning_rate=1e-4)
+    assert capture(own_learning_rate=0) is not None, "what is scored is learned"
+    assert capture(scores=False, own_learning_rate=0) is None, "what is written is not learned"
     kept = Capture(1, 7)
     assert Options().changed(capture=kept).resolve(Model()).engine.capture == kept
 

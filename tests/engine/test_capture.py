@@ -12,7 +12,6 @@ from types import FrameType, TracebackType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from families import make_model, write_gguf
@@ -396,7 +395,9 @@ def test_layers_without_states(
     with LlamaEngine(tiny_gguf("f32"), replace(EXACT, capture=Capture(layer, 512))) as engine:
         decode_all(engine, tokens)
         captured = all_taken(engine)
-        assert captured.states is captured.products is captured.candidates is None
+        assert captured.states is None
+        assert captured.products is None
+        assert captured.candidates is None
         assert engine.context._captures._tensors is None
 
 
@@ -531,9 +532,9 @@ def test_a_closed_engine_leaves_nothing(
     assert unraisable == []
 
 
-def relative_errors(ours: Floats, theirs: Floats) -> npt.NDArray[np.floating[Any]]:
-    """Of each row, relative to its norm."""
-    return np.linalg.norm(ours - theirs, axis=1) / np.linalg.norm(theirs, axis=1)
+def relative_errors(ours: Floats, theirs: Floats) -> Floats:
+    """Distance of each row, relative to its norm."""
+    return np.asarray(np.linalg.norm(ours - theirs, axis=1) / np.linalg.norm(theirs, axis=1))
 
 
 @pytest.mark.slow
@@ -575,7 +576,8 @@ def test_candidates_of_every_prediction_that_llama_cpp_made(
     with LlamaEngine(tiny_gguf("f32"), options) as engine:
         logits = engine_logits(engine, tokens[:100])
         captured = taken(engine, 10, 100)
-        assert captured.states is captured.products is None
+        assert captured.states is None
+        assert captured.products is None
         assert captured.candidates is not None
         rows = Candidates.join([Candidates.of(row) for row in logits])[10:100]
         for part in ("ids", "starts", "rest", "samples"):

@@ -164,6 +164,7 @@ def test_blocks_of_a_family_from_what_llama_cpp_computed(
         if "lora_B" in key:  # it began with zeros
             assert (mine - parameter).norm() <= 0.05 * parameter.norm()
         parameter.data.copy_(mine)
+    assert captured is not None
     window, mask = torch.tensor([TOKENS[:240]]), torch.ones(48, dtype=torch.bool)
     expected = gradients(plain, plain.loss(window, mask))
     assert least_cosine(gradients(given, given.loss(window, mask, captured)), expected) > 0.999
