@@ -1,6 +1,6 @@
 """The seams: what the loops need from an engine, a tokenizer and a trainer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -25,18 +25,19 @@ class Captured:
 
     states: Floats | None
     """States that enter the first layer with an adapter, (n, width); None: they are not kept."""
-    products: Mapping[str, BFloat16s] | None = None
+    products: dict[str, BFloat16s] | None = None
     """Name of a weight -> its products with what the adapter in use gave it, (n, outputs), without
-    bias and adapter, in bfloat16; of all weights from the first layer with an adapter on."""
+    bias and adapter, in bfloat16; of all weights from the first layer with an adapter on. Training
+    takes them out as it uses them: they are as large as what it computes from them."""
     predictions: Predictions | None = None
     """The n predictions that these tokens make; None: they are not known."""
 
     def __getitem__(self, rows: slice) -> "Captured":
         """Consecutive tokens."""
-        products = self.products and {name: both[rows] for name, both in self.products.items()}
+        products = self.products
         return Captured(
             None if self.states is None else self.states[rows],
-            products,
+            None if products is None else {name: one[rows] for name, one in products.items()},
             None if self.predictions is None else self.predictions[rows],
         )
 

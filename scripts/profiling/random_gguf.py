@@ -18,6 +18,8 @@ SHAPES: Final = {
 """Shapes of Llama-3.2-1B (tied embeddings) and Mistral-7B-v0.3."""
 
 KIND: Final = gguf.GGMLQuantizationType
+SHARPNESS: Final = 3.0
+"""Weight of the last norm: predictions are about as sharp as those of a model that was trained."""
 N_RANDOM: Final = 8192
 """Number of random blocks, which are repeated to fill a matrix."""
 
@@ -62,14 +64,14 @@ def write(path: Path, shape: str) -> None:
         kind = KIND.Q6_K if more_bits else KIND.Q4_K
         writer.add_tensor(f"{name}.weight", matrix(kind, n_out, n_in), raw_dtype=kind)
 
-    def add_norm(name: str) -> None:
-        writer.add_tensor(f"{name}.weight", np.ones(width, np.float32))
+    def add_norm(name: str, value: float = 1) -> None:
+        writer.add_tensor(f"{name}.weight", np.full(width, value, np.float32))
 
     tied = shape == "1b"
     add("token_embd", s["vocab"], width, more_bits=tied)
     if not tied:
         add("output", s["vocab"], width, more_bits=True)
-    add_norm("output_norm")
+    add_norm("output_norm", SHARPNESS)
     for i in range(layers):
         more = i < layers // 8 or i >= 7 * layers // 8 or (i - layers // 8) % 3 == 2
         kv = s["kv"] * head_dim

@@ -154,13 +154,10 @@ def endless_blocks(session: TempLora) -> Iterator[BlockReport]:
 
     The first report is that of the beginning's last block. All later updates see the whole L_T.
     """
-    options, vocab = session.options.blocks, session.engine.model.vocab
-    room = options.n_ctx - options.block_len - len(vocab.head)
-    n_before = max(1, min(options.train_prefix_len, room))
-    while session.n_tokens < max(1, options.train_prefix_len):
-        drawn = random_tokens(vocab, n_before + options.block_len)
-        for _ in session.score_block(drawn[n_before:], drawn[:n_before]):
-            pass
+    options = session.options.blocks
+    drawn = random_tokens(session.engine.model.vocab, options.train_prefix_len + options.block_len)
+    for _ in session.stream_score(drawn):
+        pass
     for event in session.stream(sampling=SAMPLING):
         if isinstance(event, BlockReport):
             yield event

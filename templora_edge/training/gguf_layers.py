@@ -131,6 +131,8 @@ class MappedLinear(torch.nn.Linear):
         self.product: torch.Tensor | None = None
         """What llama.cpp computed for the next pass, (…, out) in the file's order, without bias and
         adapters; None: it is computed here."""
+        self.keeps_product = False
+        """Whether it stays for a second pass, when layers are recomputed in backward."""
         self.fixed = fixed
         self.order = None if order is None else torch.from_numpy(order)
         self.inverse = None if order is None else torch.from_numpy(np.argsort(order))
@@ -154,6 +156,8 @@ class _Matmul(torch.autograd.Function):
             y = x @ layer.source.load().T
         else:  # a tensor of its own, as autograd notes in it where it comes from
             y = layer.product.to(x.dtype).view_as(layer.product)
+            if not layer.keeps_product:
+                layer.product = None
         if layer.fixed is not None:
             a, b = layer.fixed
             y = y + x @ a.T @ b.T

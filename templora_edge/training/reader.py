@@ -1,6 +1,6 @@
 """Reads blocks for training, and keeps the keys and values of what was read for the next block."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import torch
@@ -53,7 +53,6 @@ class Reader:
         self._first_layer = first_layer
         modules = (module for layer in layers[first_layer:] for module in layer.modules())
         self._linear = [module for module in modules if isinstance(module, MappedLinear)]
-        self._checkpoints = False
         kinds = getattr(network.config, "layer_types", None) or ["full_attention"] * len(layers)
         # a whole window: with less, the adapter would learn to make up for what is missing
         window = max(SINKS + n_kept, getattr(network.config, "sliding_window", None) or 0)
@@ -69,7 +68,8 @@ class Reader:
 
     def checkpoint(self) -> None:
         """Recompute layers in backward instead of keeping their activations."""
-        self._checkpoints = True
+        for linear in self._linear:
+            linear.keeps_product = True
         self._network.activation_checkpointing_enable({"use_reentrant": False})
         for layer in self._layers.children():
             # safe with this cache: what a layer reads from it does not change when it writes
@@ -158,8 +158,6 @@ class Reader:
             )
         finally:
             self._network.layers = self._layers
-            if not self._checkpoints:  # otherwise backward computes the layers once more
-                self._use_products(None)
         if not torch.is_inference_mode_enabled():  # what is only measured is not kept
             n_passed = 0 if states is None else self._first_layer
             pairs = [None] * n_passed + [layer.new for layer in self._cache[n_passed:]]
@@ -167,13 +165,18 @@ class Reader:
         hidden: torch.Tensor = output.last_hidden_state[0]
         return hidden
 
-    def _use_products(self, products: Mapping[str, BFloat16s] | None) -> None:
-        """Have linear layers take ``products`` for theirs in the next pass, or none."""
+    def _use_products(self, products: dict[str, BFloat16s] | None) -> None:
+        """Have linear layers take ``products`` for theirs in the next pass, or none.
+
+        They are taken out: each is freed when its layer has used it.
+        """
         for linear in self._linear:
             linear.product = None
             if products is not None:
                 bits = torch.from_numpy(products[linear.source.name])
                 linear.product = bits.view(torch.bfloat16)[None, :, linear.source.rows]
+        if products is not None:
+            products.clear()
 
 
 class _PassedLayer(torch.nn.Module):

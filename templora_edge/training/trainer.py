@@ -14,6 +14,7 @@ from peft import (
     get_peft_model_state_dict,
     set_peft_model_state_dict,
 )
+from peft.tuners.tuners_utils import BaseTunerLayer
 
 from templora_edge.errors import JobError, SidecarError
 from templora_edge.host import memory
@@ -74,6 +75,9 @@ class LoraTrainer:
                 task_type="CAUSAL_LM",
             ),
         )
+        for module in self.model.modules():
+            if isinstance(module, BaseTunerLayer):  # autocast does it, without a copy in fp32
+                module.cast_input_dtype_enabled = False  # type: ignore[assignment]
         self._head: MappedHead = model.lm_head
         self.reader = Reader(
             model.model,
