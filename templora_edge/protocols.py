@@ -1,6 +1,6 @@
 """The seams: what the loops need from an engine, a tokenizer and a trainer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -25,10 +25,9 @@ class Captured:
 
     states: Floats | None
     """States that enter the first layer with an adapter, (n, width); None: they are not kept."""
-    products: dict[str, BFloat16s] | None = None
+    products: Mapping[str, BFloat16s] | None = None
     """Name of a weight -> its products with what the adapter in use gave it, (n, outputs), without
-    bias and adapter, in bfloat16; of all weights from the first layer with an adapter on. Training
-    takes them out as it uses them: they are as large as what it computes from them."""
+    bias and adapter, in bfloat16; of all weights from the first layer with an adapter on."""
     predictions: Predictions | None = None
     """The n predictions that these tokens make; None: they are not known."""
 
@@ -68,7 +67,8 @@ class Engine(Protocol):
     def captured(self, begin: int, end: int) -> Captured | None:
         """What was computed of cached tokens [begin, end) when they were decoded.
 
-        None if nothing is kept, or the cache does not hold all of these tokens.
+        None if nothing is kept, or the cache does not hold all of these tokens. Arrays may be
+        views, valid until as many tokens are decoded as are kept.
         """
         ...
 

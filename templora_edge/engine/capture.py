@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -107,7 +108,10 @@ class Captures:
         del self._tokens[begin : begin + n_tokens]
 
     def read(self, begin: int, end: int) -> Captured | None:
-        """What was computed of tokens [begin, end); None if anything is not kept (any more)."""
+        """What was computed of tokens [begin, end); None if anything is not kept (any more).
+
+        Arrays may be views, which later tokens overwrite.
+        """
         if not self.enabled or not 0 <= begin < end <= len(self._tokens):
             return None
         tokens = [token for token in self._tokens[begin:end] if token is not None]
@@ -115,7 +119,10 @@ class Captures:
         oldest = self._n_rows - capacity
         if len(tokens) < end - begin or tokens[0].row < oldest:
             return None
-        rows = np.array([token.row % capacity for token in tokens])
+        indices = [token.row % capacity for token in tokens]
+        first, last = indices[0], indices[-1]
+        consecutive = indices == list(range(first, last + 1))
+        rows: Any = slice(first, last + 1) if consecutive else indices
         found = [token.predictions for token in tokens if token.predictions is not None]
         return Captured(
             states=next((ring.rows[rows] for ring in self._states.values()), None),

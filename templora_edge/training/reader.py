@@ -1,6 +1,6 @@
 """Reads blocks for training, and keeps the keys and values of what was read for the next block."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import torch
@@ -165,18 +165,13 @@ class Reader:
         hidden: torch.Tensor = output.last_hidden_state[0]
         return hidden
 
-    def _use_products(self, products: dict[str, BFloat16s] | None) -> None:
-        """Have linear layers take ``products`` for theirs in the next pass, or none.
-
-        They are taken out: each is freed when its layer has used it.
-        """
+    def _use_products(self, products: Mapping[str, BFloat16s] | None) -> None:
+        """Have linear layers take ``products`` for theirs in the next pass, or none."""
         for linear in self._linear:
             linear.product = None
             if products is not None:
                 bits = torch.from_numpy(products[linear.source.name])
                 linear.product = bits.view(torch.bfloat16)[None, :, linear.source.rows]
-        if products is not None:
-            products.clear()
 
 
 class _PassedLayer(torch.nn.Module):

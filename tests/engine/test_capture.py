@@ -20,13 +20,13 @@ from parity import EXACT, TRAIN, Floats, engine_logits, trained
 from paths import PROSE
 from transformers import LlamaForCausalLM
 
-from templora_edge.candidates import Candidates
 from templora_edge.engine import LlamaEngine, graph_tensors
 from templora_edge.engine.graph_tensors import GraphTensors
 from templora_edge.errors import EngineError
 from templora_edge.models.families import FAMILIES, family_of, rope_row_order, tensor_of
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.options import Capture, EngineOptions, SelfExtendOptions
+from templora_edge.predictions import Predictions
 from templora_edge.protocols import BFloat16s, Captured
 from templora_edge.training.trainer import LoraTrainer
 
@@ -70,7 +70,7 @@ def all_taken(engine: LlamaEngine) -> Captured:
 
 
 def assert_same(ours: Captured, theirs: Captured) -> None:
-    """Bit by bit, candidates aside."""
+    """Bit by bit, predictions aside."""
     assert ours.states is not None
     assert theirs.states is not None
     np.testing.assert_array_equal(ours.states, theirs.states)
@@ -397,7 +397,7 @@ def test_layers_without_states(
         captured = all_taken(engine)
         assert captured.states is None
         assert captured.products is None
-        assert captured.candidates is None
+        assert captured.predictions is None
         assert engine.context._captures._tensors is None
 
 
@@ -569,23 +569,23 @@ def test_pretrained_models(name: str, request: pytest.FixtureRequest) -> None:
         assert np.median(relative_errors(floats(product), theirs)) < 0.1, weight
 
 
-def test_candidates_of_every_prediction_that_llama_cpp_made(
+def test_every_prediction_that_llama_cpp_made(
     tiny_gguf: Callable[[str], Path], tokens: list[int]
 ) -> None:
-    options = replace(EXACT, n_batch=48, shift=True, capture=Capture(0, 512, candidates=True))
+    options = replace(EXACT, n_batch=48, shift=True, capture=Capture(0, 512, predictions=True))
     with LlamaEngine(tiny_gguf("f32"), options) as engine:
         logits = engine_logits(engine, tokens[:100])
         captured = taken(engine, 10, 100)
         assert captured.states is None
         assert captured.products is None
-        assert captured.candidates is not None
-        rows = Candidates.join([Candidates.of(row) for row in logits])[10:100]
-        for part in ("ids", "starts", "rest", "samples"):
-            np.testing.assert_array_equal(getattr(captured.candidates, part), getattr(rows, part))
+        assert captured.predictions is not None
+        rows = Predictions.join([Predictions.of(row) for row in logits])[10:100]
+        for part in ("ids", "masses", "starts"):
+            np.testing.assert_array_equal(getattr(captured.predictions, part), getattr(rows, part))
         engine.shift(keep=4, discard=20)
         moved = taken(engine, 4, 80)
-        assert moved.candidates is not None
-        np.testing.assert_array_equal(moved.candidates.rest, captured.candidates.rest[14:])
+        assert moved.predictions is not None
+        np.testing.assert_array_equal(moved.predictions.ids, captured.predictions[14:].ids)
         engine.decode(tokens[100:103])  # only the last of them predicts
         assert engine.captured(81, 83) is None
-        assert taken(engine, 82, 83).candidates is not None
+        assert taken(engine, 82, 83).predictions is not None

@@ -141,7 +141,7 @@ def test_blocks_of_a_family_from_what_llama_cpp_computed(
     )  # fmt: skip
     plain, given = (LoraTrainer(GgufFile(path), replace(TRAIN, lora=lora)) for _ in range(2))
     n_layers = int(GgufFile(path).require("{arch}.block_count"))
-    capture = Capture(n_layers - (layers or n_layers), 48, products=True, candidates=True)
+    capture = Capture(n_layers - (layers or n_layers), 48, products=True, predictions=True)
     adapter, captured = tmp_path / "adapter.gguf", None
     with LlamaEngine(path, replace(EXACT, capture=capture)) as engine:
         engine.decode(TOKENS[:47])  # nothing precedes the first token
@@ -158,7 +158,7 @@ def test_blocks_of_a_family_from_what_llama_cpp_computed(
             assert captured is not None
             assert (captured.states is None) == (layers is None)
             assert captured.products is not None
-            assert captured.candidates is not None
+            assert captured.predictions is not None
     for key, parameter in adapter_of(plain).items():
         mine = adapter_of(given)[key].detach()
         if "lora_B" in key:  # it began with zeros
