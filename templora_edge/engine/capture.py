@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from templora_edge.engine.graph_tensors import GraphTensors, Ring
+from templora_edge.engine.graph_tensors import CHUNK, GraphTensors, Ring
 from templora_edge.engine.model import Model
 from templora_edge.errors import EngineError
 from templora_edge.options import Capture
@@ -41,9 +41,9 @@ class Captures:
         if 0 < layer < model.n_layers:
             states[f"l_out-{layer - 1}"] = Ring(capacity, model.n_embd)
         if self._capture.products:
-            products = {
-                name: Ring(capacity, n_out, bf16=True) for name, n_out in _weights(model, layer)
-            }
+            widths = dict(_weights(model, layer))
+            buffer = np.empty(max([CHUNK, *widths.values()]), np.float32)
+            products = {name: Ring(capacity, n, buffer=buffer) for name, n in widths.items()}
         self._states, self._products = states, products
         self._tensors = GraphTensors(states, products) if states or products else None
         self._tokens: list[_Kept | None] = []

@@ -35,17 +35,27 @@ _to_bf16 = _function("ggml_fp32_to_bf16_row", None, _Address, _Address, ctypes.c
 class Ring:
     """The rows of one tensor for the last tokens; each new row replaces the oldest one."""
 
-    def __init__(self, capacity: int, width: int, *, bf16: bool = False) -> None:
-        """Make room for ``capacity`` rows in float32, or rounded to bfloat16 in 16-bit integers."""
+    def __init__(
+        self, capacity: int, width: int, *, buffer: npt.NDArray[np.float32] | None = None
+    ) -> None:
+        """Make room for rows.
+
+        Args:
+            capacity: number of rows.
+            width: values in a row.
+            buffer: room for a row or more, in which rows are converted to bfloat16, kept in 16-bit
+                integers; None: they are kept in float32.
+        """
+        dtype = np.float32 if buffer is None else np.uint16
         # it takes memory as its rows are written
-        self.rows: npt.NDArray[Any] = np.empty((capacity, width), np.uint16 if bf16 else np.float32)
+        self.rows: npt.NDArray[Any] = np.empty((capacity, width), dtype)
         self.n_filled = 0
         """Number of rows of the current batch so far."""
         self._row = 0
         self._address, self._stride = self.rows.ctypes.data, self.rows.strides[0]
-        self._converted = np.empty(max(width, CHUNK), np.float32) if bf16 else None
-        self._buffer = 0 if self._converted is None else self._converted.ctypes.data
-        self._most = capacity if self._converted is None else len(self._converted) // width
+        self._float32 = buffer  # keeps it alive
+        self._buffer = 0 if buffer is None else buffer.ctypes.data
+        self._most = capacity if buffer is None else len(buffer) // width
 
     def begin(self, row: int) -> None:
         """Begin a batch at ``row`` of an endless count."""

@@ -200,10 +200,11 @@ def test_what_is_drawn_adds_up_over_a_block(seed: int, tmp_path: Path) -> None:
     cut.masses[tail] = 0
     assert 0.1 < drawn.masses[tail].sum() / n < 0.3
     exact = loss_and_gradient(lambda x: head.cross_entropy(x, targets), hidden)
-    ours, without = (
-        loss_and_gradient(lambda x, p=p: head.cross_entropy_of(x, targets, p), hidden)
-        for p in (drawn, cut)
-    )
+
+    def results(predicted: Predictions) -> tuple[torch.Tensor, torch.Tensor]:
+        return loss_and_gradient(lambda x: head.cross_entropy_of(x, targets, predicted), hidden)
+
+    ours, without = results(drawn), results(cut)
     torch.testing.assert_close(ours[0], exact[0], rtol=1e-4, atol=0)
     for inputs in (torch.ones(n, 1), hidden):  # of a bias, of a weight
         expected = exact[1].T @ inputs
