@@ -6,6 +6,7 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -58,10 +59,10 @@ def decode_all(engine: LlamaEngine, tokens: Sequence[int]) -> None:
 
 
 def taken(engine: LlamaEngine, begin: int, end: int) -> Captured:
-    """What is kept of tokens [begin, end), all of which must be."""
+    """A copy of what is kept of tokens [begin, end), all of which must be."""
     captured = engine.captured(begin, end)
     assert captured is not None
-    return captured
+    return deepcopy(captured)
 
 
 def all_taken(engine: LlamaEngine) -> Captured:
