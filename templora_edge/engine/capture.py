@@ -1,4 +1,4 @@
-"""What llama.cpp computes of tokens that training can take over, kept for the last ones."""
+"""States, products and predictions of the last tokens, for training to take over."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from templora_edge.protocols import Captured
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """What is kept of one cached token."""
+    """The rows and the prediction of one cached token."""
 
     row: int
     """Its row in the rings, in an endless count."""
@@ -27,14 +27,14 @@ class _Kept:
 
 
 class Captures:
-    """What was computed of tokens in the cache when they were decoded, if they made a prediction.
+    """States, products and predictions of cached tokens that made a prediction, as computed then.
 
-    After a failed decode, of those that were there before.
+    After a failed decode, those of the tokens that were there before.
     """
 
     def __init__(self, model: Model, capture: Capture | None) -> None:
         """Keep nothing if ``capture`` is None, or the model has no such layer below another."""
-        self.enabled = capture is not None
+        self._enabled = capture is not None
         self._capture = capture or Capture(0, 0)
         layer, capacity = self._capture.layer, self._capture.n_tokens
         states, products = dict[str, Ring](), dict[str, Ring]()
@@ -64,7 +64,7 @@ class Captures:
         Raises:
             EngineError: llama.cpp did not give a state for every token.
         """
-        if not self.enabled:
+        if not self._enabled:
             yield
             return
         n_kept = n if predict_all else 1
@@ -108,11 +108,11 @@ class Captures:
         del self._tokens[begin : begin + n_tokens]
 
     def read(self, begin: int, end: int) -> Captured | None:
-        """What was computed of tokens [begin, end); None if anything is not kept (any more).
+        """States, products and predictions of tokens [begin, end); None if any are not kept.
 
         Arrays may be views, which later tokens overwrite.
         """
-        if not self.enabled or not 0 <= begin < end <= len(self._tokens):
+        if not self._enabled or not 0 <= begin < end <= len(self._tokens):
             return None
         tokens = [token for token in self._tokens[begin:end] if token is not None]
         capacity = self._capture.n_tokens

@@ -95,7 +95,7 @@ class GraphTensors:
     """
 
     def __init__(self, named: Mapping[str, Ring], products: Mapping[str, Ring]) -> None:
-        self.rings = [*named.values(), *products.values()]
+        self._rings = [*named.values(), *products.values()]
         self._named = {name.encode(): ring for name, ring in named.items()}
         self._products = {name.encode(): ring for name, ring in products.items()}
         self._by_weight: dict[int, Ring | None] = {}  # address of a node's first source
@@ -118,7 +118,7 @@ class GraphTensors:
             row: first row of the batch that is decoded in the block, see `Ring.begin`.
             only_last: the batch's last token alone counts.
         """
-        for ring in self.rings:
+        for ring in self._rings:
             ring.begin(row)
         self._only_last, self._error = only_last, None
         try:

@@ -43,12 +43,12 @@ class FixedAdapter:
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """What is kept of decoded tokens, so that training need not compute it again."""
+    """The parts of a decoded token that are kept, so that training need not compute them again."""
 
     layer: int
     """First decoder layer with an adapter, whose input states are kept; 0: they are not."""
     n_tokens: int
-    """Number of tokens it is kept for, the last ones that made a prediction."""
+    """Number of tokens whose parts are kept: the last ones that made a prediction."""
     products: bool = False
     """Whether the products of all weights from that layer on are kept too."""
     predictions: bool = False
@@ -107,7 +107,7 @@ class EngineOptions(Section):
     swa_full: bool = False
     """Whether sliding-window layers keep every token, so that the cache can be cut anywhere."""
     capture: Capture | None = None
-    """What is kept for training."""
+    """The parts of decoded tokens that are kept for training; None: nothing is kept."""
 
     @property
     def k_shift(self) -> bool:
