@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from templora_edge.documents.markup import PLACEHOLDER, is_kept, plain, repaired
+from templora_edge.documents.markup import PLACEHOLDER, Paragraph, is_kept, plain, repaired
 
 SOURCE = "Le gardien <1>du phare</1> dort<2/> bien ce soir."
 GOOD = "The keeper <1>of the lighthouse</1> sleeps<2/> well tonight."
@@ -103,6 +103,44 @@ def test_real_text_is_kept(source: str, answer: str) -> None:
 )
 def test_debris_in_plain_text_is_removed(answer: str, expected: str) -> None:
     assert re.sub(" +", " ", repaired("Il vint.", answer)).strip() == expected
+
+
+def built(*pieces: str | tuple[str, str]) -> tuple[str, list[bool]]:
+    paragraph, kept = Paragraph(), []
+    for piece in pieces:
+        if isinstance(piece, str):
+            paragraph.add_text(piece)
+        else:
+            number = paragraph.open_span(piece[0] or None)
+            paragraph.add_text(piece[1])
+            kept.append(paragraph.close_span(number))
+    return paragraph.text, kept
+
+
+def test_spans_of_one_look_merge_and_empty_ones_go() -> None:
+    assert built(("i", "a"), " ", ("i", "b")) == ("<1>a b</1>", [True, True])
+    assert built(("i", "a"), ("i", "b"), "c") == ("<1>ab</1>c", [True, True])
+    assert built(("i", "a"), " ", ("b", "b")) == ("<1>a</1> <2>b</2>", [True, True])
+    assert built(("i", "a"), "x", ("i", "b")) == ("<1>a</1>x<2>b</2>", [True, True])
+    assert built("a", ("i", " "), ("i", ""), ("b", "b")) == ("a <1>b</1>", [False, False, True])
+    assert built(("i", "a"), ("b", ""), ("i", "b")) == ("<1>ab</1>", [True, False, True])
+    assert built(("", "a"), ("", ""), ("", "b")) == ("<1>a</1><2></2><3>b</3>", [True] * 3)
+    assert built(("i", "<"), ("i", "7>")) == ("<1><2/></1>", [True, True])
+
+
+def test_what_is_hidden_goes_where_the_words_went() -> None:
+    paragraph = Paragraph()
+    start = paragraph.add_hidden()
+    paragraph.add_text("Le roi ")
+    middle = paragraph.add_hidden()
+    paragraph.add_text("Arthur")
+    end = paragraph.add_hidden()
+    paragraph.add_text(" dort")
+    assert paragraph.text == "Le roi Arthur dort"
+    assert paragraph.whole("King Arthur sleeps") == (
+        f"<{start}/>King <{middle}/>Arthur<{end}/> sleeps"
+    )
+    assert paragraph.whole(paragraph.text) == (f"<{start}/>Le roi <{middle}/>Arthur<{end}/> dort")
 
 
 words = st.text("abé字 .,!", min_size=1, max_size=10)

@@ -1,10 +1,10 @@
 """Inline markup as placeholders: how they are written, read, and kept through a translation."""
 
+from templora_edge.documents.markup.paragraph import Paragraph
 from templora_edge.documents.markup.repair import repaired
 from templora_edge.documents.markup.syntax import (
     PLACEHOLDER,
     Node,
-    Paragraph,
     Single,
     Span,
     closed,

@@ -1,7 +1,7 @@
 """Inline markup as placeholders, which a translation must keep.
 
 `<1>…</1>` stands for a span (emphasis, a link), `<2/>` for something without text (an image, the
-mark of a note, a line break). Numbers count from 1 in each paragraph, in reading order. A document
+mark of a note). Numbers count from 1 in each paragraph, in reading order. A document
 knows what each number stands for.
 """
 
@@ -30,52 +30,6 @@ class Single:
 
 
 Node = str | Span | Single
-
-
-class Paragraph:
-    """Builds the text of a paragraph from pieces of a document, numbering its placeholders."""
-
-    def __init__(self) -> None:
-        self._pieces: list[str] = []
-        self._n = 0
-
-    def add_text(self, text: str) -> list[tuple[int, str]]:
-        """Append ``text``, in which anything that looks like a placeholder becomes a single one.
-
-        Returns:
-            The number and the text of each such literal.
-        """
-        if self._pieces and not PLACEHOLDER.fullmatch(self._pieces[-1]):
-            text = self._pieces.pop() + text  # which may end what that one began
-        literals = []
-        end = 0
-        for match in PLACEHOLDER.finditer(text):
-            self._pieces.append(text[end : match.start()])
-            literals.append((self.add_single(), match.group()))
-            end = match.end()
-        self._pieces.append(text[end:])
-        return literals
-
-    def add_single(self) -> int:
-        """Append a placeholder without text and return its number."""
-        self._n += 1
-        self._pieces.append(f"<{self._n}/>")
-        return self._n
-
-    def open_span(self) -> int:
-        """Begin a span and return its number, for `close_span`."""
-        self._n += 1
-        self._pieces.append(f"<{self._n}>")
-        return self._n
-
-    def close_span(self, number: int) -> None:
-        """End span ``number``."""
-        self._pieces.append(f"</{number}>")
-
-    @property
-    def text(self) -> str:
-        """The paragraph built so far."""
-        return "".join(self._pieces)
 
 
 def parse(text: str) -> tuple[Node, ...] | None:
