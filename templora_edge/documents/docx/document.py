@@ -1,7 +1,8 @@
 """Word documents: which parts of the package hold text; everything else is kept as it is."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +15,11 @@ from docx.oxml.parser import OxmlElement
 from lxml import etree
 
 from templora_edge.documents.archive import open_archive
+from templora_edge.documents.direction import is_rtl
 from templora_edge.documents.document import Document, has_letters
-from templora_edge.documents.docx.paragraph import DocxParagraph, set_language
+from templora_edge.documents.docx.alt_text import AltText
+from templora_edge.documents.docx.paragraph import DocxParagraph, set_flag, set_language
+from templora_edge.documents.markup import plain
 from templora_edge.errors import DocumentError
 
 TEXT_PARTS: Final = (
@@ -24,6 +28,7 @@ TEXT_PARTS: Final = (
     CT.WML_ENDNOTES,
     CT.WML_HEADER,
     CT.WML_FOOTER,
+    CT.WML_COMMENTS,
 )
 """Content types of the parts with text, in reading order."""
 _RELATIONS: Final = "_rels/.rels"
@@ -49,15 +54,23 @@ class DocxDocument(Document):
         except OSError as error:
             raise DocumentError(f"{path}: cannot be read ({error.strerror})") from error
         _check_package(path, self._data)
-        texts = {index: paragraph.text for index, paragraph in _paragraphs(self._open())}
+        found = list(_paragraphs(self._open()))
+        texts = {index: paragraph.text for index, paragraph in found}
         if not texts:
             raise DocumentError(f"{path}: empty; expected some text to translate")
         self._texts = tuple(texts.values())
+        self._titles = {plain(text): index for index, text in reversed([*enumerate(self._texts)])}
+        self._skipped = sum((paragraph.skipped for _, paragraph in found), Counter[str]())
 
     @property
     def paragraphs(self) -> Sequence[str]:
-        """The texts of body, notes, headers and footers; see `Document.paragraphs`."""
+        """Texts of body, notes, headers, footers and comments; see `Document.paragraphs`."""
         return self._texts
+
+    @property
+    def skipped(self) -> Mapping[str, int]:
+        """Computed fields, deletions and equations in paragraphs; see `Document.skipped`."""
+        return self._skipped
 
     def write(
         self, path: Path, translations: Sequence[str], *, language: str, bilingual: bool = False
@@ -68,6 +81,10 @@ class DocxDocument(Document):
             paragraph.write(translations[index], language=language, bilingual=bilingual)
         if not bilingual:
             _set_language(package, language)
+            _set_direction(package, language)
+            title = self._titles.get(package.core_properties.title)
+            if title is not None:
+                package.core_properties.title = plain(translations[title])
         package.save(str(path))
 
     def _open(self) -> Package:
@@ -105,7 +122,7 @@ def _xml_parts(package: Package) -> list[XmlPart]:
     return [part for part in package.part.package.parts if isinstance(part, XmlPart)]
 
 
-def _paragraphs(package: Package) -> Iterator[tuple[int, DocxParagraph]]:
+def _paragraphs(package: Package) -> Iterator[tuple[int, DocxParagraph | AltText]]:
     """Paragraphs with letters, each with the index of its text.
 
     A text box can be there twice, for word processors old and new (ECMA-376, part 3, 7.6); the
@@ -115,14 +132,42 @@ def _paragraphs(package: Package) -> Iterator[tuple[int, DocxParagraph]]:
     numbers: dict[tuple[etree._Element | str, ...], int] = {}
     parts = [part for part in _xml_parts(package) if part.content_type in TEXT_PARTS]
     for part in sorted(parts, key=lambda part: TEXT_PARTS.index(part.content_type)):
-        for element in part.element.iter(qn("w:p")):
-            paragraph = DocxParagraph(element)
+        for paragraph in _all_paragraphs(part.element):
             if not has_letters(paragraph.text):
                 continue
-            outer = [*element.iterancestors(f"{_COMPATIBILITY}AlternateContent")][-1:]
+            outer = [*paragraph.element.iterancestors(f"{_COMPATIBILITY}AlternateContent")][-1:]
             number = numbers.setdefault((*outer, paragraph.text), n_texts) if outer else n_texts
             yield number, paragraph
             n_texts += number == n_texts
+
+
+def _all_paragraphs(root: etree._Element) -> Iterator[DocxParagraph | AltText]:
+    """The paragraphs under ``root``, and the descriptions of pictures."""
+    for element in root.iter(qn("w:p"), qn("wp:docPr")):
+        if element.tag == qn("w:p"):
+            yield DocxParagraph(element)
+        else:
+            yield from (AltText(element, name) for name in ("title", "descr"))
+
+
+def _set_direction(package: Package, language: str) -> None:
+    """Have paragraphs and runs go from right to left, or from left to right, as ``language``."""
+    rtl = is_rtl(language)
+    for part in _xml_parts(package):
+        if part.content_type not in (*TEXT_PARTS, CT.WML_STYLES):
+            continue
+        for element in [*part.element.iter(qn("w:bidi"), qn("w:rtl"))]:
+            parent = element.getparent()
+            if parent is not None and parent.tag in (qn("w:pPr"), qn("w:rPr")):
+                parent.remove(element)
+        if rtl and part.content_type in TEXT_PARTS:
+            for element in part.element.iter(qn("w:p"), qn("w:r")):
+                kind = element.tag.rpartition("}")[2]
+                properties = element.find(qn(f"w:{kind}Pr"))
+                if properties is None:
+                    properties = OxmlElement(f"w:{kind}Pr")
+                    element.insert(0, properties)
+                set_flag(properties, "w:bidi" if kind == "p" else "w:rtl")
 
 
 def _set_language(package: Package, language: str) -> None:

@@ -55,6 +55,10 @@ _MARKS: Final = {
     ),
 }
 """Ends of ranges, which must stay in order."""
+_INVISIBLE: Final = _MARKS - {_FIELD_CHARACTER, _INSTRUCTION} | {
+    qn("w:commentReference"),
+    qn("w:annotationRef"),
+}
 _ONCE: Final = _MARKS | {
     qn(f"w:{name}")
     for name in (
@@ -64,6 +68,15 @@ _ONCE: Final = _MARKS | {
     )
 }
 """Elements that may occur only once: they have an identity, or would be seen twice."""
+_LEFT: Final = {
+    _FIELD_CHARACTER: "fields",
+    qn("w:fldSimple"): "fields",
+    qn("w:del"): "deletions",
+    qn("w:moveFrom"): "deletions",
+    qn("m:oMath"): "equations",
+    qn("m:oMathPara"): "equations",
+}
+"""Elements with text that is not translated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +107,19 @@ class Thing:
     def is_mark(self) -> bool:
         """Whether this is one end of a range, such as a bookmark."""
         return len(self.content) == 1 and self.content[0][1].tag in _MARKS
+
+    @property
+    def is_invisible(self) -> bool:
+        """Whether a reader does not see it within the sentence."""
+        return all(node.tag in _INVISIBLE for _, node in self.content)
+
+    @property
+    def kind(self) -> str | None:
+        """What text it has that is left as it is, in the plural, if it has any."""
+        for _, node in self.content:
+            if node.tag in _LEFT:
+                return _LEFT[node.tag]
+        return None
 
     def nodes(self) -> list[RunNode]:
         """The XML it consists of."""

@@ -10,6 +10,7 @@ from docx.oxml.parser import OxmlElement
 from lxml import etree
 
 from templora_edge.documents import markup
+from templora_edge.documents.direction import is_rtl
 from templora_edge.documents.docx.fragment import (
     Container,
     Field,
@@ -53,30 +54,41 @@ class DocxParagraph:
     """
 
     def __init__(self, element: etree._Element) -> None:
-        self._element = element
+        self.element = element
         self._levels = _levels(fragments_of(element))
         self._core = self._levels[-1].core
         self._runs: dict[int, etree._Element] = {}
         self._containers: dict[int, tuple[Container | Field, etree._Element]] = {}
         self._singles: dict[int, Sequence[Thing]] = {}
         self._literals: dict[int, str] = {}
+        self._hidden: dict[int, Thing] = {}
         self._marked_runs: dict[etree._Element, etree._Element] = {}
         text = markup.Paragraph()
         base = _base(self._core)
         if base is not None:
             self._add(self._core, base, text)
         self._base = base
+        self._built = text
         self.text: Final = text.text
         """As in `Document.paragraphs`, but perhaps without letters."""
+        things = [thing for one in self._singles.values() for thing in one]
+        for level in self._levels:
+            beside = (*level.before, *level.after)
+            things += [fragment for fragment in beside if isinstance(fragment, Thing)]
+        self.skipped: Final = Counter(thing.kind for thing in things if thing.kind)
+        """As in `Document.skipped`."""
 
     def write(self, translation: str, *, language: str, bilingual: bool) -> None:
         """Replace the text by ``translation``, or append it, tagged with its ``language``."""
         tree = markup.parse(translation)
+        if tree is not None and not bilingual:
+            tree = markup.parse(self._built.whole(translation))
         if tree is None or self._base is None:
             raise ValueError(f"not a translation of {self.text!r}: {translation!r}")
         run = self._base.run
         # ends of ranges stay in order, whatever became of their placeholders
         marks = iter([number for number in self._singles if self._is_mark(number)])
+        self._hidden_left = iter(self._hidden.values())
         nodes = self._nodes(tree, run, marks, language if bilingual else None)
         if bilingual:
             nodes = [*nodes_of(self._core), (run, OxmlElement("w:br")), *nodes]
@@ -84,8 +96,8 @@ class DocxParagraph:
             if level.around is not None:
                 nodes = level.around.around(nodes)
             nodes = [*nodes_of(level.before), *nodes, *nodes_of(level.after)]
-        empty(self._element)
-        put(nodes, self._element)
+        empty(self.element)
+        put(nodes, self.element)
 
     def _add(self, fragments: Sequence[Fragment], base: RunText, text: markup.Paragraph) -> None:
         """Append ``fragments`` to ``text``; what does not look like ``base`` is in spans."""
@@ -93,6 +105,9 @@ class DocxParagraph:
         things: list[Thing] = []
         for fragment in _joined(_with_spaces_settled(_joined(fragments), base)):
             if isinstance(fragment, Thing):
+                if fragment.is_invisible:
+                    self._hidden[text.add_hidden()] = fragment
+                    continue
                 things.append(fragment)
                 continue
             if number and not (isinstance(fragment, RunText) and fragment.look == look):
@@ -139,6 +154,8 @@ class DocxParagraph:
                 nodes += text_nodes(node, self._marked(run, language))
             elif node.number in self._literals:
                 nodes += text_nodes(self._literals[node.number], self._marked(run, language))
+            elif node.number in self._hidden:
+                nodes += next(self._hidden_left).nodes()
             elif isinstance(node, markup.Single):
                 number = next(marks) if self._is_mark(node.number) else node.number
                 for thing in self._singles[number]:
@@ -167,8 +184,30 @@ class DocxParagraph:
             if tag is None:
                 tag = etree.SubElement(properties, qn("w:lang"))
             set_language(tag, language)
+            if is_rtl(language):
+                set_flag(properties, "w:rtl")
             self._marked_runs[run] = marked
         return self._marked_runs[run]
+
+
+_AFTER: Final = {
+    "w:rtl": ("cs", "em", "lang", "eastAsianLayout", "specVanish", "oMath", "rPrChange"),
+    "w:bidi": (
+        *("adjustRightInd", "snapToGrid", "spacing", "ind", "contextualSpacing", "mirrorIndents"),
+        *("suppressOverlap", "jc", "textDirection", "textAlignment", "textboxTightWrap"),
+        *("outlineLvl", "divId", "cnfStyle", "rPr", "sectPr", "pPrChange"),
+    ),
+}
+"""What comes after a property (17.3.1.26, 17.3.2.28)."""
+
+
+def set_flag(properties: etree._Element, name: str) -> None:
+    """Set a property that is on or off, at its place among the others."""
+    for old in properties.findall(qn(name)):
+        properties.remove(old)
+    after = {qn(f"w:{each}") for each in _AFTER[name]}
+    place = next((i for i, each in enumerate(properties) if each.tag in after), len(properties))
+    properties.insert(place, OxmlElement(name))
 
 
 def set_language(element: etree._Element, language: str) -> None:
@@ -204,6 +243,10 @@ def _levels(fragments: Sequence[Fragment]) -> list[_Level]:
 
 def _is_outside(fragment: Fragment) -> bool:
     return isinstance(fragment, Thing) or (isinstance(fragment, RunText) and fragment.is_blank)
+
+
+def _is_hidden(fragment: Fragment) -> bool:
+    return isinstance(fragment, Thing) and fragment.is_invisible
 
 
 def _base(fragments: Sequence[Fragment]) -> RunText | None:
@@ -245,7 +288,10 @@ def _with_spaces_settled(fragments: Sequence[Fragment], base: RunText) -> list[F
     settled: list[Fragment] = []
     for i, fragment in enumerate(fragments):
         if isinstance(fragment, RunText) and fragment.is_blank:
-            neighbours = (*fragments[max(0, i - 1) : i], *fragments[i + 1 : i + 2])
+            neighbours = (
+                *[each for each in fragments[:i] if not _is_hidden(each)][-1:],
+                *[each for each in fragments[i + 1 :] if not _is_hidden(each)][:1],
+            )
             around = [
                 each for each in neighbours if isinstance(each, RunText) and not each.is_blank
             ]

@@ -20,7 +20,10 @@ _PRESERVE: Final = (qn("xml:space"), "preserve")
 _XML_SPACE: Final = " \t\r\n"
 
 _HYPHENS: Final = {"\u2011": "w:noBreakHyphen", "\u00ad": "w:softHyphen"}
-_CHARACTERS: Final = {qn(name): character for character, name in _HYPHENS.items()}
+_SPECIAL: Final = _HYPHENS | {"\t": "w:tab", "\n": "w:br"}
+_CHARACTERS: Final = {qn(name): character for character, name in _SPECIAL.items()} | {
+    qn("w:cr"): "\n"
+}
 PROPERTIES: Final = {qn(f"w:{name}") for name in ("pPr", "rPr", "smartTagPr", "customXmlPr")}
 """Children of paragraphs, runs and containers that are not content."""
 _UNSEEN: Final = {qn("w:lang"), qn("w:noProof")}
@@ -31,16 +34,16 @@ def text_of(element: etree._Element) -> str | None:
     """The text that a child of a run stands for; None if it is not text."""
     if element.tag == qn("w:t"):
         return _text(element)
-    return _CHARACTERS.get(element.tag)
+    return None if element.attrib else _CHARACTERS.get(element.tag)  # a page break is no text
 
 
 def text_nodes(text: str, run: etree._Element) -> list[RunNode]:
     """``text`` as XML, formatted as ``run``; characters that XML cannot express are dropped."""
     nodes: list[RunNode] = []
-    for part in re.split(f"([{''.join(_HYPHENS)}])", ILLEGAL.sub("", text)):
+    for part in re.split(f"([{''.join(_SPECIAL)}])", ILLEGAL.sub("", text)):
         if part:
-            element = OxmlElement(_HYPHENS.get(part, "w:t"))
-            if part not in _HYPHENS:
+            element = OxmlElement(_SPECIAL.get(part, "w:t"))
+            if part not in _SPECIAL:
                 element.text = part
                 if part != part.strip(_XML_SPACE):
                     element.set(*_PRESERVE)
@@ -94,7 +97,7 @@ def look_of(run: etree._Element, *, on_space: bool = False) -> Look:
 
 def _text(element: etree._Element) -> str:
     """Text of a w:t, stripped unless its space is to be preserved."""
-    text = element.text or ""
+    text = re.sub(f"[{_XML_SPACE}]", " ", element.text or "")
     if text == text.strip(_XML_SPACE):
         return text
     spaces = element.xpath("ancestor-or-self::*/@xml:space")

@@ -107,6 +107,8 @@ class Paragraph:
 
     def whole(self, translation: str) -> str:
         """``translation`` with single placeholders for what is hidden, where its words went."""
+        if not self._n_hidden:
+            return translation
         whole = "".join(self._pieces)
         return whole if translation == self.text else repaired(whole, translation)
 
