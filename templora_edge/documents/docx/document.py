@@ -82,9 +82,9 @@ class DocxDocument(Document):
         if not bilingual:
             _set_language(package, language)
             _set_direction(package, language)
-            title = self._titles.get(package.core_properties.title)
-            if title is not None:
-                package.core_properties.title = plain(translations[title])
+            for title in _titles(package):
+                if title.text in self._titles:
+                    title.text = plain(translations[self._titles[title.text]])
         package.save(str(path))
 
     def _open(self) -> Package:
@@ -139,6 +139,13 @@ def _paragraphs(package: Package) -> Iterator[tuple[int, DocxParagraph | AltText
             number = numbers.setdefault((*outer, paragraph.text), n_texts) if outer else n_texts
             yield number, paragraph
             n_texts += number == n_texts
+
+
+def _titles(package: Package) -> Iterator[etree._Element]:
+    """The title in the properties; core_properties would add some to a package without."""
+    for part in _xml_parts(package):
+        if part.content_type == CT.OPC_CORE_PROPERTIES:
+            yield from part.element.iter(qn("dc:title"))
 
 
 def _all_paragraphs(root: etree._Element) -> Iterator[DocxParagraph | AltText]:

@@ -58,6 +58,8 @@ _MARKS: Final = {
 _INVISIBLE: Final = _MARKS - {_FIELD_CHARACTER, _INSTRUCTION} | {
     qn("w:commentReference"),
     qn("w:annotationRef"),
+    qn("w:del"),
+    qn("w:moveFrom"),
 }
 _ONCE: Final = _MARKS | {
     qn(f"w:{name}")
@@ -116,10 +118,9 @@ class Thing:
     @property
     def kind(self) -> str | None:
         """What text it has that is left as it is, in the plural, if it has any."""
-        for _, node in self.content:
-            if node.tag in _LEFT:
-                return _LEFT[node.tag]
-        return None
+        if len(self.content) == 1 and self.content[0][1].tag == _FIELD_CHARACTER:
+            return None  # of a field that goes on in another paragraph
+        return next((_LEFT[node.tag] for _, node in self.content if node.tag in _LEFT), None)
 
     def nodes(self) -> list[RunNode]:
         """The XML it consists of."""

@@ -71,7 +71,8 @@ class DocxParagraph:
         self._built = text
         self.text: Final = text.text
         """As in `Document.paragraphs`, but perhaps without letters."""
-        things = [thing for one in self._singles.values() for thing in one]
+        things = [*self._hidden.values()]
+        things += [thing for one in self._singles.values() for thing in one]
         for level in self._levels:
             beside = (*level.before, *level.after)
             things += [fragment for fragment in beside if isinstance(fragment, Thing)]
