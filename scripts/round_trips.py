@@ -48,7 +48,7 @@ def content(data: bytes) -> list[str]:
         elif element.tag in HYPHENS and not element.attrib:
             seen.append(HYPHENS[str(element.tag)])
         else:
-            values = [f"{k}={v}" for k, v in element.items() if "rsid" not in k]
+            values = [f"{k!s}={v!s}" for k, v in element.items() if "rsid" not in k]
             seen.append(f"{element.tag} {sorted(values)}")
     return [each for each in seen if each != " "]
 
