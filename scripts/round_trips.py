@@ -3,9 +3,9 @@
 Usage: python -m scripts.round_trips FILE_OR_FOLDER...
 
 For each folder or file: documents, those refused (one line each), paragraphs, and documents whose
-content differs after an identity translation. Compared is the canonical XML of every part, where
-neighbouring runs of one look are one, and language, spelling marks, `w:rsid` and the look of white
-space do not count.
+content differs after an identity translation. Compared are characters with their look, and elements
+with their attributes, in order but without their nesting, of the XML parts in word/ but styles.xml.
+Spaces, language, direction, spelling marks and `w:rsid` do not count.
 """
 
 import re
