@@ -31,14 +31,14 @@ _URL: Final = (
 _PATH: Final = r"(?<![\w.~/])(?:~|\.{1,2})?/[\w.-]+(?:/[\w.-]+)+/?|(?<!\w)[A-Z]:\\[^\s\"*?<>|]+"
 _HANDLE: Final = r"(?<![\w@])@\w{2,}"
 _LITERAL: Final = re.compile(
-    "|".join((_CODE, _MATH, _URL, _EMAIL, _VARIABLE, _TAG, _PATH, _HANDLE))
+    "|".join((_CODE, _MATH, _EMAIL, _URL, _VARIABLE, _TAG, _PATH, _HANDLE, "[♪♫♬]+"))
 )
 _AFTER_URL: Final = ".,;:!?…'’*_"
 """Characters that end the sentence around an address and not the address."""
 _NAME: Final = r"[^\W\d_a-z][^\Wa-z_]*[.]?"
 _SPEAKER: Final = rf"{_NAME}(?:[ '’-]{_NAME}){{0,2}}[ \u00a0\u202f]?:(?=\s)"
 _BEFORE: Final = re.compile(
-    rf"\s*(?:(?:[♪♫♬]+|[-–—](?=\s*[^\W\d_\s])|>>+|{_SPEAKER})\s*)+"
+    rf"\s*(?:(?:[♪♫♬]+|-(?=\s*[^\W\d_])|>>+|{_SPEAKER})\s*)+"
 )
 _AFTER: Final = re.compile(r"(?:\s*[♪♫♬]+)+\s*$")
 
@@ -68,7 +68,7 @@ class Literals:
             mark = f"<{number + len(kept) + 1}/>"
             kept[mark] = literal
             stop = begin + len(literal)
-            if (not text[:begin] or text[begin - 1].isspace()) and not text[stop : stop + 1].isalnum():
+            if text[:begin][-1:].strip() == "" and not text[stop : stop + 1].isalnum():
                 spaced.add(mark)
             shown += text[end:begin] + mark
             end = stop
@@ -96,8 +96,8 @@ def lost(source: str, translation: str) -> list[str]:
     """Literals of ``source`` that occur in ``translation`` less often."""
     before, text, after = _without_ends(source)
     wanted = Counter(literal for _, literal in _found(text))
-    marks = [mark for mark in (*before.split(), *after.split()) if not mark.strip("-–—:") == ""]
-    wanted.update(mark.rstrip(":") for mark in marks)
+    ends = (*before.split(), *after.split())
+    wanted.update(name for end in ends if (name := end.strip("-:")))
     return [literal for literal, n in wanted.items() if translation.count(literal) < n]
 
 

@@ -15,6 +15,7 @@ from templora_edge.engine import LlamaEngine
 from templora_edge.errors import JobError
 from templora_edge.models.gguf_file import TRANSLATION_TEMPLATE, GgufFile
 from templora_edge.options import BlockOptions, SamplingOptions
+from templora_edge.translation.answer_text import AnswerText
 from templora_edge.translation.answers import Languages
 from templora_edge.translation.checks import Flag
 from templora_edge.translation.glossary import Glossary
@@ -126,7 +127,8 @@ def test_learned_as_llama_cpp_would_generate_it(tmp_path: Path) -> None:
         answers = []
         for source in FRENCH[1:4]:
             loop.ask(source, ())
-            answers.append(loop.answer(SamplingOptions(temperature=0), 60).text)
+            answer = loop.answer(SamplingOptions(temperature=0), 60, AnswerText(source))
+            answers.append(answer.text.strip())
             loop.accept(Pair(source, answers[-1]))
         loop.learn([Pair(*both) for both in zip(FRENCH[1:4], answers, strict=True)], own=True)
         [(_, learned)] = trainer.trained
