@@ -80,11 +80,11 @@ _QUOTES: Final = {
     '"': '"', "“": "”", "„": "“”", "«": "»", "»": "«", "'": "'", "‘": "’", "‚": "‘’",
     "「": "」", "『": "』", "`": "`",
 }  # fmt: skip
-_QUOTE_MARKS: Final = frozenset("".join([*_QUOTES, *_QUOTES.values()])) - {"`"}
+_QUOTE_MARKS: Final = frozenset("".join([*_QUOTES, *_QUOTES.values()])) - set("`'’‘")
 _EMPHASIS: Final = ("***", "**", "__", "*")
 
 
-@dataclass(frozen=True, slots=False)
+@dataclass(frozen=True)
 class AnswerText:
     """Reads a model's answer to the request for a translation of ``source``, a line.
 
@@ -98,10 +98,13 @@ class AnswerText:
 
     def translation(self, answer: str) -> str:
         """The translation in ``answer``, on one line; empty if there is none."""
+        return self._without_quotes(self.unframed(answer))
+
+    def unframed(self, answer: str) -> str:
+        """The translation in ``answer`` with the quotes that may stand around it."""
         if answer.strip() == self.source.strip():
             return answer.strip()
-        text = self._without_note(self._joined(self._lines(answer)))
-        return self._without_quotes(text)
+        return self._without_note(self._joined(self._lines(answer)))
 
     def is_whole(self, answer: str) -> bool:
         """Whether ``answer``, which the model is still writing, ends a line and is complete."""
@@ -202,6 +205,8 @@ class AnswerText:
             around = text.startswith(mark) and text.endswith(mark) and len(inner) > 0
             if around and mark[0] not in source and mark not in inner:
                 text = inner.strip()
+        if _QUOTE_MARKS.intersection(source) or source.startswith(("-", "–", "—")):
+            return text
         closing = _QUOTES.get(text[:1], "")
         inner = text[1:-1]
         if (
@@ -209,8 +214,7 @@ class AnswerText:
             and text[-1] in closing
             and text[0] not in inner
             and not any(mark in inner for mark in closing if mark not in "'’")
-            and not _QUOTE_MARKS.intersection((source[:1], source[-1:]))
-            and text[0] not in source[:1]
+            and text[0] != source[:1]
         ):
             return inner.strip()
         return text

@@ -29,8 +29,12 @@ LOOP_REPEATS: Final = 4
 """Consecutive repetitions of the same words that make a loop."""
 MOST_REPEATS: Final = 5
 """Consecutive repetitions that a translation may have, if its source has none."""
-DIFFERENT_WORDS: Final = 4
+DIFFERENT_WORDS: Final = 6
 """Fewest words of a segment whose translation may be no other segment's."""
+SHORTEST_REPEATED: Final = 3
+"""Fewest words of a segment that counts as one of many with one translation."""
+MOST_REPEATED: Final = 4
+"""Segments of different words that may have one translation, such as "What do you mean?"."""
 SAME_WORDS: Final = 0.5
 """Share of words that two segments of one translation have in common."""
 LOOP_MOST_WORDS: Final = 12
@@ -42,7 +46,7 @@ NAMES: Final = 0.6
 COPIED_WORDS: Final = 5
 """Consecutive words that only a copy shares with its source, except in names."""
 
-CUT_RATIO: Final = 0.62
+CUT_RATIO: Final = 0.72
 """Ratio of lengths below which a translation that has no end was cut."""
 _END: Final = re.compile(r"[.!?…:;。！？—–-][\s\"'”’»)\]」』*_]*$")
 _WORD_OR_NUMBER: Final = re.compile(r"\w+")
@@ -96,8 +100,8 @@ def check(
         Flag.LITERALS: bool(lost(original, text)),
         Flag.LOOP: _loops(text) > max(MOST_REPEATS, 2 * _loops(original)),
         Flag.UNFINISHED: not finished,
-        Flag.PREAMBLE: reader.is_refusal(text) or reader.translation(text) != text.strip(),
-        Flag.SAME: any(_is_other(original, plain(other)) for other in other_sources),
+        Flag.PREAMBLE: reader.is_refusal(text) or reader.unframed(text) != text.strip(),
+        Flag.SAME: _is_repeated(original, [plain(other) for other in other_sources]),
     }
     return [flag for flag, found in findings.items() if found]
 
@@ -107,11 +111,16 @@ def _main(language: str) -> str:
     return language.lower().partition("-")[0]
 
 
-def _is_other(source: str, other: str) -> bool:
-    """Whether two segments are too different to have one translation."""
-    words, others = (set(_WORD_OR_NUMBER.findall(text.casefold())) for text in (source, other))
-    most = max(len(words), len(others))
-    return most >= DIFFERENT_WORDS and len(words & others) < SAME_WORDS * most
+def _is_repeated(source: str, others: Sequence[str]) -> bool:
+    """Whether ``others``, which have the same translation, are too different from ``source``."""
+    words = set(_WORD_OR_NUMBER.findall(source.casefold()))
+    different = [len(words)]
+    for other in others:
+        there = set(_WORD_OR_NUMBER.findall(other.casefold()))
+        if len(words & there) < SAME_WORDS * max(len(words), len(there)):
+            different.append(len(there))
+    many = sum(n >= SHORTEST_REPEATED for n in different) > MOST_REPEATED
+    return len(different) > 1 and (many or max(different) >= DIFFERENT_WORDS)
 
 
 def other_language(paragraphs: Sequence[str], language: str) -> str | None:
