@@ -102,7 +102,7 @@ class Translator(Closing):
         self.report: dict[str, Any] = {}
         self._written = Written(folder_of(job.out))
         self._check_outputs()
-        self.document = read_document(job.source)
+        self.document = read_document(job.source, job.languages.source)
         self.paragraphs = list(self.document.paragraphs)
         if not self.paragraphs:
             raise DocumentError(f"{job.source}: nothing to translate; expected some words")
