@@ -31,8 +31,9 @@ Damage = Callable[[Pair, random.Random], Pair]
 
 
 def half(pair: Pair, chance: random.Random) -> Pair:
-    """Leave the first or the second half of the words out."""
-    words = pair.translation.split()
+    """Leave the first or the second half of the sentences out, or of the words."""
+    parts = re.split(r"(?<=[.!?]) ", pair.translation)
+    words = parts if len(parts) > 1 else pair.translation.split()
     middle = len(words) // 2
     kept = words[:middle] if chance.random() < 0.5 else words[middle:]
     return Pair(pair.source, " ".join(kept))

@@ -24,6 +24,9 @@ CHARACTERS_TO_COMPARE: Final = 20
 """Fewest characters for a check of length: the ratio of shorter segments varies too much."""
 LENGTH_RATIOS: Final = (0.35, 2.8)
 """Allowed ratios of a translation's length to its source's, in weighted characters."""
+LONG_LENGTH_RATIOS: Final = (0.5, 2.2)
+"""The same for sources of `LONG` characters: one pair in a thousand of literature is beyond."""
+LONG: Final = 120
 WIDE_LANGUAGES: Final = ("zh", "ja", "ko")
 LOOP_REPEATS: Final = 4
 """Consecutive repetitions of the same words that make a loop."""
@@ -48,6 +51,9 @@ COPIED_WORDS: Final = 5
 
 CUT_RATIO: Final = 0.72
 """Ratio of lengths below which a translation that has no end was cut."""
+LESS_RATIO: Final = 0.57
+"""Ratio of lengths below which a translation with half of the sentences lacks the others."""
+_SENTENCE_END: Final = re.compile(r"[.?…。！？]+(?=[\s\"'”’»)\]」』]|$)|[。！？]+")
 _END: Final = re.compile(r"[.!?…:;。！？—–-][\s\"'”’»)\]」』*_]*$")
 _WORD_OR_NUMBER: Final = re.compile(r"\w+")
 
@@ -193,18 +199,26 @@ def _runs(words: list[str]) -> list[tuple[str, ...]]:
 def _is_out_of_proportion(source: str, translation: str) -> bool:
     if max(len(source), len(translation)) < CHARACTERS_TO_COMPARE:
         return False
-    ratio = weight(translation) / max(1.0, weight(source))
-    return not LENGTH_RATIOS[0] <= ratio <= LENGTH_RATIOS[1]
+    length = weight(source)
+    least, most = LONG_LENGTH_RATIOS if length >= LONG else LENGTH_RATIOS
+    return not least <= weight(translation) / max(1.0, length) <= most
 
 
 def _is_cut(source: str, translation: str) -> bool:
-    """Whether ``translation`` is short and begins or ends within a sentence, as the source does not."""
+    """Whether ``translation`` is short and lacks sentences, or begins or ends within one."""
     ratio = weight(translation) / max(1.0, weight(source))
     if weight(source) < CHARACTERS_TO_COMPARE or ratio > CUT_RATIO:
         return False
+    lacks_sentences = _sentences(source) >= 2 * _sentences(translation) > 0
+    if lacks_sentences and weight(source) >= LONG / 2 and ratio < LESS_RATIO:
+        return True
     begins_within = translation[:1].islower() and not source[:1].islower()
     ends_within = bool(_END.search(source)) and not _END.search(translation)
     return begins_within or ends_within
+
+
+def _sentences(text: str) -> int:
+    return len(_SENTENCE_END.findall(text))
 
 
 def _is_wide(character: str) -> bool:
