@@ -76,18 +76,19 @@ DAMAGES: Final[dict[str, Damage]] = {
 """Kinds of damage; one answer for many sources comes besides, as it takes several pairs."""
 
 
-def read(paths: Sequence[Path], patterns: Sequence[str], target: str) -> Iterator[Pair]:
-    """The pairs of files, those of documents that match where there are documents."""
+def read(paths: Sequence[Path], patterns: Sequence[str], target: str) -> Iterator[tuple[str, Pair]]:
+    """The pairs of files, each with its document: those that match where a file names them."""
     for path in paths:
         with path.open(encoding="utf-8", newline="") as file:
             if path.suffix == ".jsonl":
                 for line in file:
                     entry = json.loads(line)
                     if any(fnmatch(entry["doc"], pattern) for pattern in patterns):
-                        yield Pair(*(" ".join(entry[key].split()) for key in ("src", target)))
+                        texts = (" ".join(entry[key].split()) for key in ("src", target))
+                        yield entry["doc"], Pair(*texts)
             else:
                 rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-                yield from (Pair(row[0], row[1]) for row in rows if len(row) > 1)
+                yield from ((path.name, Pair(*row[:2])) for row in rows if len(row) > 1)
 
 
 def flags_of(pair: Pair, languages: tuple[str, str], others: Sequence[str] = ()) -> list[str]:
@@ -105,20 +106,20 @@ def flags_of(pair: Pair, languages: tuple[str, str], others: Sequence[str] = ())
 
 
 def measure(
-    pairs: Sequence[Pair],
+    pairs: Sequence[tuple[str, Pair]],
     languages: tuple[str, str],
     n_damaged: int,
     show: Callable[[str, Pair, list[str]], None],
 ) -> dict[str, Any]:
-    """Rates of what is flagged: of ``pairs``, by check, and of damaged ones, by kind of damage."""
-    chance = random.Random(0)
-    known: dict[str, set[str]] = {}
+    """Rates of what is flagged of pairs of documents, by check, and of damaged ones, by kind."""
+    chance = random.Random(0)  # noqa: S311
+    known: dict[tuple[str, str], set[str]] = {}
     flags, good = Counter[str](), list[Pair]()
     n_flagged = 0
-    for pair in pairs:
-        others = known.setdefault(pair.translation, set())
-        found = flags_of(pair, languages, tuple(others))
-        others.add(pair.source)
+    for document, pair in pairs:
+        there = known.setdefault((document, pair.translation), set())
+        found = flags_of(pair, languages, tuple(there))
+        there.add(pair.source)
         flags.update(found)
         n_flagged += bool(found)
         if found:

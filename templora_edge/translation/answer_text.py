@@ -63,8 +63,8 @@ _REFUSAL: Final = re.compile(
     re.IGNORECASE,
 )
 _NOTE: Final = (
-    r"(?:translator'?s? |t\.?)?note(?: d[ue] (?:la )?traduct\w+)?|n\.\s?[bt]\.|n\.d\.t\.|explanation|"
-    r"alternatively|alternative translations?|literally|remarque|explication|anmerkung|hinweis|"
+    r"(?:translator'?s? |t\.?)?note(?: d[ue] (?:la )?traduct\w+)?|n\.\s?[bt]\.|n\.d\.t\.|"
+    r"explanation|alternatively|alternative translations?|literally|remarque|explication|anmerkung|hinweis|"
     r"erklärung|nota(?: del traductor)?|explicación|примечание|注|注释|注意|訳注"
 )
 _NOTE_LINE: Final = re.compile(
@@ -72,9 +72,7 @@ _NOTE_LINE: Final = re.compile(
     r"-{3,}\s*$|(?:let me know|i hope this|feel free to|if you (?:need|have|want))\b",
     re.IGNORECASE,
 )
-_NOTE_AFTER: Final = re.compile(
-    rf"\s*[(\[]\s*(?:{_NOTE})\s*[:：][^)\]]*[)\]]\s*$", re.IGNORECASE
-)
+_NOTE_AFTER: Final = re.compile(rf"\s*[(\[]\s*(?:{_NOTE})\s*[:：][^)\]]*[)\]]\s*$", re.IGNORECASE)
 _LABEL: Final = re.compile(rf"{_SIGNS}([^\W\d_][\w ()-]{{0,30}}){_SIGNS}[:：]{_SIGNS}")
 _QUOTES: Final = {
     '"': '"', "“": "”", "„": "“”", "«": "»", "»": "«", "'": "'", "‘": "’", "‚": "‘’",

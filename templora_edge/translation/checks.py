@@ -166,7 +166,9 @@ def _identifier(languages: tuple[str, ...] | None) -> "LanguageIdentifier":
     return identifier
 
 
-def _is_untranslated(source: str, translation: str, from_: str, to: str) -> bool:
+def _is_untranslated(  # noqa: PLR0911
+    source: str, translation: str, from_: str, to: str
+) -> bool:
     if from_ == to:
         return False
     if translation.strip().casefold() == source.strip().casefold():

@@ -148,9 +148,7 @@ class Translator(Closing):
                 store,
                 self._loop,
                 self.session.updates,
-                Answers(
-                    self._loop, job.languages, job.sampling, self._glossary, store.segments()
-                ),
+                Answers(self._loop, job.languages, job.sampling, self._glossary, store.segments()),
                 references=self._references,
                 review=job.review,
                 limit=job.limit,

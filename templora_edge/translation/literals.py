@@ -18,8 +18,8 @@ _MATH: Final = (
 )
 _VARIABLE: Final = (
     r"\{\{[^{}\n]*\}\}|\{%[^\n]*?%\}|\$\{[^{}\n]+\}|\{[\w.:!>\[\]-]*\}|%\(\w+\)[-+ 0#]*[\d.]*[a-z]|"
-    r"%\d+\$[-+0#]*[\d.]*[a-z@]|(?<!\d)(?<!\d[ \u00a0\u202f])%[-+0#]*[\d.]*(?:l{0,2}[diu]|[sfxXeEgG@])"
-    r"(?![^\W_])|(?<!\w)%[A-Z_][A-Z_0-9]+%|(?<![\w$])\$[A-Za-z_]\w+"
+    r"%\d+\$[-+0#]*[\d.]*[a-z@]|(?<!\d)(?<!\d[ \u00a0\u202f])"
+    r"%[-+0#]*[\d.]*(?:l{0,2}[diu]|[sfxXeEgG@])(?![^\W_])|(?<!\w)%[A-Z_][A-Z_0-9]+%|(?<![\w$])\$[A-Za-z_]\w+"
 )
 _TAG: Final = r"<\|[^|<>\s]+\|>|</?[A-Za-z][\w.:-]*(?:\s[^<>\n]*)?/?>|&(?:#\d+|#x[0-9a-fA-F]+|\w+);"
 _EMAIL: Final = r"(?:mailto:)?[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
@@ -37,9 +37,7 @@ _AFTER_URL: Final = ".,;:!?…'’*_"
 """Characters that end the sentence around an address and not the address."""
 _NAME: Final = r"[^\W\d_a-z][^\Wa-z_]*[.]?"
 _SPEAKER: Final = rf"{_NAME}(?:[ '’-]{_NAME}){{0,2}}[ \u00a0\u202f]?:(?=\s)"
-_BEFORE: Final = re.compile(
-    rf"\s*(?:(?:[♪♫♬]+|-(?=\s*[^\W\d_])|>>+|{_SPEAKER})\s*)+"
-)
+_BEFORE: Final = re.compile(rf"\s*(?:(?:[♪♫♬]+|-(?=\s*[^\W\d_])|>>+|{_SPEAKER})\s*)+")
 _AFTER: Final = re.compile(r"(?:\s*[♪♫♬]+)+\s*$")
 
 

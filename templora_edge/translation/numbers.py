@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Final
 
-_DIGITS: Final = re.compile(
-    r"\d{1,3}(?:[ \u00a0\u202f'’]\d{3})+(?:[.,]\d+)?(?!\d)|\d+(?:[.,]\d+)*"
-)
+_DIGITS: Final = re.compile(r"\d{1,3}(?:[ \u00a0\u202f'’]\d{3})+(?:[.,]\d+)?(?!\d)|\d+(?:[.,]\d+)*")
 _ROMAN: Final = re.compile(r"\b[IVXLCDM]+(?=\b|(?:e|er|re|ème|º|o)\b)")
 _SCALES: Final = (
     (10**3, r"mill?es?|thousand|tausend|mila|mil|тысяч\w*|千"),
@@ -34,8 +32,8 @@ _UNITS: Final = {
     "seize dixsept dixhuit dixneuf",
     "de": "null ein zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn "
     "fünfzehn sechzehn siebzehn achtzehn neunzehn",
-    "es": "cero uno dos tres cuatro cinco seis siete ocho nueve diez once doce trece catorce quince "
-    "dieciséis diecisiete dieciocho diecinueve",
+    "es": "cero uno dos tres cuatro cinco seis siete ocho nueve diez once doce trece catorce "
+    "quince dieciséis diecisiete dieciocho diecinueve",
     "it": "zero uno due tre quattro cinque sei sette otto nove dieci undici dodici tredici "
     "quattordici quindici sedici diciassette diciotto diciannove",
 }
@@ -50,10 +48,11 @@ _HUNDRED: Final = {"en": "hundred", "fr": "cent", "de": "hundert", "es": "ciento
 _THOUSAND: Final = {"en": "thousand", "fr": "mille", "de": "tausend", "es": "mil", "it": "mila"}
 _OTHERS: Final = {
     "en": {
-        0: "midnight nought none", 1: "a an first once once single", 2: "second twice couple both pair",
+        0: "midnight nought none", 1: "a an first once single", 2: "second twice couple both pair",
         3: "third thrice", 5: "fifth", 8: "eighth", 9: "ninth", 12: "twelfth noon midday dozen",
         15: "quarter", 20: "twentieth score", 24: "midnight", 30: "half thirtieth", 40: "fortieth",
-        45: "quarter", 50: "fiftieth", 60: "sixtieth", 70: "seventieth", 80: "eightieth", 90: "ninetieth",
+        45: "quarter", 50: "fiftieth", 60: "sixtieth", 70: "seventieth", 80: "eightieth",
+        90: "ninetieth",
     },
     "fr": {
         0: "minuit", 1: "une premier première", 2: "second seconde", 5: "cinquième",
@@ -154,14 +153,17 @@ def _roman(text: str) -> frozenset[float]:
     for match in _ROMAN.finditer(text):
         numerals = [digits[numeral] for numeral in match[0]]
         following = [*numerals[1:], 0]
-        found.add(
-            sum(-n if n < after else n for n, after in zip(numerals, following, strict=True))
-        )
+        found.add(sum(-n if n < after else n for n, after in zip(numerals, following, strict=True)))
     return frozenset(found)
 
 
 def _joined(text: str) -> str:
-    return _JOINTS.sub("", _AND.sub("", text)).casefold()
+    return _without_accents(_JOINTS.sub("", _AND.sub("", text)).casefold())
+
+
+def _without_accents(text: str) -> str:
+    parts = unicodedata.normalize("NFD", text)
+    return "".join(part for part in parts if not unicodedata.combining(part))
 
 
 def _is_spelled(value: float, joined: str, text: str, language: str) -> bool:
@@ -188,7 +190,15 @@ def _spelled(n: int, language: str) -> tuple[str, ...]:
         if 1000 < n < 10_000 and n % 1000 >= 100:  # eighteen hundred
             forms.add(_cardinal(n // 100, language) + "hundred" + _rest(n % 100, language))
             forms.add(_cardinal(n // 100, language) + _rest(n % 100, language))
-        irregular = {1: "first", 2: "second", 3: "third", 5: "fifth", 8: "eighth", 9: "ninth", 12: "twelfth"}  # noqa: E501
+        irregular = {
+            1: "first",
+            2: "second",
+            3: "third",
+            5: "fifth",
+            8: "eighth",
+            9: "ninth",
+            12: "twelfth",
+        }  # noqa: E501
         if n > 20 and n % 100 > 20 and n % 10 in irregular:
             forms.add(_cardinal(n - n % 10, language) + irregular[n % 10])
     if language == "fr":
@@ -198,14 +208,14 @@ def _spelled(n: int, language: str) -> tuple[str, ...]:
             forms.add(_cardinal(n // 100, language) + "cent" + _rest(n % 100, language))
     if language == "de":
         forms |= {form.replace("ss", "ß") for form in forms}
-    return tuple(form.casefold() for form in forms)
+    return tuple(_without_accents(form.casefold()) for form in forms)
 
 
 def _rest(n: int, language: str) -> str:
     return _cardinal(n, language) if n else ""
 
 
-def _cardinal(n: int, language: str) -> str:
+def _cardinal(n: int, language: str) -> str:  # noqa: PLR0911
     """``n``, at most `MOST_SPELLED`, in words without spaces, hyphens and "and"."""
     units, tens = _UNITS[language].split(), _TENS[language].split()
     if n < 20:

@@ -11,14 +11,16 @@ from langcodes import Language
 from templora_edge.translation.prompt import Pair
 
 DELIMITERS: Final = ("\t", ";", "|", ",")
-_SOURCES: Final = frozenset(
-    "source src sl term terme terms termes mot begriff quelle quellbegriff ausgangstext término "
-    "termino origen termine origine original from key".split()  # noqa: SIM905
-)
-_TARGETS: Final = frozenset(
-    "target tgt tl translation translations traduction traductions übersetzung ziel zielbegriff "
-    "zieltext traducción traduccion destino traduzione cible to value".split()  # noqa: SIM905
-)
+_SOURCES: Final = frozenset((
+    "source", "src", "sl", "term", "terme", "terms", "termes", "mot", "begriff", "quelle",
+    "quellbegriff", "ausgangstext", "término", "termino", "origen", "termine", "origine",
+    "original", "from", "key",
+))  # fmt: skip
+_TARGETS: Final = frozenset((
+    "target", "tgt", "tl", "translation", "translations", "traduction", "traductions",
+    "übersetzung", "ziel", "zielbegriff", "zieltext", "traducción", "traduccion", "destino",
+    "traduzione", "cible", "to", "value",
+))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,9 +138,8 @@ def test_learned_as_llama_cpp_would_generate_it(tmp_path: Path) -> None:
 
 BAD = {
     "empty": "", "loop": "the sea the sea the sea the sea the sea the sea the sea the sea the sea",
-    "copy": FRENCH[2], "preamble": f"Sure, here is the translation: {ENGLISH[2]}",
+    "copy": FRENCH[2], "refusal": "I'm sorry, but I cannot translate this text.",
     "short": "Yes.", "long": "word of wisdom, " + " ".join(f"number{i}" for i in range(40)),
-    "two lines": f"Here is the translation:\n{ENGLISH[2]}",
 }  # fmt: skip
 
 
@@ -311,17 +310,18 @@ def test_terms_are_found_and_missed(tmp_path: Path) -> None:
     assert glossary.found_in("Les sous-marins.") == ()
 
 
-def test_markup_that_is_lost_becomes_plain_text(tmp_path: Path) -> None:
+def test_markup_that_is_lost_is_placed_anew(tmp_path: Path) -> None:
     paragraphs = ["Le <1>vieux</1> marin<2/> regardait la mer.", "La <1>mer</1> était calme."]
     answers = {
         paragraphs[0]: "The old sailor looked at the sea.",
+        "Le vieux marin regardait la mer.": "The old sailor looked at the sea.",
         paragraphs[1]: "The <1>sea</1> was calm.",
     }
     run, job, _, trainer = start(tmp_path, lambda source, _: answers[source], paragraphs)
     list(run)
     assert [row.flags for row in job.segments()] == [(Flag.MARKUP,), ()]
     assert assemble(paragraphs, job.segments()) == [
-        "The old sailor looked at the sea.<2/>", "The <1>sea</1> was calm.",
+        "The <1>old</1> sailor<2/> looked at the sea.", "The <1>sea</1> was calm.",
     ]  # fmt: skip
     assert not trainer.trained
     job.close()
