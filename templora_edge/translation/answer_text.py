@@ -64,7 +64,8 @@ _REFUSAL: Final = re.compile(
 )
 _NOTE: Final = (
     r"(?:translator'?s? |t\.?)?note(?: d[ue] (?:la )?traduct\w+)?|n\.\s?[bt]\.|n\.d\.t\.|"
-    r"explanation|alternatively|alternative translations?|literally|remarque|explication|anmerkung|hinweis|"
+    r"explanation|"
+    r"alternatively|alternative translations?|literally|remarque|explication|anmerkung|hinweis|"
     r"erklärung|nota(?: del traductor)?|explicación|примечание|注|注释|注意|訳注"
 )
 _NOTE_LINE: Final = re.compile(

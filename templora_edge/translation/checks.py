@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from templora_edge.documents.document import has_letters
 from templora_edge.documents.markup import is_kept, plain
-from templora_edge.translation import numbers
+from templora_edge.translation import number_words
 from templora_edge.translation.answer_text import AnswerText, weight
 from templora_edge.translation.literals import lost, without_literals
 
@@ -102,7 +102,7 @@ def check(
         Flag.UNTRANSLATED: _is_untranslated(original_words, words, *languages),
         Flag.LENGTH: _is_out_of_proportion(original, text) or _is_cut(original, text),
         Flag.MARKUP: not is_kept(source, translation),
-        Flag.NUMBERS: bool(numbers.changed(original_words, words, *languages)),
+        Flag.NUMBERS: bool(number_words.changed(original_words, words, *languages)),
         Flag.LITERALS: bool(lost(original, text)),
         Flag.LOOP: _loops(text) > max(MOST_REPEATS, 2 * _loops(original)),
         Flag.UNFINISHED: not finished,

@@ -189,7 +189,7 @@ def test_glossaries(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert Glossary.read(csv, "fr", "en").terms[1] == Pair("nièce", "niece")
     csv.write_text("bateau\n", encoding="utf-8")
     with pytest.raises(
-        DocumentError, match=r"line 1 has no translation \\('bateau'\\); expected so"
+        DocumentError, match=r"line 1 has no translation \('bateau'\); expected source"
     ):
         Glossary.read(csv, "fr", "en")
     with pytest.raises(DocumentError, match="cannot be read"):
@@ -208,7 +208,8 @@ def test_bitext(tmp_path: Path) -> None:
     assert read_bitext(table, "fr", "en")[1] == Pair('Il dit "non".', 'He said "no".')
     for name, content, words in (
         ("a.jsonl", "{}", "line 1: expected an object with source and target"),
-        ("b.jsonl", "{", "line 1"), ("c.tsv", "Oui", "line 1 is not a pair; expected source, tab"), ("d.tsv", "", "empty"),
+        ("b.jsonl", "{", "line 1"), ("c.tsv", "Oui", "line 1 is not a pair; expected source"),
+        ("d.tsv", "", "empty"),
     ):  # fmt: skip
         (tmp_path / name).write_text(content)
         with pytest.raises(DocumentError, match=words):

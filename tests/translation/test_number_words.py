@@ -2,7 +2,7 @@
 
 import pytest
 
-from templora_edge.translation.numbers import changed
+from templora_edge.translation.number_words import changed
 
 SAME = [
     ("fr", "en", "14 h 30", "2:30 p.m."), ("fr", "en", "XIXe siècle", "19th century"),

@@ -198,7 +198,7 @@ def _spelled(n: int, language: str) -> tuple[str, ...]:
             8: "eighth",
             9: "ninth",
             12: "twelfth",
-        }  # noqa: E501
+        }
         if n > 20 and n % 100 > 20 and n % 10 in irregular:
             forms.add(_cardinal(n - n % 10, language) + irregular[n % 10])
     if language == "fr":
