@@ -56,8 +56,11 @@ def read_table(text: str, source_language: str, target_language: str) -> list[Pa
 
 def _rows(text: str, delimiter: str) -> list[tuple[int, list[str]]]:
     """Each row's last line and cells; quotes mean nothing between tabs."""
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
+    lines = io.StringIO(text, newline="")
+    if delimiter == "\t":
+        reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.reader(lines, delimiter=delimiter)
     return [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
 
 
