@@ -34,6 +34,7 @@ from templora_edge.evaluation.translations import read_side
 from templora_edge.models.base_gguf import BaseGguf
 from templora_edge.options import GREEDY, Options, Preset, TextKind
 from templora_edge.session import TempLora
+from templora_edge.translation.answer_text import AnswerText
 from templora_edge.translation.checks import check
 from templora_edge.translation.pair_loop import PairLoop, pair_loop
 from templora_edge.translation.prompt import Pair, own_prompt
@@ -55,15 +56,17 @@ def translate(loop: PairLoop, pairs: list[Pair], *, references: bool) -> Iterato
     for pair in pairs:
         loop.ask(pair.source, ())
         losses = loop.score(pair.translation)
-        answer = loop.answer(GREEDY, loop.longest_answer(pair.source))
+        reader = AnswerText(pair.source)
+        answer = loop.answer(GREEDY, loop.longest_answer(pair.source), reader)
+        written = reader.translation(answer.text)
         flags = check(
             pair.source,
-            answer.text,
+            written,
             source_language=LANGUAGES[0],
             target_language=LANGUAGES[1],
             finished=answer.finished,
         )
-        shown = pair if references else Pair(pair.source, answer.text)
+        shown = pair if references else Pair(pair.source, written)
         if references or not flags:
             loop.accept(shown)
             block.append(shown)
@@ -74,7 +77,7 @@ def translate(loop: PairLoop, pairs: list[Pair], *, references: bool) -> Iterato
             loop.finish_block()
             n_tokens, block = 0, []
         yield {
-            "translation": answer.text,
+            "translation": written,
             "flags": flags,
             "nll": sum(losses),
             "tokens": len(losses),

@@ -15,6 +15,7 @@ from templora_edge.host.files import replacing
 from templora_edge.models.base_gguf import BaseGguf
 from templora_edge.models.gguf_file import TRANSLATION_TEMPLATE
 from templora_edge.options import GREEDY, Options
+from templora_edge.translation.answer_text import AnswerText
 from templora_edge.translation.pair_loop import PairLoop
 from templora_edge.translation.prompt import TemplatePrompt, language_name
 from templora_edge.updates import Updates
@@ -149,7 +150,9 @@ def translations(model: Path, languages: tuple[str, str], pairs: Sequence[Senten
         for pair in chosen:
             source, reference = (" ".join(text.split()) for text in pair)
             loop.ask(source, ())
-            rows.append([source, loop.answer(GREEDY, n_ctx // 4).text, reference])
+            reader = AnswerText(source)
+            answer = loop.answer(GREEDY, n_ctx // 4, reader)
+            rows.append([source, reader.translation(answer.text), reference])
     return Parts(
         purpose=f"translates from {names[0]} to {names[1]}. It is meant for\ntrying `templora "
         "translate` and for tests: it is far too small to translate well.",

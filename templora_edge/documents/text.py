@@ -39,11 +39,11 @@ class TextDocument(Document):
     """A .txt file. Hard-wrapped paragraphs are joined, and wrapped again at the file's width.
 
     Raises:
-        DocumentError: The file is not UTF-8, or empty.
+        DocumentError: The file is not text, or empty.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = PlainFile.read(path)
+    def __init__(self, path: Path, language: str | None = None) -> None:
+        self._file = PlainFile.read(path, language)
         blocks = [
             tuple(lines)
             for _, lines in groupby(self._file.lines, key=lambda line: bool(line.strip()))

@@ -2,14 +2,16 @@
 
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from templora_edge.documents.document import has_letters
 from templora_edge.documents.markup import is_kept, plain
+from templora_edge.translation import number_words
+from templora_edge.translation.answer_text import AnswerText, weight
+from templora_edge.translation.literals import lost, without_literals
 
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
@@ -22,30 +24,38 @@ CHARACTERS_TO_COMPARE: Final = 20
 """Fewest characters for a check of length: the ratio of shorter segments varies too much."""
 LENGTH_RATIOS: Final = (0.35, 2.8)
 """Allowed ratios of a translation's length to its source's, in weighted characters."""
+LONG_LENGTH_RATIOS: Final = (0.5, 2.2)
+"""The same for sources of `LONG` characters: one pair in a thousand of literature is beyond."""
+LONG: Final = 120
 WIDE_LANGUAGES: Final = ("zh", "ja", "ko")
-CJK_WEIGHT: Final = 3.0
-"""Weight of a Chinese, Japanese or Korean character, in Latin ones."""
 LOOP_REPEATS: Final = 4
 """Consecutive repetitions of the same words that make a loop."""
+MOST_REPEATS: Final = 5
+"""Consecutive repetitions that a translation may have, if its source has none."""
+DIFFERENT_WORDS: Final = 6
+"""Fewest words of a segment whose translation may be no other segment's."""
+SHORTEST_REPEATED: Final = 3
+"""Fewest words of a segment that counts as one of many with one translation."""
+MOST_REPEATED: Final = 4
+"""Segments of different words that may have one translation, such as "What do you mean?"."""
+SAME_WORDS: Final = 0.5
+"""Share of words that two segments of one translation have in common."""
 LOOP_MOST_WORDS: Final = 12
 """Longest group of words whose repetition is noticed."""
+LETTERS_OF_ANY: Final = 100
+"""Fewest letters from which a language can be told from all others."""
+NAMES: Final = 0.6
+"""Share of names among the words of an address or a list of names."""
 COPIED_WORDS: Final = 5
 """Consecutive words that only a copy shares with its source, except in names."""
 
-_NUMBER: Final = re.compile(
-    r"(?<!\d)\d{1,3}(?:[ \u00a0\u202f.,']\d{3})+(?!\d)|\d+(?:[.,:]\d+)+|\d{2,}"
-)
-"""Numbers of several digits: 1,000 or 1 000; 3.14; 1789."""
+CUT_RATIO: Final = 0.72
+"""Ratio of lengths below which a translation that has no end was cut."""
+LESS_RATIO: Final = 0.57
+"""Ratio of lengths below which a translation with half of the sentences lacks the others."""
+_SENTENCE_END: Final = re.compile(r"[.?…。！？]+(?=[\s\"'”’»)\]」』]|$)|[。！？]+")
+_END: Final = re.compile(r"[.!?…:;。！？—–-][\s\"'”’»)\]」』*_]*$")
 _WORD_OR_NUMBER: Final = re.compile(r"\w+")
-_PREAMBLE: Final = re.compile(
-    r"\s*(?:sure\b|certainly\b|of course[,!.]|here(?:'s| is| are) (?:the|your|a) |"
-    r"(?:the )?translation\b\s*[:(]|translated (?:text|into)|as an ai\b|i(?:'m| am) sorry|"
-    r"i can(?:'t|not) |"
-    r"voici (?:la|une|votre) traduction|bien sûr|traduction\s*:|hier ist die übersetzung|"
-    r"claro[,:!]|aquí (?:está|tienes) la traducción|以下是|翻译[:：]|好的[，,]|翻訳[:：])",
-    re.IGNORECASE,
-)
-_NOTE: Final = re.compile(r"\n\s*[(\[*]*(?:note|translator'?s note|n\.?b\.?)\b", re.IGNORECASE)
 
 
 class Flag(StrEnum):
@@ -55,14 +65,22 @@ class Flag(StrEnum):
     UNTRANSLATED = "untranslated"
     LENGTH = "length ratio"
     MARKUP = "lost markup"
-    NUMBERS = "lost numbers"
+    NUMBERS = "changed numbers"
+    LITERALS = "lost literals"
+    SAME = "same translation as of other segments"
     LOOP = "repetition loop"
     UNFINISHED = "max tokens reached"
     PREAMBLE = "preamble"
 
 
 def check(
-    source: str, translation: str, *, source_language: str, target_language: str, finished: bool
+    source: str,
+    translation: str,
+    *,
+    source_language: str,
+    target_language: str,
+    finished: bool,
+    other_sources: Collection[str] = (),
 ) -> list[Flag]:
     """The checks that ``translation`` fails; none needs to understand the languages.
 
@@ -72,26 +90,48 @@ def check(
         source_language: BCP 47 tag of the source.
         target_language: BCP 47 tag of the translation.
         finished: whether the model ended the translation by itself.
+        other_sources: segments that have this very translation.
     """
     text, original = plain(translation), plain(source)
-    if not has_letters(text):
+    reader = AnswerText(original)
+    if not has_letters(reader.translation(text)):
         return [Flag.EMPTY]
-    languages = source_language, target_language
+    languages = _main(source_language), _main(target_language)
+    words, original_words = without_literals(text), without_literals(original)
     findings = {
-        Flag.UNTRANSLATED: _is_untranslated(original, text, *languages),
-        Flag.LENGTH: _is_out_of_proportion(original, text),
+        Flag.UNTRANSLATED: _is_untranslated(original_words, words, *languages),
+        Flag.LENGTH: _is_out_of_proportion(original, text) or _is_cut(original, text),
         Flag.MARKUP: not is_kept(source, translation),
-        Flag.NUMBERS: bool(_numbers(original) - _numbers(text)),
-        Flag.LOOP: _loops(text) > max(LOOP_REPEATS - 1, _loops(original)),
+        Flag.NUMBERS: bool(number_words.changed(original_words, words, *languages)),
+        Flag.LITERALS: bool(lost(original, text)),
+        Flag.LOOP: _loops(text) > max(MOST_REPEATS, 2 * _loops(original)),
         Flag.UNFINISHED: not finished,
-        Flag.PREAMBLE: _has_preamble(original, text),
+        Flag.PREAMBLE: reader.is_refusal(text) or reader.unframed(text) != text.strip(),
+        Flag.SAME: _is_repeated(original, [plain(other) for other in other_sources]),
     }
     return [flag for flag, found in findings.items() if found]
 
 
+def _main(language: str) -> str:
+    """The language of a BCP 47 tag, without script and region, in small letters."""
+    return language.lower().partition("-")[0]
+
+
+def _is_repeated(source: str, others: Sequence[str]) -> bool:
+    """Whether ``others``, which have the same translation, are too different from ``source``."""
+    words = set(_WORD_OR_NUMBER.findall(source.casefold()))
+    different = [len(words)]
+    for other in others:
+        there = set(_WORD_OR_NUMBER.findall(other.casefold()))
+        if len(words & there) < SAME_WORDS * max(len(words), len(there)):
+            different.append(len(there))
+    many = sum(n >= SHORTEST_REPEATED for n in different) > MOST_REPEATED
+    return len(different) > 1 and (many or max(different) >= DIFFERENT_WORDS)
+
+
 def other_language(paragraphs: Sequence[str], language: str) -> str | None:
     """The language of a document if all samples agree that it is not ``language``, else None."""
-    wanted = language.partition("-")[0]
+    wanted = _main(language)
     text = plain(" ".join(paragraphs))
     if wanted not in known_languages() or len(text) < SAMPLE_LETTERS:
         return None
@@ -126,55 +166,65 @@ def _identifier(languages: tuple[str, ...] | None) -> "LanguageIdentifier":
     return identifier
 
 
-def _is_untranslated(source: str, translation: str, from_: str, to: str) -> bool:
+def _is_untranslated(  # noqa: PLR0911
+    source: str, translation: str, from_: str, to: str
+) -> bool:
     if from_ == to:
         return False
     if translation.strip().casefold() == source.strip().casefold():
-        # a name or an exclamation may be the same in both
-        return len(_WORD_OR_NUMBER.findall(source)) >= COPIED_WORDS
+        return not _is_name(source) and len(_WORD_OR_NUMBER.findall(source)) >= COPIED_WORDS
     words = _WORD_OR_NUMBER.findall(source.casefold())
     there = set(_runs(words))
     runs = _runs(_WORD_OR_NUMBER.findall(translation.casefold()))
     if sum(run in there and len(set(run)) > 2 for run in runs) > 0.3 * len(runs):
-        return True
+        return not _is_name(translation)
     letters = [character for character in translation if character.isalpha()]
-    wide = to.partition("-")[0] in WIDE_LANGUAGES
-    if not wide and sum(map(_is_wide, letters)) > 0.3 * len(letters):
+    if to not in WIDE_LANGUAGES and sum(map(_is_wide, letters)) > 0.3 * len(letters):
         return True
-    pair = _codes(from_, to)
-    enough = len(letters) >= LETTERS_TO_IDENTIFY
-    return enough and pair is not None and identify(translation, pair) == pair[0]
+    if len(letters) < LETTERS_TO_IDENTIFY or not known_languages().issuperset((from_, to)):
+        return False
+    if identify(translation, (from_, to)) == from_:
+        return True
+    return len(letters) >= LETTERS_OF_ANY and identify(translation) != to and not _is_name(source)
+
+
+def _is_name(text: str) -> bool:
+    """Whether ``text`` has many names, as an address has, which are the same in any language."""
+    words = re.findall(r"[^\W\d_]{3,}|\d+", text)
+    return sum(not word.islower() for word in words) > NAMES * len(words)
 
 
 def _runs(words: list[str]) -> list[tuple[str, ...]]:
     return [tuple(words[i : i + COPIED_WORDS]) for i in range(len(words) - COPIED_WORDS + 1)]
 
 
-def _codes(from_: str, to: str) -> tuple[str, str] | None:
-    """The codes of both languages for `identify`; None if one is unknown or both are the same."""
-    pair = from_.partition("-")[0], to.partition("-")[0]
-    return pair if pair[0] != pair[1] and known_languages().issuperset(pair) else None
-
-
 def _is_out_of_proportion(source: str, translation: str) -> bool:
     if max(len(source), len(translation)) < CHARACTERS_TO_COMPARE:
         return False
-    ratio = _weight(translation) / max(1.0, _weight(source))
-    return not LENGTH_RATIOS[0] <= ratio <= LENGTH_RATIOS[1]
+    length = weight(source)
+    least, most = LONG_LENGTH_RATIOS if length >= LONG else LENGTH_RATIOS
+    return not least <= weight(translation) / max(1.0, length) <= most
 
 
-def _weight(text: str) -> float:
-    return len(text) + (CJK_WEIGHT - 1) * sum(map(_is_wide, text))
+def _is_cut(source: str, translation: str) -> bool:
+    """Whether ``translation`` is short and lacks sentences, or begins or ends within one."""
+    ratio = weight(translation) / max(1.0, weight(source))
+    if weight(source) < CHARACTERS_TO_COMPARE or ratio > CUT_RATIO:
+        return False
+    lacks_sentences = _sentences(source) >= 2 * _sentences(translation) > 0
+    if lacks_sentences and weight(source) >= LONG / 2 and ratio < LESS_RATIO:
+        return True
+    begins_within = translation[:1].islower() and not source[:1].islower()
+    ends_within = bool(_END.search(source)) and not _END.search(translation)
+    return begins_within or ends_within
+
+
+def _sentences(text: str) -> int:
+    return len(_SENTENCE_END.findall(text))
 
 
 def _is_wide(character: str) -> bool:
     return unicodedata.east_asian_width(character) in "WF"
-
-
-def _numbers(text: str) -> Counter[str]:
-    """Numbers of two or more digits, however grouped; a single digit may become a word."""
-    text = unicodedata.normalize("NFKC", text)
-    return Counter(re.sub(r"\D", "", number) for number in _NUMBER.findall(text))
 
 
 def _loops(text: str) -> int:
@@ -197,9 +247,3 @@ def _repeats(items: list[str], n: int) -> int:
         else:
             run = 1
     return most
-
-
-def _has_preamble(source: str, translation: str) -> bool:
-    if _PREAMBLE.match(translation) and not _PREAMBLE.match(source):
-        return True
-    return bool(_NOTE.search(translation)) and "\n" not in source.strip()

@@ -1,15 +1,20 @@
-"""Glossaries of required translations of terms: CSV with two columns, or TBX."""
+"""Glossaries of required translations of terms: a table of pairs, or TBX."""
 
 import csv
-import io
+import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from templora_edge.errors import DocumentError
 from templora_edge.extras import needs_extra
 from templora_edge.host.text_file import read_text
+from templora_edge.translation.pair_table import read_table
 from templora_edge.translation.prompt import Pair
+
+_logger: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,7 @@ class Glossary:
 
     @classmethod
     def read(cls, path: Path, source_language: str, target_language: str) -> "Glossary":
-        """Read a .csv or .tbx file.
+        """Read a .tbx file, or a table as `read_table` knows it.
 
         Raises:
             DocumentError: the file cannot be read, or has no terms for these languages.
@@ -43,7 +48,7 @@ class Glossary:
                     from templora_edge.translation.tbx import read_tbx
                 terms = read_tbx(path, source_language, target_language)
             else:
-                terms = _read_csv(path)
+                terms = _read_table(path, source_language, target_language)
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DocumentError(f"--glossary {path}: cannot be read ({error})") from error
         if not terms:
@@ -51,7 +56,7 @@ class Glossary:
                 f"--glossary {path}: no terms from {source_language} to {target_language}; "
                 "expected lines of source,translation, or a TBX with both languages"
             )
-        return cls(tuple(terms))
+        return cls(_one_each(terms, path))
 
 
 def _occurs(term: str, text: str) -> bool:
@@ -66,13 +71,30 @@ def _has_spaces(term: str) -> bool:
     return all(ord(character) < 0x2E80 for character in term)
 
 
-def _read_csv(path: Path) -> list[Pair]:
-    lines = io.StringIO(read_text(path), newline="")
-    rows = [[cell.strip() for cell in row] for row in csv.reader(lines)]
-    for number, row in enumerate(rows, 1):
-        if row and (len(row) < 2 or not row[0] or not row[1]):
+def _read_table(path: Path, source_language: str, target_language: str) -> list[Pair]:
+    terms = []
+    for row in read_table(read_text(path), source_language, target_language):
+        if not row.pair.source or not row.pair.translation:
+            missing = "translation" if row.pair.source else "term"
             raise DocumentError(
-                f"--glossary {path}: line {number} is {','.join(row)[:80]!r}; "
-                "expected source,translation"
+                f"--glossary {path}: line {row.line} has no {missing} "
+                f"({(row.pair.source or row.pair.translation)[:80]!r}); expected source,translation"
             )
-    return [Pair(row[0], row[1]) for row in rows if row]
+        terms.append(row.pair)
+    return terms
+
+
+def _one_each(terms: Sequence[Pair], path: Path) -> tuple[Pair, ...]:
+    """The first translation of each term; a warning names the terms that have others."""
+    chosen: dict[str, Pair] = {}
+    for term in terms:
+        first = chosen.setdefault(term.source.casefold(), term)
+        if first.translation != term.translation:
+            _logger.warning(
+                "--glossary %s: %r has two translations, %r and %r; the first is used",
+                path,
+                term.source,
+                first.translation,
+                term.translation,
+            )
+    return tuple(chosen.values())

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ from templora_edge.translation.prompt import own_prompt
 from templora_edge.translation.run import Review, Step, TranslationRun, assemble, segments_of
 from templora_edge.translation.store import Store, discard, folder_of
 from templora_edge.translation.written import Written
+
+_logger: Final = logging.getLogger(__name__)
 
 NOT_COMPARED: Final = ("n_threads", "n_batch")
 """Settings that may change between two runs of a job."""
@@ -88,7 +91,7 @@ class Translator(Closing):
     """An open `TranslateJob`: iterate to translate, or ask for its `plan`.
 
     Raises:
-        DocumentError: the source cannot be read, or is in another language.
+        DocumentError: the source cannot be read, or has nothing to translate.
         OptionError: an output is also an input or another output.
         OutputError: an output cannot be written, or would overwrite a file not from this job.
         TemploraError: the session cannot be opened; see `TempLora`.
@@ -99,15 +102,18 @@ class Translator(Closing):
         self.report: dict[str, Any] = {}
         self._written = Written(folder_of(job.out))
         self._check_outputs()
-        self.document = read_document(job.source)
+        self.document = read_document(job.source, job.languages.source)
         self.paragraphs = list(self.document.paragraphs)
         if not self.paragraphs:
             raise DocumentError(f"{job.source}: nothing to translate; expected some words")
         other = other_language(self.paragraphs, job.languages.source)
         if other is not None:
-            raise DocumentError(
-                f"{job.source}: seems to be in another language ({other}) than -sl "
-                f"{job.languages.source}; expected its own, perhaps -sl {other}"
+            _logger.warning(
+                "%s: seems to be in another language (%s) than -sl %s; it is translated all the "
+                "same",
+                job.source,
+                other,
+                job.languages.source,
             )
         languages = job.languages.source, job.languages.target
         base = GgufFile(job.model or BUNDLED_TRANSLATOR)
@@ -142,7 +148,7 @@ class Translator(Closing):
                 store,
                 self._loop,
                 self.session.updates,
-                Answers(self._loop, job.languages, job.sampling, self._glossary),
+                Answers(self._loop, job.languages, job.sampling, self._glossary, store.segments()),
                 references=self._references,
                 review=job.review,
                 limit=job.limit,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from templora_edge.options import BlockOptions, SamplingOptions
 from templora_edge.protocols import PairEngine, Tokenizer
+from templora_edge.translation.answer_text import AnswerText
 from templora_edge.translation.prompt import ChatPrompt, Pair, Prompt, Request, TemplatePrompt
 from templora_edge.updates import UpdateReport, Updates
 
@@ -28,6 +29,8 @@ TOKENS_A_TOKEN: Final = 3
 """Most tokens of a translation per token of its source."""
 LEAST_TOKENS: Final = 48
 """Tokens that a translation may always have, however short its source."""
+REASONING_TOKENS: Final = 2048
+"""Most tokens of reasoning before a translation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class Answer:
     """The model's answer to a prompt."""
 
     text: str
+    """What it wrote, which an `AnswerText` reads."""
     finished: bool
     """Whether the model ended the answer by itself."""
 
@@ -97,8 +101,11 @@ class PairLoop:
         self._cached = tokens[:-1]
         self._last = tokens[-1]
 
-    def answer(self, sampling: SamplingOptions, n_predict: int) -> Answer:
-        """Generate an answer to `ask`: one line, at most ``n_predict`` tokens.
+    def answer(self, sampling: SamplingOptions, n_predict: int, reader: AnswerText) -> Answer:
+        """Generate an answer to `ask`, as the model writes it.
+
+        It ends where the model or ``reader`` ends it, or after ``n_predict`` tokens, not counting
+        what ``reader`` takes for reasoning, which may have `REASONING_TOKENS`.
 
         The last token of the prompt is always decoded on its own, so that a second answer and a
         resumed job find the same numbers in the cache.
@@ -107,17 +114,20 @@ class PairLoop:
         self._engine.use_sampling(sampling)
         self._engine.decode([self._last])
         written: list[int] = []
-        n_predict = min(n_predict, self.options.n_ctx - self._engine.n_past)
-        while len(written) < n_predict:
+        text, n_reasoning = "", 0
+        room = self.options.n_ctx - self._engine.n_past
+        while len(written) < min(n_predict + n_reasoning, room):
             token = self._engine.sample()
             if self._engine.is_end(token):
-                return Answer(self._tokenizer.detokenize(written).strip(), finished=True)
+                return Answer(text, finished=True)
             written.append(token)
-            text = self._tokenizer.detokenize(written).lstrip()
-            if "\n" in text:  # a segment is one line
-                return Answer(text.partition("\n")[0].strip(), finished=True)
+            text = self._tokenizer.detokenize(written)
+            if "\n" in text and reader.is_whole(text):
+                return Answer(text, finished=True)
+            if n_reasoning < REASONING_TOKENS and reader.is_reasoning(text):
+                n_reasoning = len(written)
             self._engine.decode([token])
-        return Answer(self._tokenizer.detokenize(written).strip(), finished=False)
+        return Answer(text, finished=False)
 
     def score(self, translation: str) -> list[float]:
         """NLL of each token of ``translation`` as an answer to `ask`, in nats."""

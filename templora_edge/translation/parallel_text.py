@@ -1,21 +1,21 @@
 """Existing translations, such as earlier volumes or a translation memory, as pairs."""
 
 import csv
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 from templora_edge.errors import DocumentError
 from templora_edge.host.text_file import read_text
+from templora_edge.translation.pair_table import read_table
 from templora_edge.translation.prompt import Pair
 
 
 def read_bitext(path: Path, source_language: str, target_language: str) -> list[Pair]:
-    """Read the pairs of a .jsonl or .tsv file, in order.
+    """Read the pairs of a .jsonl file or of a table, as `read_table` knows it, in order.
 
     A JSON line is an object with the keys ``source`` and ``target``, ``src`` and ``tgt``, or the
-    codes of both languages; a tab-separated line is a source and its translation.
+    codes of both languages.
 
     Raises:
         DocumentError: the file cannot be read, or a line is not a pair.
@@ -24,7 +24,7 @@ def read_bitext(path: Path, source_language: str, target_language: str) -> list[
         if path.suffix.lower() == ".jsonl":
             pairs = _read_jsonl(path, source_language, target_language)
         else:
-            pairs = _read_tsv(path)
+            pairs = _read_table(path, source_language, target_language)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DocumentError(f"--references {path}: cannot be read ({error})") from error
     if not pairs:
@@ -60,15 +60,15 @@ def _read_jsonl(path: Path, source_language: str, target_language: str) -> list[
     return pairs
 
 
-def _read_tsv(path: Path) -> list[Pair]:
+def _read_table(path: Path, source_language: str, target_language: str) -> list[Pair]:
     pairs = []
-    lines = io.StringIO(read_text(path), newline="")
-    for number, row in enumerate(csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE), 1):
-        if len(row) < 2:
+    for row in read_table(read_text(path), source_language, target_language):
+        if not row.pair.source or not row.pair.translation:
             raise DocumentError(
-                f"--references {path}: line {number} has no tab; expected source, tab, translation"
+                f"--references {path}: line {row.line} is not a pair; expected source, tab, "
+                "translation"
             )
-        pairs.append(_pair(row[0], row[1]))
+        pairs.append(_pair(row.pair.source, row.pair.translation))
     return pairs
 
 

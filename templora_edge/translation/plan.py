@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from templora_edge.options import SamplingOptions
+from templora_edge.translation.answer_text import AnswerText
 from templora_edge.translation.pair_loop import PairLoop
 from templora_edge.updates import Updates
 
@@ -45,7 +46,7 @@ def _seconds_a_token(sources: Sequence[str], loop: PairLoop, sampling: SamplingO
     for source in sources:
         loop.ask(source, ())
         n_source = loop.n_tokens(source)
-        loop.answer(sampling, n_source)
+        loop.answer(sampling, n_source, AnswerText(source))
         n_tokens += n_source
     return (time.perf_counter() - begun) / max(1, n_tokens)
 

@@ -210,3 +210,11 @@ def language_name(code: str) -> str:
     if "_" in code or not language.is_valid() or "Unknown " in name:
         raise refused
     return name
+
+
+def labels(source: str, target: str) -> tuple[str, ...]:
+    """Names of two languages in English and in both, which models write before translations."""
+    languages = [Language.get(code) for code in (source, target)]
+    english = Language.get("en")
+    names = {one.display_name(other) for one in languages for other in (english, *languages)}
+    return tuple(sorted({name.casefold() for name in names} | {"source", "target", "translation"}))

@@ -38,6 +38,17 @@ GOOD = [
     ("<1>Le</1> chat<2/> dort sur le lit.", "The <1>cat</1> sleeps<2/> on the bed."),
     ("Bien sûr, dit-il en riant.", "Of course, he said, laughing."),
     ("Il dit : ha ha ha ha ha !", "He said: ha ha ha ha ha!"),
+    ("Rendez-vous à 14 h 30 le 3 mai.", "Meet me at 2:30 p.m. on May 3."),
+    ("Il est né au XIXe siècle, en 1866.", "He was born in the 19th century, in 1866."),
+    ("L'ouvrage coûte 1 234,50 €.", "The book costs €1,234.50."),
+    ("Dans les années 80, il avait 20 ans.", "In the eighties he was twenty years old."),
+    ("Il cria : « Au feu ! »", '"Fire! Fire! Fire! Fire!" he shouted.'),
+    ("Bien sûr, je viendrai demain matin.", "Of course, I will come tomorrow morning."),
+    ("Je suis désolé, dit-il.", "I'm sorry, he said."),
+    ("Voici le livre de ma tante.", "Here is the book of my aunt."),
+    ("« Assurément, monsieur. »", '"Certainly, sir."'),
+    ("Sans doute viendra-t-il demain.", "Sure he will come tomorrow."),
+    ("Hôtel de la Mer, 12 rue du Port, Brest", "Hôtel de la Mer, 12 rue du Port, Brest"),
 ]  # fmt: skip
 BAD = [
     (FRENCH, "", Flag.EMPTY),
@@ -57,7 +68,14 @@ BAD = [
     (FRENCH, f"Sure! Here is the translation: {ENGLISH}", Flag.PREAMBLE),
     (FRENCH, f"Here's the English translation: {ENGLISH}", Flag.PREAMBLE),
     (FRENCH, f"Translation: {ENGLISH}", Flag.PREAMBLE),
-    (FRENCH, f"I'm sorry, but {ENGLISH}", Flag.PREAMBLE),
+    (FRENCH, "I'm sorry, but I cannot translate this text for you, as it is a quotation from a "
+     "novel that I do not know.", Flag.PREAMBLE),
+    (FRENCH, "<think>", Flag.EMPTY),
+    ("Voir https://a.fr/b ici.", "Look at it here.", Flag.LITERALS),
+    ("Le prix est de 5 francs.", "The price is 7 francs.", Flag.NUMBERS),
+    (FRENCH, "Seit langem ging ich früh zu Bett, und manchmal fielen mir die Augen so schnell zu, "
+     "dass ich keine Zeit mehr hatte, mir zu sagen: Ich schlafe ein.", Flag.UNTRANSLATED),
+    (FRENCH, ENGLISH[:90], Flag.LENGTH),
     (FRENCH, f"{ENGLISH}\n\nNote: the title is from Proust.", Flag.PREAMBLE),
 ]  # fmt: skip
 
@@ -72,6 +90,30 @@ def test_good_translations_pass(source: str, translation: str) -> None:
 def test_bad_ones_do_not(source: str, translation: str, flag: Flag) -> None:
     languages = {"source_language": "fr", "target_language": "en"}
     assert flag in check(source, translation, **languages, finished=True)
+
+
+def test_one_translation_of_many_sources() -> None:
+    def flags(source: str, translation: str, *others: str) -> list[Flag]:
+        return check(
+            source, translation, source_language="fr", target_language="en", finished=True,
+            other_sources=others,
+        )  # fmt: skip
+
+    spring = "La source coule derrière la maison du gardien."
+    answer = "The spring runs behind the keeper's house."
+    assert flags(spring, answer) == flags(spring, answer, spring.upper()) == []
+    assert flags(spring, answer, "Le chat dort près de la grande fenêtre.") == [Flag.SAME]
+    assert flags("Oui.", "Yes.", "Si !", "Mais oui.", "Ouais.") == []
+    many = [f"{word} vient ici" for word in ("Il le", "On la", "Un chat", "Mon ami", "Son roi")]
+    assert flags("Que dis-tu ?", "What do you say?", *many) == [Flag.SAME]
+
+
+def test_languages_are_normalised() -> None:
+    languages = {"source_language": "FR", "target_language": "en-US"}
+    assert check(FRENCH, ENGLISH, **languages, finished=True) == []
+    assert check(FRENCH, FRENCH, **languages, finished=True) == [Flag.UNTRANSLATED]
+    same = {"source_language": "EN", "target_language": "en-GB"}
+    assert check(ENGLISH, ENGLISH, **same, finished=True) == []
 
 
 def test_what_ran_into_its_limit() -> None:
@@ -114,7 +156,7 @@ TBX = """<?xml version="1.0"?>
 """
 
 
-def test_glossaries(tmp_path: Path) -> None:
+def test_glossaries(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     tbx = tmp_path / "terms.tbx"
     tbx.write_text(TBX, encoding="utf-8")
     assert Glossary.read(tbx, "fr", "en").terms == (Pair("bateau", "boat"), Pair("navire", "boat"))
@@ -128,8 +170,27 @@ def test_glossaries(tmp_path: Path) -> None:
     glossary = Glossary.read(csv, "fr", "en")
     assert glossary.terms == (Pair("la jetée", "the pier"), Pair("Emma, la femme", "Emma"))
     assert glossary.found_in("Sur LA JETÉE.") == (Pair("la jetée", "the pier"),)
+    for text in (
+        "phare;lighthouse\ngardien;keeper\n", "phare|lighthouse|x\ngardien|keeper\n",
+        "source\ttarget\n\nphare\tlighthouse\ngardien\tkeeper\n",
+        "# comment\nen,note,FR\nlighthouse,a,phare\nkeeper,b,gardien\n",
+        "terme,traduction\nphare,lighthouse\n# a, b\ngardien,keeper\n",
+    ):  # fmt: skip
+        csv.write_text(text, encoding="utf-8")
+        known = (Pair("phare", "lighthouse"), Pair("gardien", "keeper"))
+        assert Glossary.read(csv, "fr", "en").terms == known
+    csv.write_text("fr,en\nphare,\n", encoding="utf-8")
+    with pytest.raises(DocumentError, match=r"line 2 has no translation \('phare'\)"):
+        Glossary.read(csv, "fr", "en")
+    csv.write_text("gardien,keeper\ngardien,guardian\n", encoding="utf-8")
+    assert Glossary.read(csv, "fr", "en").terms == (Pair("gardien", "keeper"),)
+    assert "'gardien' has two translations, 'keeper' and 'guardian'" in caplog.text
+    csv.write_bytes("phare,lighthouse\nnièce,niece\n".encode("latin-1"))
+    assert Glossary.read(csv, "fr", "en").terms[1] == Pair("nièce", "niece")
     csv.write_text("bateau\n", encoding="utf-8")
-    with pytest.raises(DocumentError, match=r"line 1 is 'bateau'; expected source,translation"):
+    with pytest.raises(
+        DocumentError, match=r"line 1 has no translation \('bateau'\); expected source"
+    ):
         Glossary.read(csv, "fr", "en")
     with pytest.raises(DocumentError, match="cannot be read"):
         Glossary.read(tmp_path / "none.csv", "fr", "en")
@@ -143,11 +204,12 @@ def test_bitext(tmp_path: Path) -> None:
     path.write_text("\n".join(map(json.dumps, lines)) + "\n\n", encoding="utf-8")
     assert read_bitext(path, "fr", "en") == [Pair("Oui.", "Yes."), Pair("Non.", "No.")]
     table = tmp_path / "pairs.tsv"
-    table.write_text('Oui.\tYes.\nIl dit "non".\tHe said "no".\n', encoding="utf-8")
+    table.write_text('Oui.\tYes.\n\nIl dit "non".\tHe said "no".\n', encoding="utf-8")
     assert read_bitext(table, "fr", "en")[1] == Pair('Il dit "non".', 'He said "no".')
     for name, content, words in (
         ("a.jsonl", "{}", "line 1: expected an object with source and target"),
-        ("b.jsonl", "{", "line 1"), ("c.tsv", "Oui", "line 1 has no tab"), ("d.tsv", "", "empty"),
+        ("b.jsonl", "{", "line 1"), ("c.tsv", "Oui", "line 1 is not a pair; expected source"),
+        ("d.tsv", "", "empty"),
     ):  # fmt: skip
         (tmp_path / name).write_text(content)
         with pytest.raises(DocumentError, match=words):

@@ -393,3 +393,41 @@ def test_an_edited_block_is_what_is_kept(tmp_path: Path, novel: Path) -> None:
     edited = [row for row in rows if str(row[3]).isupper()]
     assert len(edited) >= len(rows) - 4  # the last block is not learned, so not shown
     assert not any(json.loads(str(row[4])) for row in edited)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "kept"),
+    [
+        (
+            "special tokens",
+            "Le chat dort.\n\nLe jeton <|endoftext|> termine le texte.\n\nLe chien court.\n",
+            ["<|endoftext|>"],
+        ),
+        (
+            "URL, e-mail and variables",
+            "Écrivez au gardien à gardien.phare@exemple.fr pour recevoir la clef.\n\n"
+            "Le plan se trouve à https://www.exemple.fr/phare/plan et il est gratuit.\n\n"
+            "Bonjour {prenom}, votre colis %s est arrivé.\n",
+            ["gardien.phare@exemple.fr", "https://www.exemple.fr/phare/plan", "{prenom}", "%s"],
+        ),
+    ],
+)
+def test_literals_come_through(kind: str, text: str, kept: list[str], tmp_path: Path) -> None:
+    source, out = tmp_path / "in.txt", tmp_path / "out.txt"
+    source.write_text(text, encoding="utf-8")
+    result = run(*translate(source, out=out))
+    assert result.returncode == 0, (kind, result.stderr)
+    translated = out.read_text(encoding="utf-8")
+    assert [translated.count(literal) for literal in kept] == [1] * len(kept)
+    assert len(translated.split("\n\n")) == len(text.split("\n\n"))
+
+
+def test_a_language_that_seems_to_be_another_is_a_warning(tmp_path: Path) -> None:
+    source, out = tmp_path / "names.txt", tmp_path / "out.txt"
+    names = "Jean-Pierre Kerbrat, Saint-Malo; Anne Le Goff, Brest; Yves Tanguy, Quimper; Marie "
+    source.write_text(f"{names}Dupont, Paris; Paul Martin, Lyon.\n\n" * 8, encoding="utf-8")
+    result = run(*translate(source, out=out))
+    assert result.returncode == 0, result.stderr
+    assert "warning" in result.stderr
+    assert "seems to be in another language (lb) than -sl fr" in result.stderr
+    assert out.is_file()

@@ -15,6 +15,7 @@ from templora_edge.engine import LlamaEngine
 from templora_edge.errors import JobError
 from templora_edge.models.gguf_file import TRANSLATION_TEMPLATE, GgufFile
 from templora_edge.options import BlockOptions, SamplingOptions
+from templora_edge.translation.answer_text import AnswerText
 from templora_edge.translation.answers import Languages
 from templora_edge.translation.checks import Flag
 from templora_edge.translation.glossary import Glossary
@@ -126,7 +127,8 @@ def test_learned_as_llama_cpp_would_generate_it(tmp_path: Path) -> None:
         answers = []
         for source in FRENCH[1:4]:
             loop.ask(source, ())
-            answers.append(loop.answer(SamplingOptions(temperature=0), 60).text)
+            answer = loop.answer(SamplingOptions(temperature=0), 60, AnswerText(source))
+            answers.append(answer.text.strip())
             loop.accept(Pair(source, answers[-1]))
         loop.learn([Pair(*both) for both in zip(FRENCH[1:4], answers, strict=True)], own=True)
         [(_, learned)] = trainer.trained
@@ -136,9 +138,8 @@ def test_learned_as_llama_cpp_would_generate_it(tmp_path: Path) -> None:
 
 BAD = {
     "empty": "", "loop": "the sea the sea the sea the sea the sea the sea the sea the sea the sea",
-    "copy": FRENCH[2], "preamble": f"Sure, here is the translation: {ENGLISH[2]}",
+    "copy": FRENCH[2], "refusal": "I'm sorry, but I cannot translate this text.",
     "short": "Yes.", "long": "word of wisdom, " + " ".join(f"number{i}" for i in range(40)),
-    "two lines": f"Here is the translation:\n{ENGLISH[2]}",
 }  # fmt: skip
 
 
@@ -313,6 +314,7 @@ def test_markup_that_is_lost_is_placed_anew(tmp_path: Path) -> None:
     paragraphs = ["Le <1>vieux</1> marin<2/> regardait la mer.", "La <1>mer</1> était calme."]
     answers = {
         paragraphs[0]: "The old sailor looked at the sea.",
+        "Le vieux marin regardait la mer.": "The old sailor looked at the sea.",
         paragraphs[1]: "The <1>sea</1> was calm.",
     }
     run, job, _, trainer = start(tmp_path, lambda source, _: answers[source], paragraphs)

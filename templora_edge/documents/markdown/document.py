@@ -53,11 +53,11 @@ class MarkdownDocument(Document):
     """A .md file: CommonMark with tables, strikethrough, task lists, alerts and footnotes.
 
     Raises:
-        DocumentError: The file is not UTF-8, or empty.
+        DocumentError: The file is not text, or empty.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = PlainFile.read(path)
+    def __init__(self, path: Path, language: str | None = None) -> None:
+        self._file = PlainFile.read(path, language)
         self._parser = MarkdownParser()
         tokens = self._parser.tokens(self._file.lines)
         self._structure = _structure(tokens)

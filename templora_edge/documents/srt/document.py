@@ -27,11 +27,11 @@ class SrtDocument(Document):
     """A .srt file. The words of each speaker in an event are a paragraph.
 
     Raises:
-        DocumentError: The file is not UTF-8, not SubRip, or without words.
+        DocumentError: The file is not text, not SubRip, or without words.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = PlainFile.read(path)
+    def __init__(self, path: Path, language: str | None = None) -> None:
+        self._file = PlainFile.read(path, language)
         lines = self._file.lines
         timings = [i for i, line in enumerate(lines) if len(_TIME.findall(line)) == 2]
         if not timings or _OTHER_FORMATS.search("\n".join(lines)):
