@@ -30,6 +30,12 @@ def _epub(path: Path) -> Document:
     return EpubDocument(path)
 
 
+def _html(path: Path) -> Document:
+    from templora_edge.documents.html.document import HtmlDocument
+
+    return HtmlDocument(path)
+
+
 def _docx(path: Path) -> Document:
     from templora_edge.documents.docx import DocxDocument
 
@@ -46,6 +52,9 @@ FORMATS: Final[dict[str, Callable[[Path], Document]]] = {
     ".txt": _text,
     ".md": _markdown,
     ".epub": _epub,
+    ".html": _html,
+    ".htm": _html,
+    ".xhtml": _html,
     ".docx": _docx,
     ".srt": _srt,
 }

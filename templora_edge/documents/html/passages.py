@@ -140,8 +140,8 @@ class Reader:
             return
         if language_of(item):
             foreign = is_foreign(item, self._languages)
-        if name == "svg":
-            yield from self._drawing(item, foreign)
+        if name in ("meta", "svg"):
+            yield from self.read(item, foreign=foreign)
             return
         if not foreign:
             yield from self._attributes(item, _ATTRIBUTES)
