@@ -135,8 +135,9 @@ class HtmlSource(HTMLParser):
             return
         begin = self._offset()
         text = ILLEGAL.sub("", data)
-        if self._runs and (before := self._runs[-1][1]) and isinstance(before, str):
-            self._runs[-1] = (self._runs[-1][0], before + text)
+        start, before = self._runs[-1] if self._runs else (0, "")
+        if isinstance(before, str) and before:
+            self._runs[-1] = (start, before + text)
         else:
             self._runs.append((begin, text))
         self._add_text(text)
