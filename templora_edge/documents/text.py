@@ -8,7 +8,7 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Final
 
-from templora_edge.documents.document import has_letters
+from templora_edge.documents.document import Document, has_letters
 from templora_edge.documents.markup import PLACEHOLDER, Paragraph
 from templora_edge.documents.plain_file import PlainFile
 from templora_edge.documents.wrapping import chunks, columns, filled, joined
@@ -35,7 +35,7 @@ class _Stretch:
     literals: dict[int, str]
 
 
-class TextDocument:
+class TextDocument(Document):
     """A .txt file. Hard-wrapped paragraphs are joined, and wrapped again at the file's width.
 
     Raises:

@@ -203,6 +203,7 @@ class Translator(Closing):
             for term in self._glossary.violations(row.source, row.translation or ""):
                 violated[f"{term.source} = {term.translation}"] += 1
         return store.status() | {
+            "skipped": dict(self.document.skipped),
             "settings": store.settings,
             "flagged_segments": [asdict(row) for row in rows if row.flags],
             "glossary_violations": dict(violated.most_common()),

@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from templora_edge.documents.archive import open_archive
+from templora_edge.documents.document import Document
 from templora_edge.documents.epub.xhtml import NCX, XHTML, BookFile, Kind
 from templora_edge.documents.xml_file import XmlFile
 from templora_edge.errors import DocumentError
@@ -38,7 +39,7 @@ _DRM: Final = {
 }
 
 
-class EpubDocument:
+class EpubDocument(Document):
     """An .epub file, which stays open.
 
     Raises:

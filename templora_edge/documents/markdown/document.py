@@ -8,7 +8,7 @@ from typing import Final
 
 from markdown_it.token import Token
 
-from templora_edge.documents.document import has_letters
+from templora_edge.documents.document import Document, has_letters
 from templora_edge.documents.markdown.content import Atom, Content, atoms, tidy
 from templora_edge.documents.markdown.paragraph import MarkdownParagraph
 from templora_edge.documents.markdown.parser import DEEPEST, MarkdownParser
@@ -49,7 +49,7 @@ class _PlacedParagraph:
         return self.paragraph.content(texts, self.place.line_break)
 
 
-class MarkdownDocument:
+class MarkdownDocument(Document):
     """A .md file: CommonMark with tables, strikethrough, task lists, alerts and footnotes.
 
     Raises:

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
+from templora_edge.documents.document import Document
 from templora_edge.documents.plain_file import PlainFile
 from templora_edge.documents.srt.event import SrtEvent
 from templora_edge.errors import DocumentError
@@ -22,7 +23,7 @@ _OTHER_FORMATS: Final = re.compile(
 """Signs of WebVTT, SubStation Alpha and TTML, whose timestamps can look the same."""
 
 
-class SrtDocument:
+class SrtDocument(Document):
     """A .srt file. The words of each speaker in an event are a paragraph.
 
     Raises:
