@@ -42,7 +42,7 @@ class MissingExtraError(TemploraError):
 
 
 class PromptError(TemploraError):
-    """A prompt is empty, unreadable or not UTF-8."""
+    """A prompt is empty, unreadable or not text."""
 
 
 class DocumentError(TemploraError):

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from templora_edge.errors import PromptError
-from templora_edge.host.text_file import decode
+from templora_edge.host.text_file import decode, universal_newlines
 
 
 def read_prompt(prompt: str | None, file: str | None) -> str:
@@ -13,7 +13,7 @@ def read_prompt(prompt: str | None, file: str | None) -> str:
     One final newline of a file is dropped, as in llama.cpp.
 
     Raises:
-        PromptError: the prompt is missing, empty, unreadable, or not UTF-8.
+        PromptError: the prompt is missing, empty, unreadable, or not text.
     """
     if prompt is not None:
         return _checked(prompt, "-p")
@@ -32,14 +32,14 @@ def path_of(file: str | None) -> Path:
 def read_text(file: str, source: str) -> str:
     """The text of ``file`` (`-` is stdin), without one final newline.
 
-    A byte order mark is dropped, and CRLF is read as LF.
+    A byte order mark is dropped, CRLF is read as LF, and an old encoding is guessed.
 
     Args:
         file: path of the file.
         source: its name in error messages.
 
     Raises:
-        PromptError: the file is unreadable or not UTF-8.
+        PromptError: the file is unreadable or not text.
     """
     try:
         data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
@@ -50,12 +50,11 @@ def read_text(file: str, source: str) -> str:
 
 def _decode(data: bytes, source: str) -> str:
     try:
-        return decode(data).removesuffix("\n")
+        return universal_newlines(decode(data, source)).removesuffix("\n")
     except UnicodeDecodeError as error:
         byte = error.object[error.start]
         raise PromptError(
-            f"{source}: not {error.encoding.upper()} (byte {byte:#04x} at offset {error.start}); "
-            "convert it, with iconv for example"
+            f"{source}: not text (byte {byte:#04x} at offset {error.start}); expected UTF-8"
         ) from error
 
 

@@ -12,19 +12,20 @@ from templora_edge.errors import DocumentError
 from templora_edge.extras import needs_extra
 
 
-def _text(path: Path) -> Document:
+def _text(path: Path, language: str | None) -> Document:
     from templora_edge.documents.text import TextDocument
 
-    return TextDocument(path)
+    return TextDocument(path, language)
 
 
-def _markdown(path: Path) -> Document:
+def _markdown(path: Path, language: str | None) -> Document:
     from templora_edge.documents.markdown import MarkdownDocument
 
-    return MarkdownDocument(path)
+    return MarkdownDocument(path, language)
 
 
-def _epub(path: Path) -> Document:
+def _epub(path: Path, language: str | None) -> Document:
+    del language  # its encoding is known
     from templora_edge.documents.epub import EpubDocument
 
     return EpubDocument(path)
@@ -42,13 +43,13 @@ def _docx(path: Path) -> Document:
     return DocxDocument(path)
 
 
-def _srt(path: Path) -> Document:
+def _srt(path: Path, language: str | None) -> Document:
     from templora_edge.documents.srt import SrtDocument
 
-    return SrtDocument(path)
+    return SrtDocument(path, language)
 
 
-FORMATS: Final[dict[str, Callable[[Path], Document]]] = {
+FORMATS: Final[dict[str, Callable[[Path, str | None], Document]]] = {
     ".txt": _text,
     ".md": _markdown,
     ".epub": _epub,
@@ -61,8 +62,11 @@ FORMATS: Final[dict[str, Callable[[Path], Document]]] = {
 """Suffix -> reader, which imports the format's module and its libraries."""
 
 
-def read_document(path: Path) -> Document:
+def read_document(path: Path, language: str | None = None) -> Document:
     """Read the document at ``path``.
+
+    Args:
+        language: BCP 47 tag of its text, if known, for the guess of an old encoding.
 
     Raises:
         DocumentError: an unknown format, or a document that cannot be translated.
@@ -77,4 +81,4 @@ def read_document(path: Path) -> Document:
         found = "a directory" if path.is_dir() else "no such file"
         raise DocumentError(f"{path}: {found}; expected a document")
     with needs_extra("documents", str(path)):
-        return reader(path)
+        return reader(path, language)

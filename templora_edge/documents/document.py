@@ -1,6 +1,6 @@
 """The interface of all document formats."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -12,9 +12,18 @@ class Document(Protocol):
     def paragraphs(self) -> Sequence[str]:
         """Texts to translate, in reading order, with placeholders for inline markup (`markup`).
 
-        Each has some letters and no white space at its ends.
+        Each has some letters and no white space at its ends. In it, "\\n" and "\\t" are the
+        format's own line break and tab, and come back as these.
         """
         ...
+
+    @property
+    def skipped(self) -> Mapping[str, int]:
+        """What is left untranslated on purpose: its name, in the plural, and how many there are.
+
+        A format that leaves nothing out inherits this.
+        """
+        return {}
 
     def write(
         self, path: Path, translations: Sequence[str], *, language: str, bilingual: bool = False

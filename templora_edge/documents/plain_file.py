@@ -1,4 +1,4 @@
-"""UTF-8 text files, whose byte order mark and line ends are kept."""
+"""Text files: line ends and the mark of UTF-8 are kept, other encodings become UTF-8."""
 
 import codecs
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from templora_edge.errors import DocumentError
+from templora_edge.host.text_file import decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,29 +21,23 @@ class PlainFile:
     ends_with_newline: bool
 
     @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read the file at ``path``.
+    def read(cls, path: Path, language: str | None = None) -> Self:
+        """Read the file at ``path``; for ``language``, see `decode`.
 
         Raises:
-            DocumentError: It cannot be read, is not UTF-8, or is blank.
+            DocumentError: It cannot be read, is not text, or is blank.
         """
         try:
             data = path.read_bytes()
         except OSError as error:
             raise DocumentError(f"{path}: cannot be read ({error.strerror})") from error
-        has_bom = data.startswith(codecs.BOM_UTF8)
         try:
-            text = data.decode("utf-8").removeprefix("\ufeff")
+            text = decode(data, str(path), language)
         except UnicodeDecodeError as error:
             raise DocumentError(
-                f"{path}: not UTF-8 (byte {data[error.start]:#04x} at {error.start}); convert it "
-                "with iconv"
+                f"{path}: not text (byte {data[error.start]:#04x} at {error.start}); expected UTF-8"
             ) from error
-        if "\0" in text:  # UTF-16 without its mark, or no text at all
-            raise DocumentError(
-                f"{path}: not text (byte 0x00 at {data.index(0)}); expected UTF-8, convert it with "
-                "iconv"
-            )
+        has_bom = data.startswith(codecs.BOM_UTF8)
         if not text.strip():
             raise DocumentError(f"{path}: empty; expected some text to translate")
         newline = _newline(text)

@@ -99,7 +99,7 @@ class Translator(Closing):
         self.report: dict[str, Any] = {}
         self._written = Written(folder_of(job.out))
         self._check_outputs()
-        self.document = read_document(job.source)
+        self.document = read_document(job.source, job.languages.source)
         self.paragraphs = list(self.document.paragraphs)
         if not self.paragraphs:
             raise DocumentError(f"{job.source}: nothing to translate; expected some words")
@@ -203,6 +203,7 @@ class Translator(Closing):
             for term in self._glossary.violations(row.source, row.translation or ""):
                 violated[f"{term.source} = {term.translation}"] += 1
         return store.status() | {
+            "skipped": dict(self.document.skipped),
             "settings": store.settings,
             "flagged_segments": [asdict(row) for row in rows if row.flags],
             "glossary_violations": dict(violated.most_common()),

@@ -266,7 +266,7 @@ def test_lines_are_balanced_and_short(words: list[str]) -> None:
     [
         (b"", "empty"),
         (b" \r\n\n", "empty"),
-        (event("Café").encode("cp1252"), "not UTF-8"),
+        (event("Un\0chat").encode(), "not text"),
         (b"Just prose.\n\nIt is 12:30.\n", "not SubRip"),
         (b"WEBVTT\n\n00:00:01.000 --> 00:00:02.000\nHi\n", "not SubRip"),
         (b"[Script Info]\nDialogue: 0,0:00:01.00,0:00:02.00,D,,0,0,0,,Hi\n", "not SubRip"),

@@ -258,7 +258,7 @@ def test_ctrl_c_prints_what_is_there(tmp_path: Path) -> None:
     [
         (b"", ("empty; expected some text",)),
         (b"\n", ("empty; expected some text",)),
-        (b"abc \xff def", ("not UTF-8", "0xff", "offset 4")),
+        (b"abc \0 def", ("not text", "0x00", "offset 4")),
         (None, ("No such file",)),
     ],
 )

@@ -14,7 +14,7 @@ from docx.oxml.parser import OxmlElement
 from lxml import etree
 
 from templora_edge.documents.archive import open_archive
-from templora_edge.documents.document import has_letters
+from templora_edge.documents.document import Document, has_letters
 from templora_edge.documents.docx.paragraph import DocxParagraph, set_language
 from templora_edge.errors import DocumentError
 
@@ -35,7 +35,7 @@ for _content_type in (CT.WML_FOOTNOTES, CT.WML_ENDNOTES):  # which python-docx l
     PartFactory.part_type_for.setdefault(_content_type, XmlPart)
 
 
-class DocxDocument:
+class DocxDocument(Document):
     """A .docx file: its body, notes, headers and footers, with tables and text boxes in them.
 
     Raises:

@@ -51,7 +51,7 @@ _DRM: Final = {
 }
 
 
-class EpubDocument:
+class EpubDocument(Document):
     """An .epub file, which stays open.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Final
 
 from markdown_it.token import Token
 
-from templora_edge.documents.document import has_letters
+from templora_edge.documents.document import Document, has_letters
 from templora_edge.documents.markdown.content import Atom, Content, atoms, tidy
 from templora_edge.documents.markdown.paragraph import MarkdownParagraph
 from templora_edge.documents.markdown.parser import DEEPEST, MarkdownParser
@@ -49,15 +49,15 @@ class _PlacedParagraph:
         return self.paragraph.content(texts, self.place.line_break)
 
 
-class MarkdownDocument:
+class MarkdownDocument(Document):
     """A .md file: CommonMark with tables, strikethrough, task lists, alerts and footnotes.
 
     Raises:
-        DocumentError: The file is not UTF-8, or empty.
+        DocumentError: The file is not text, or empty.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = PlainFile.read(path)
+    def __init__(self, path: Path, language: str | None = None) -> None:
+        self._file = PlainFile.read(path, language)
         self._parser = MarkdownParser()
         tokens = self._parser.tokens(self._file.lines)
         self._structure = _structure(tokens)

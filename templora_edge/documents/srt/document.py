@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
+from templora_edge.documents.document import Document
 from templora_edge.documents.plain_file import PlainFile
 from templora_edge.documents.srt.event import SrtEvent
 from templora_edge.errors import DocumentError
@@ -22,15 +23,15 @@ _OTHER_FORMATS: Final = re.compile(
 """Signs of WebVTT, SubStation Alpha and TTML, whose timestamps can look the same."""
 
 
-class SrtDocument:
+class SrtDocument(Document):
     """A .srt file. The words of each speaker in an event are a paragraph.
 
     Raises:
-        DocumentError: The file is not UTF-8, not SubRip, or without words.
+        DocumentError: The file is not text, not SubRip, or without words.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = PlainFile.read(path)
+    def __init__(self, path: Path, language: str | None = None) -> None:
+        self._file = PlainFile.read(path, language)
         lines = self._file.lines
         timings = [i for i, line in enumerate(lines) if len(_TIME.findall(line)) == 2]
         if not timings or _OTHER_FORMATS.search("\n".join(lines)):

@@ -1,0 +1,31 @@
+"""Inline markup as placeholders: how they are written, read, and kept through a translation."""
+
+from templora_edge.documents.markup.repair import repaired
+from templora_edge.documents.markup.syntax import (
+    PLACEHOLDER,
+    Node,
+    Paragraph,
+    Single,
+    Span,
+    is_balanced,
+    is_kept,
+    parse,
+    plain,
+    singles,
+    without_spans,
+)
+
+__all__ = [
+    "PLACEHOLDER",
+    "Node",
+    "Paragraph",
+    "Single",
+    "Span",
+    "is_balanced",
+    "is_kept",
+    "parse",
+    "plain",
+    "repaired",
+    "singles",
+    "without_spans",
+]
