@@ -1,7 +1,8 @@
 """XML of unknown origin: read safely, repaired where it is broken, written back in its own form.
 
 The parser sees the root element alone. So no entity is declared and no DTD loaded, whatever the
-file says; entities that are characters are replaced before. What precedes the root (declaration, doctype, comments) is written back unchanged.
+file says; entities that are characters are replaced before. What precedes the root (declaration,
+doctype, comments) is written back unchanged.
 """
 
 import codecs

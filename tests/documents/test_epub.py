@@ -38,7 +38,15 @@ PARAGRAPHS = [
     "suite", "dessin", "La somme <1/> vaut <2/> trois.", "i", "Légende", "Tête", "Case <1>une</1>", "terme",
     "définition", "Texte tel\nquel", "<1>漢</1>と<2>字</2>", "Tout en italique", "Une image", "Une note.",
 ]  # fmt: skip
-LABELS = ["Table", "Table", "Premier <1>chapitre</1>", "Une note", "Le livre", "Premier chapitre", "Pages"]
+LABELS = [
+    "Table",
+    "Table",
+    "Premier <1>chapitre</1>",
+    "Une note",
+    "Le livre",
+    "Premier chapitre",
+    "Pages",
+]
 
 
 def opened(tmp_path: Path, body: str) -> EpubDocument:
@@ -301,9 +309,7 @@ def test_bilingual_tables_of_contents(tmp_path: Path) -> None:
 words = st.text("ab é&<>漢\"'", max_size=6)
 pieces = st.recursive(
     words.map(lambda text: text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
-    | st.sampled_from(
-        ['<img src="i.png"/>', "<code>a</code>"]
-    ),
+    | st.sampled_from(['<img src="i.png"/>', "<code>a</code>"]),
     lambda inner: st.tuples(
         st.sampled_from(["b", "i", "a", "span", "p", "div", "sup"]), st.lists(inner, max_size=4)
     ).map(lambda made: f'<{made[0]} class="N">{"".join(made[1])}</{made[0]}>'),

@@ -14,6 +14,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from templora_edge.documents.archive import open_archive
+from templora_edge.documents.document import Document
 from templora_edge.documents.epub.package import Package
 from templora_edge.documents.epub.text_file import DTBOOK, NCX, SVG, XHTML, Kind, TextFile
 from templora_edge.documents.html.inline import local_name
@@ -38,8 +39,7 @@ _KINDS: Final = {
     "image/svg+xml": SVG,
 }
 _BINARY: Final = ("audio/", "font/", "image/", "video/")
-UNREAD: Final = "file of the spine that is no text"
-"""Key of `EpubDocument.skipped`."""
+_UNREAD: Final = "chapters in an unknown format"
 _OBFUSCATIONS: Final = frozenset(
     ["http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC"]
 )
@@ -54,19 +54,21 @@ _DRM: Final = {
 class EpubDocument(Document):
     """An .epub file, which stays open.
 
+    Args:
+        language: BCP 47 tag of its text, if known.
+
     Raises:
         DocumentError: It is not an EPUB, damaged, encrypted, unsafe, or without text.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, language: str | None = None) -> None:
+        self._path, self._language = path, language or ""
         self._archive = open_archive(path, "an EPUB")
         self._names = frozenset(self._archive.namelist())
         self._aliases = {_alias(name): name for name in reversed(self._archive.namelist())}
         self._check_type()
         self._check_drm()
-        self.skipped: Counter[str] = Counter()
-        """Kind of text that is left as it is -> number of its passages."""
+        self._skipped: Counter[str] = Counter()
         self._packages = {name: self._package(name).language for name in self._find_packages()}
         self._texts: dict[str, tuple[Kind, str]] = {}
         for package, language in self._packages.items():
@@ -80,7 +82,7 @@ class EpubDocument(Document):
         for name in self._texts:
             text = self._text_file(name)
             self._count(name, text.paragraphs)
-            self.skipped += text.skipped
+            self._skipped += text.skipped
         if len(self._paragraphs) == n_titles:
             raise self._error("nothing to translate; expected chapters with text")
 
@@ -88,6 +90,11 @@ class EpubDocument(Document):
     def paragraphs(self) -> Sequence[str]:
         """Titles, the texts of the spine, then tables of contents; see `Document.paragraphs`."""
         return self._paragraphs
+
+    @property
+    def skipped(self) -> Counter[str]:
+        """Code, other languages, and chapters that are no text; see `Document.skipped`."""
+        return self._skipped
 
     def write(
         self, path: Path, translations: Sequence[str], *, language: str, bilingual: bool = False
@@ -174,7 +181,7 @@ class EpubDocument(Document):
             if kind is None and item.in_spine and not item.media_type.startswith(_BINARY):
                 kind = self._guess(name)
                 if kind is None:
-                    self.skipped[UNREAD] += 1
+                    self._skipped[_UNREAD] += 1
                     _logger.warning(
                         "%s, %s: a chapter of type %s, which is no text that can be translated; "
                         "it stays as it is",
@@ -212,11 +219,11 @@ class EpubDocument(Document):
         self._paragraphs += paragraphs
 
     def _package(self, name: str) -> Package:
-        return Package(self._read(name), f"{self._path}, {name}")
+        return Package(self._read(name), f"{self._path}, {name}", self._language)
 
     def _text_file(self, name: str) -> TextFile:
         kind, language = self._texts[name]
-        return TextFile(self._read(name), f"{self._path}, {name}", kind, language)
+        return TextFile(self._read(name), f"{self._path}, {name}", kind, language, self._language)
 
     def _xml(self, name: str) -> XmlFile:
         return XmlFile(self._read(name), f"{self._path}, {name}")

@@ -8,7 +8,7 @@ from lxml.etree import _Element
 
 from templora_edge.documents.direction import is_rtl
 from templora_edge.documents.html.inline import contents
-from templora_edge.documents.html.language import set_language
+from templora_edge.documents.html.language import primary, set_language
 from templora_edge.documents.html.passage import Passage
 from templora_edge.documents.html.text_tree import replace_texts
 from templora_edge.documents.xml_file import XmlFile
@@ -33,19 +33,20 @@ class Package:
 
     Args:
         name: Name of the file, for messages.
+        source: BCP 47 tag of the language that is translated from, if known.
 
     Raises:
         DocumentError: It is no XML.
     """
 
-    def __init__(self, data: bytes, name: str) -> None:
+    def __init__(self, data: bytes, name: str, source: str = "") -> None:
         self._data, self._name = data, name
         self._file = XmlFile(data, name)
         root = self._file.root
         self._tags = [one for one in root.iter(f"{_DC}language") if (one.text or "").strip()]
         self.language = (self._tags[0].text or "").strip() if self._tags else ""
         """The book's main language; empty if none is named."""
-        self._languages = frozenset({_primary(self.language)} - {""})
+        self._languages = frozenset({primary(self.language), primary(source)} - {""})
         texts = [*root.iter(f"{_DC}title"), *root.iter(f"{_DC}description")]
         passages = [Passage(one, 0, contents(one), separator=" / ") for one in texts]
         # a description may be escaped HTML
@@ -83,7 +84,7 @@ class Package:
         changed |= self._set_languages(language)
         changed |= set_language(self._file.root, language, self._languages)
         spine = self._file.root.find("{*}spine")
-        if spine is not None and is_rtl(language) != is_rtl(self.language):
+        if spine is not None and is_rtl(language) != is_rtl(primary(self.language)):
             direction = "rtl" if is_rtl(language) else "ltr"
             changed |= spine.get("page-progression-direction") != direction
             spine.set("page-progression-direction", direction)
@@ -96,16 +97,12 @@ class Package:
         kept: set[str] = set()
         for tag in self._tags:
             named = (tag.text or "").strip()
-            if _primary(named) in self._languages and named != language:
+            if primary(named) in self._languages and named != language:
                 tag.text, named, changed = language, language, True
             if named in kept and tag.get("id") is None:
                 _remove(tag)
             kept.add(named)
         return changed
-
-
-def _primary(language: str) -> str:
-    return language.replace("_", "-").split("-")[0].lower()
 
 
 def _remove(element: _Element) -> None:

@@ -29,16 +29,16 @@ class TextFile:
 
     Args:
         name: Name of the file, for messages.
-        language: The book's main language, a BCP 47 tag; may be empty.
+        languages: BCP 47 tags, of the book's main language and of the one translated from.
 
     Raises:
         DocumentError: `XmlFile` cannot read it.
     """
 
-    def __init__(self, data: bytes, name: str, kind: Kind, language: str = "") -> None:
+    def __init__(self, data: bytes, name: str, kind: Kind, *languages: str) -> None:
         self._data = data
         self._file = XmlFile(data, name, is_html=kind.is_html)
-        self._languages = languages_in(self._file.root, language)
+        self._languages = languages_in(self._file.root, *languages)
         reader = Reader(self._languages)
         self._passages = list(kind.passages(reader, self._file.root))
         self.skipped: Counter[str] = reader.skipped

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from templora_edge.documents.document import Document
 from templora_edge.documents.html.fragment import HtmlFragment
 from templora_edge.errors import DocumentError
 from templora_edge.host.text_file import decode
@@ -30,23 +31,26 @@ _WIDER: Final = {"iso8859-1": "cp1252", "ascii": "cp1252", "gb2312": "gb18030", 
 """Encodings that browsers read as a larger one (WHATWG, Encoding Standard, section 4.2)."""
 
 
-class HtmlDocument:
+class HtmlDocument(Document):
     """An .html or .xhtml file.
+
+    Args:
+        language: BCP 47 tag of its text, if known.
 
     Raises:
         DocumentError: It cannot be read, is not in the encoding it names, is too large, nested too
             deeply, or without text.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, language: str | None = None) -> None:
         try:
             data = path.read_bytes()
         except OSError as error:
             raise DocumentError(f"{path}: cannot be read ({error.strerror})") from error
         if len(data) > MAX_SIZE:
             raise DocumentError(f"{path}: more than {MAX_SIZE >> 20} MiB; split it")
-        self._bom, self._encoding, text = _decoded(data, str(path))
-        self._fragment = HtmlFragment(text, str(path))
+        self._bom, self._encoding, text = _decoded(data, str(path), language)
+        self._fragment = HtmlFragment(text, str(path), language or "")
         if not self._fragment.paragraphs:
             raise DocumentError(f"{path}: nothing to translate; expected HTML with text")
 
@@ -57,7 +61,7 @@ class HtmlDocument:
 
     @property
     def skipped(self) -> Counter[str]:
-        """Kind of text that is left as it is -> number of its passages."""
+        """Code and other languages; see `Document.skipped`."""
         return self._fragment.skipped
 
     def write(
@@ -68,14 +72,14 @@ class HtmlDocument:
         path.write_bytes(self._bom + text.encode(self._encoding, "xmlcharrefreplace"))
 
 
-def _decoded(data: bytes, name: str) -> tuple[bytes, str, str]:
+def _decoded(data: bytes, name: str, language: str | None) -> tuple[bytes, str, str]:
     """Byte order mark, encoding and text of ``data``, as browsers take them."""
     bom = next((bom for bom in _BOMS if data.startswith(bom)), b"")
     named = _NAMED.search(data[:_HEAD])
     encoding = _BOMS.get(bom) or _encoding((named[1] or named[2]).decode() if named else "")
     if not encoding:
         try:
-            text = decode(data, name)
+            text = decode(data, name, language)
         except UnicodeDecodeError as error:
             raise DocumentError(
                 f"{name}: neither UTF-8 nor in an encoding that it names; convert it with iconv"

@@ -14,19 +14,20 @@ class HtmlFragment:
 
     Args:
         name: Of the file, for messages.
+        language: BCP 47 tag of its text, if known.
 
     Raises:
         DocumentError: Elements are nested too deeply.
     """
 
-    def __init__(self, html: str, name: str = "HTML") -> None:
-        self._html, self._name = html, name
+    def __init__(self, html: str, name: str = "HTML", language: str = "") -> None:
+        self._html, self._name, self._language = html, name, language
         self.paragraphs: list[str] = []
         """The texts to translate, in reading order; see `Document.paragraphs`."""
         self.skipped: Counter[str] = Counter()
-        """See `Reader.skipped`."""
+        """See `Document.skipped`."""
         source = HtmlSource(html, name)
-        reader = Reader(languages_in(source.root))
+        reader = Reader(languages_in(source.root, self._language))
         self.paragraphs = [passage.text for passage in reader.read(source.root)]
         self.skipped = reader.skipped
 
@@ -41,7 +42,7 @@ class HtmlFragment:
             bilingual: Keep each paragraph, followed by a line break and its translation.
         """
         source = HtmlSource(self._html, self._name)
-        languages = languages_in(source.root)
+        languages = languages_in(source.root, self._language)
         passages = list(Reader(languages).read(source.root))
         replace_texts(passages, translations, bilingual=bilingual)
         set_language(source.root, language, languages)

@@ -1,5 +1,6 @@
 """Languages and directions of text that a document names, and those of its translation."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Final
@@ -14,9 +15,14 @@ _UNSAID: Final = frozenset(("", "mul", "und"))
 
 def language_of(element: _Element) -> str:
     """The primary subtag that ``element`` itself names; empty if there is none."""
-    named = next((value for tag in _ATTRIBUTES if (value := element.get(tag))), "")
-    subtag = named.strip().replace("_", "-").split("-")[0].lower()
-    return "" if subtag in _UNSAID else subtag
+    return primary(next((value for tag in _ATTRIBUTES if (value := element.get(tag))), ""))
+
+
+def primary(language: str) -> str:
+    """The primary subtag of a BCP 47 tag; empty if it names no language, or is no tag."""
+    subtag = re.split("[-_]", language.strip())[0].lower()
+    is_language = re.fullmatch("[a-z]{2,3}", subtag) and subtag not in _UNSAID
+    return subtag if is_language else ""
 
 
 def is_foreign(element: _Element, languages: frozenset[str]) -> bool:
@@ -25,15 +31,21 @@ def is_foreign(element: _Element, languages: frozenset[str]) -> bool:
     return bool(subtag) and subtag not in languages
 
 
-def languages_in(root: _Element, book: str = "") -> frozenset[str]:
+def languages_in(root: _Element, *expected: str) -> frozenset[str]:
     """Primary subtags of what counts as the language of a file.
 
-    These are what its root or its body names, and what the ``book`` names; without a book, also
-    the language of most of its letters, as templates of other languages are common.
+    These are what its root or its body names, and what is ``expected``: the language that is
+    translated from, and the book's. Where neither is known, the language of most of its letters
+    counts too, as templates of other languages are common.
     """
-    heads = (root, *root.iterfind("{*}html"), *root.iterfind("{*}body"), *root.iterfind("*/{*}body"))
-    named = {*map(language_of, heads), book.replace("_", "-").split("-")[0].lower()}
-    if not book:
+    heads = (
+        root,
+        *root.iterfind("{*}html"),
+        *root.iterfind("{*}body"),
+        *root.iterfind("*/{*}body"),
+    )
+    named = {*map(language_of, heads), *map(primary, expected)}
+    if not any(map(primary, expected)):
         named.add(_main_language(root))
     return frozenset(named - {""})
 
@@ -69,7 +81,7 @@ def set_language(root: _Element, language: str, languages: frozenset[str]) -> bo
         if not turns or is_rtl(language) == any(map(is_rtl, languages)):
             continue
         named = (element.get("dir") or "").lower()
-        if foreign and not named and not is_rtl(language_of(element)) == (here == "rtl"):
+        if foreign and not named and is_rtl(language_of(element)) != (here == "rtl"):
             element.set("dir", there)
             changed = True
         elif not foreign and (named == there or (element is html and named != here)):

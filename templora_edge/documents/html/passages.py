@@ -47,9 +47,9 @@ _CODE_ELEMENTS: Final = frozenset(("code", "kbd", "samp", "tt", "var"))
 _CODE_LINE: Final = re.compile(r"[;{}]\s*$|^\s*(?:[$#>] |#!|//|/\*|<[a-z!?/]|\w+\(.*\)\s*$)", re.I)
 _SYMBOLS: Final = re.compile(r"[{}\[\]<>=+*/\\|&^%$#@~`_]")
 
-CODE: Final = "code"
-FOREIGN: Final = "text in another language"
-UNTRANSLATED: Final = "text marked as not to be translated"
+CODE: Final = "passages of code"
+FOREIGN: Final = "passages in another language"
+UNTRANSLATED: Final = "passages marked as not to be translated"
 
 Translatable = Passage | AttributeText
 
@@ -64,7 +64,7 @@ class Reader:
     def __init__(self, languages: frozenset[str]) -> None:
         self._languages = languages
         self.skipped: Counter[str] = Counter()
-        """Kind of text that is left as it is -> number of its passages."""
+        """See `Document.skipped`."""
 
     def read(self, element: _Element, *, foreign: bool = False) -> Iterator[Translatable]:
         """The passages of ``element``, which is no part of a sentence."""
