@@ -53,6 +53,9 @@ _CATALOGUE: Final = re.compile(
 )
 _MAX_EXPANSION: Final = 1 << 20
 """Characters that entities may add to a text besides doubling it."""
+_SECTIONS: Final = re.compile(
+    r"<!--.*?(?:-->|\Z)|<!\[CDATA\[.*?(?:\]\]>|\Z)|<\?.*?(?:\?>|\Z)", re.DOTALL
+)
 _SVG: Final = re.compile(r"<svg\b.*?(?:</svg>|\Z)", re.DOTALL)
 _CAMEL_CASE: Final = re.compile(r"\b[a-z]+[A-Z]\w*")
 _CDATA: Final = re.compile(
@@ -137,13 +140,13 @@ def _entities(text: str, name: str) -> dict[str, str]:
         DocumentError: An entity is of another kind: a file, or made of other entities or tags.
     """
     entities: dict[str, str] = {}
-    declared = _DOUBTFUL.sub("", text)
+    declared = _SECTIONS.sub("", text)
     for match in re.finditer("<!ENTITY", declared, re.IGNORECASE):
         if _CATALOGUE.match(declared, match.start()):
             continue  # HTML's own entities, which are known
         entity = _ENTITY.match(declared, match.start())
         value = _characters(_characters(entity["value"])) if entity else ""
-        if entity is None or re.search(r"[<&%]..", value):
+        if entity is None or (len(value) > 1 and set(value) & set("<&%")):
             raise DocumentError(
                 f"{name}: declares entities that are not characters, which is not safe; "
                 "expected none"

@@ -106,7 +106,7 @@ def test_identity_gives_the_book_back(tmp_path: Path) -> None:
     out = written(document, tmp_path / "b.epub", list(document.paragraphs))
     assert list(out) == list(files)
     rewritten = {"OEBPS/book.opf", "OEBPS/c1.xhtml", "OEBPS/c2.xhtml"}
-    rewritten |= {"OEBPS/nav.xhtml", "OEBPS/toc.ncx"}
+    rewritten |= {"OEBPS/cover.xhtml", "OEBPS/nav.xhtml", "OEBPS/toc.ncx"}
     for name, data in files.items():
         original = data if isinstance(data, bytes) else data.encode()
         if name not in rewritten:
@@ -667,3 +667,97 @@ def test_epubcheck(version: int, bilingual: bool, tmp_path: Path) -> None:
     texts = echoed(document.paragraphs)
     document.write(tmp_path / "b.epub", texts, language="en", bilingual=bilingual)
     assert epubcheck(tmp_path / "b.epub") == []
+
+
+# what reading systems read, and what they do not show
+
+
+@pytest.mark.parametrize("mimetype", [None, "", f"\ufeff{TYPE}\n", f" {TYPE}\r\n", TYPE.upper()])
+def test_a_missing_or_crooked_mimetype(mimetype: str | None, tmp_path: Path) -> None:
+    files = {**members(c1=chapter("<p>a</p>")), "mimetype": mimetype}
+    path = pack(tmp_path / "a.epub", {k: v for k, v in files.items() if v is not None})
+    document = EpubDocument(path)
+    assert document.paragraphs[1] == "a"
+    out = written(document, tmp_path / "b.epub", list(document.paragraphs))
+    assert next(iter(out)) == "mimetype"
+    assert (tmp_path / "b.epub").read_bytes()[30:58] == b"mimetype" + TYPE.encode()
+
+
+@pytest.mark.parametrize(
+    ("declared", "text"),
+    [
+        ('<!ENTITY nbsp "&#160;">', "a&nbsp;b"),
+        ("<!ENTITY nbsp '&#xA0;'>", "a&nbsp;b"),
+        ('<!ENTITY espace.fine "&#38;#160;">', "a&espace.fine;b"),
+        ('<!ENTITY % L PUBLIC "-//W3C//ENTITIES Latin 1//EN" "l.ent"> %L;', "a&nbsp;b"),
+    ],
+)
+def test_entities_that_are_characters(declared: str, text: str, tmp_path: Path) -> None:
+    body = f"<!DOCTYPE html [{declared}]>" + chapter(f"<p>{text}</p>")
+    assert opened(tmp_path, body).paragraphs == ["a\xa0b"]
+
+
+def test_chapters_of_a_wrong_type_are_read_or_said(tmp_path: Path) -> None:
+    files = members(c1=chapter("<p>a</p>"), c2=chapter("<p>b</p>"), c3="%PDF-1.7", c4=chapter("c"))
+    opf = str(files["OEBPS/book.opf"])
+    for n, media in ((1, "application/xhtml"), (2, "TEXT/HTML; x"), (3, "application/pdf")):
+        opf = opf.replace(
+            f'c{n}.xhtml" media-type="application/xhtml+xml', f'C{n}.xhtml" media-type="{media}'
+        )
+    files["OEBPS/book.opf"] = opf
+    document = EpubDocument(pack(tmp_path / "a.epub", files))
+    assert document.paragraphs[1:4] == ["a", "b", "c"]
+    assert document.skipped == {"chapters in an unknown format": 1}
+
+
+def test_verse_is_lines_whose_breaks_stay(tmp_path: Path) -> None:
+    body = (
+        '<p><i>Un</i> vers<br class="x"/>\n<span class="v">deux</span><a id="p"/><br/>'
+        "<b>trois<br/>quatre</b> fin</p>"
+    )
+    assert opened(tmp_path, body).paragraphs == ["<1>Un</1> vers\ndeux\ntrois\n<2>quatre</2> fin"]
+    assert translated(tmp_path, body, "<1>A</1> b\nc\nd\n<2>e</2> f") == (
+        '<p><i>A</i> b<br class="x"/>\n<span class="v">c</span><a id="p"></a><br/>'
+        "<b>d</b><br/><b>e</b> f</p>"
+    )
+    assert translated(tmp_path, body, "A") == (
+        '<p>A<br class="x"/>\n<span class="v"></span><a id="p"></a><br/><b></b><br/></p>'
+    )
+
+
+def test_what_is_invisible_stands_at_its_share_of_the_text(tmp_path: Path) -> None:
+    body = '<p>un deux <span role="doc-pagebreak" id="p">12</span>trois <a id="q"/>quatre</p>'
+    assert opened(tmp_path, body).paragraphs == ["un deux trois quatre"]
+    assert translated(tmp_path, body, "one two three four") == (
+        '<p>one two <span role="doc-pagebreak" id="p">12</span>three <a id="q"></a>four</p>'
+    )
+
+
+def test_spans_of_one_look_are_one(tmp_path: Path) -> None:
+    spans = "".join(f'<span class="k" id="k{n}">m{n} </span> ' for n in "abc")
+    assert opened(tmp_path, f"<p>{spans}<em>f</em></p>").paragraphs == ["<1>ma mb mc </1> <2>f</2>"]
+    out = translated(tmp_path, f"<p>{spans}<em>f</em></p>", "<1>ma mb mc </1> <2>g</2>")
+    assert re.findall('id="(.*?)"', out) == ["ka", "kb", "kc"]
+
+
+def test_attributes_titles_and_drawings(tmp_path: Path) -> None:
+    body = (
+        '<p>un <img src="i.png" alt="chat" title="le chat"/></p><section aria-label="note">'
+        '<svg xmlns="http://www.w3.org/2000/svg"><title>dessin</title><text>là</text></svg></section>'
+    )
+    assert opened(tmp_path, body).paragraphs == ["un", "chat", "le chat", "note", "dessin", "là"]
+    out = translated(tmp_path, body, "one", "cat", "the cat", "remark", "drawing", "there")
+    assert 'alt="cat" title="the cat"' in out
+    assert 'aria-label="remark"' in out
+    assert "<title>drawing</title><text>there</text>" in out
+
+
+def test_right_to_left(tmp_path: Path) -> None:
+    files = members(c1=chapter('<p dir="ltr">a</p><p lang="la">b</p>'))
+    document = EpubDocument(pack(tmp_path / "a.epub", files))
+    document.write(tmp_path / "b.epub", list(document.paragraphs), language="ar")
+    with zipfile.ZipFile(tmp_path / "b.epub") as archive:
+        assert b'page-progression-direction="rtl"' in archive.read("OEBPS/book.opf")
+        text = archive.read("OEBPS/c1.xhtml").decode()
+    assert 'lang="ar" dir="rtl"' in text
+    assert '<p dir="rtl">a</p><p lang="la" dir="ltr">b</p>' in text

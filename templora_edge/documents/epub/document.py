@@ -71,9 +71,9 @@ class EpubDocument(Document):
         self._skipped: Counter[str] = Counter()
         self._packages = {name: self._package(name).language for name in self._find_packages()}
         self._texts: dict[str, tuple[Kind, str]] = {}
-        for package, language in self._packages.items():
+        for package, main in self._packages.items():
             for name, kind in self._find_texts(package):
-                self._texts.setdefault(name, (kind, language))
+                self._texts.setdefault(name, (kind, main))
         self._counts: dict[str, int] = {}
         self._paragraphs: list[str] = []
         for name in self._packages:

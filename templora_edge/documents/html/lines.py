@@ -107,7 +107,9 @@ def _split(element: _Element, preformatted: bool) -> list[XmlItem]:
             groups += [[item], []]
         else:
             groups[-1].append(item)
-    attributes = {key: value for key, value in element.attrib.items() if key not in ("id", "name")}
+    attributes = {
+        str(key): str(value) for key, value in element.attrib.items() if key not in ("id", "name")
+    }
     pieces: list[XmlItem] = []
     for number, group in enumerate(groups):
         if number % 2:

@@ -106,14 +106,14 @@ class HtmlSource(HTMLParser):
 
     # what the parser calls
 
-    def handle_starttag(self, tag: str, attrs: _Attributes) -> None:
+    def handle_starttag(self, tag: str, attrs: _Attributes) -> None:  # noqa: D102
         self._start(tag, attrs, closed=tag in VOID)
 
-    def handle_startendtag(self, tag: str, attrs: _Attributes) -> None:
+    def handle_startendtag(self, tag: str, attrs: _Attributes) -> None:  # noqa: D102
         in_drawing = any(local_name(one) in ("svg", "math") for one in self._stack)
         self._start(tag, attrs, closed=tag in VOID or tag in ("svg", "math") or in_drawing)
 
-    def handle_endtag(self, tag: str) -> None:
+    def handle_endtag(self, tag: str) -> None:  # noqa: D102
         begin = self._offset()
         if self._raw is not None:
             if self._raw[0] != tag:
@@ -130,7 +130,7 @@ class HtmlSource(HTMLParser):
         self._stack.pop()
         self._runs.append((begin, found))
 
-    def handle_data(self, data: str) -> None:
+    def handle_data(self, data: str) -> None:  # noqa: D102
         if self._raw is not None:
             return
         begin = self._offset()
@@ -142,16 +142,16 @@ class HtmlSource(HTMLParser):
             self._runs.append((begin, text))
         self._add_text(text)
 
-    def handle_comment(self, data: str) -> None:  # noqa: ARG002
+    def handle_comment(self, data: str) -> None:  # noqa: ARG002, D102
         self._add_other()
 
-    def handle_decl(self, decl: str) -> None:  # noqa: ARG002
+    def handle_decl(self, decl: str) -> None:  # noqa: ARG002, D102
         self._add_other()
 
-    def unknown_decl(self, data: str) -> None:  # noqa: ARG002
+    def unknown_decl(self, data: str) -> None:  # noqa: ARG002, D102
         self._add_other()
 
-    def handle_pi(self, data: str) -> None:  # noqa: ARG002
+    def handle_pi(self, data: str) -> None:  # noqa: ARG002, D102
         self._add_other()
 
     # building
@@ -234,7 +234,7 @@ class HtmlSource(HTMLParser):
         """Note how everything was typed, which reaches to where the next thing begins."""
         if self._raw is not None:  # never ended
             self._others[self._raw[1]] = self._text[self._raw[2] :]
-        ends = [begin for begin, _ in self._runs[1:]] + [len(self._text)]
+        ends = [*(begin for begin, _ in self._runs), len(self._text)][1:]
         whole = ""
         for (begin, what), end in zip(self._runs, ends, strict=True):
             typed = self._text[begin:end]
@@ -266,26 +266,24 @@ class HtmlSource(HTMLParser):
 
     def _start_tag(self, element: _Element) -> str:
         typed, attributes = self._starts.get(element, ("", []))
-        names = {own for key, _ in attributes if (own := _tree_name(key)) is not None}
         values = {
             own: ILLEGAL.sub("", value or "")
             for key, value in reversed(attributes)
             if (own := _tree_name(key)) is not None
         }
-        if typed and dict(element.attrib) == values:
+        now = {str(key): str(value) for key, value in element.attrib.items()}
+        if typed and now == values:
             return typed
         written = [typed[1 : 1 + len(element.tag)] if typed else element.tag]
         for key, value in attributes:
             own = _tree_name(key)
-            now = element.get(own) if own is not None else value
-            if now is None and value is not None:
-                continue
-            same = own is None or now == (value or "")
-            written.append(key if value is None and same else f'{key}="{escape(now or "")}"')
-        for own, now in element.attrib.items():
-            if own not in names:
-                key = "xml:lang" if own == _XML_LANG else str(own)
-                written.append(f'{key}="{escape(str(now))}"')
+            new = value if own is None else now.get(own)
+            same = (new or "") == (value or "")
+            written.append(key if value is None and same else f'{key}="{escape(new or "")}"')
+        for own, new in now.items():
+            if own not in values:
+                key = "xml:lang" if own == _XML_LANG else own
+                written.append(f'{key}="{escape(new)}"')
         return f"<{' '.join(written)}{'/' if typed.endswith('/>') else ''}>"
 
     def _end_tag(self, element: _Element) -> str:
