@@ -35,8 +35,10 @@ PARAGRAPHS = [
     "Premier chapitre", "Premier <1>chapitre</1>",
     "Un mot<1/>, <2>nota bene</2>, et <3>deux</3>.\nFin\xa0: <4/> <5/>.",
     "Hors bloc <1>gras</1>", "dedans encore", "après", "point un", "point deux", "sous-point",
-    "suite", "dessin", "La somme <1/> vaut <2/> trois.", "i", "Légende", "Tête", "Case <1>une</1>", "terme",
-    "définition", "Texte tel\nquel", "<1>漢</1>と<2>字</2>", "Tout en italique", "Une image", "Une note.",
+    "suite", "dessin", "La somme <1/> vaut <2/> trois.", "i", "Légende", "Tête",
+    "Case <1>une</1>", "terme",
+    "définition", "Texte tel\nquel", "<1>漢</1>と<2>字</2>", "Tout en italique",
+    "Une image", "Une note.",
 ]  # fmt: skip
 LABELS = [
     "Table",
