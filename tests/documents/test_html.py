@@ -61,8 +61,8 @@ def test_pieces(html: str, paragraphs: list[str], expected: str | None) -> None:
 
 TAGS = (
     "<p>", "</p>", "<b>", "</b>", "<DIV class=x>", "</DIV>", "<br>", "<table>", "<td>", "</table>",
-    "<li>", "</ul>", "<a href='?a&b'>", "</a>", "&amp;", "&", "<", "é", "&eacute;", " a ", "b\r\n",
-    "<!-- x", "-->", "<script>", "</script>", "<svg/>", "</q>", "<o:p>", "\x0b", "<textarea>",
+    "<li>", "</ul>", "<a href='?a&b'>", "</a>", "&amp;", "<", "&eacute;", " a ", "b\r\n",
+    "<!-- x", "-->", "<script>", "</script>", "<svg/>", "</q>", "<o:p>", "<textarea>",
 )  # fmt: skip
 
 
