@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -20,6 +20,10 @@ _FULL: Final = 0.9
 leave the rest free."""
 _ITEM: Final = re.compile(r"\s*(?:[-*+•·–]|\(?(?:\d{1,3}|[a-zA-Z])[.)])\s")
 """Beginning of a list item."""
+_LEADER: Final = re.compile(r"\s*(?:\.{4,}|(?:\.[ \u00a0]){3,}\.?|…{2,}|_{4,})\s*[\w.-]{0,8}\s*$")
+"""What leads to a page number in a table of contents, and the number."""
+_BROKEN: Final = re.compile(r"(\w+)-\n(\w+)")
+"""A word that a line end divides."""
 _SPACE: Final = re.compile(r"[ \t\n\r\f\v]+")
 """White space at which a line may end."""
 
@@ -33,6 +37,10 @@ class _Stretch:
     text: str
     """The paragraph; empty if there is nothing to translate."""
     literals: dict[int, str]
+    width: int | None
+    """Columns to wrap at; None for a line that is written as one."""
+    leader: str
+    """End of the line that is kept: dots and a page number."""
 
 
 class TextDocument(Document):
@@ -48,9 +56,13 @@ class TextDocument(Document):
             tuple(lines)
             for _, lines in groupby(self._file.lines, key=lambda line: bool(line.strip()))
         ]
-        self._width = _width(blocks)
+        hyphens = _Hyphens(self._file.lines)
+        width = _width(blocks)
         self._stretches = [
-            _stretch(lines) for block in blocks for lines in _cut(block, self._width)
+            _stretch(lines, own, hyphens)
+            for block in blocks
+            for own in [_own_width(block) or width]
+            for lines in _cut(block, own)
         ]
 
     @property
@@ -78,22 +90,71 @@ class TextDocument(Document):
             return list(stretch.lines)
         text = PLACEHOLDER.sub(lambda match: stretch.literals[int(match[2])], translation)
         first, *others = stretch.lines
-        if others and self._width:
+        if others and stretch.width:
             pieces = chunks(_SPACE.sub(" ", text).strip())
-            return filled(pieces, self._width, _indent(first), _indent(others[0]))
-        trailing = first[len(first.rstrip()) :]
-        return [_indent(first) + re.sub(r"\s*[\n\r]\s*", " ", text) + trailing]
+            return filled(pieces, stretch.width, _indent(first), _indent(others[0]))
+        line = _indent(first) + re.sub(r"\s*[\n\r]\s*", " ", text)
+        if stretch.leader:
+            return [line + _fitted(stretch.leader, columns(first) - columns(line))]
+        return [line + first[len(first.rstrip()) :]]
+
+
+class _Hyphens:
+    """Removes hyphens that divide words at line ends, and no others."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        words = re.findall(r"\w+(?:-\w+)*", "\n".join(lines).lower())
+        self._words = frozenset(words)
+        n_broken = sum(bool(re.search(r"\w-$", line)) for line in lines)
+        self._is_usual = 20 * n_broken > len(lines)
+        """Whether words are divided in this file, so that an unknown one is taken for divided."""
+
+    def joined(self, lines: Iterable[str]) -> str:
+        """Running text of stripped ``lines``."""
+        text = re.sub(r"[\u00ad¬]\n", "", "\n".join(lines))
+        return joined(_BROKEN.sub(self._whole, text).split("\n"))
+
+    def _whole(self, match: re.Match[str]) -> str:
+        first, second = (part.lower() for part in match.groups())
+        if first + second in self._words:
+            is_divided = f"{first}-{second}" not in self._words
+        else:
+            is_divided = (
+                self._is_usual
+                and match[2].islower()
+                and f"{first}-{second}" not in self._words
+                and not {first, second} <= self._words
+            )
+        return match[1] + match[2] if is_divided else match.group()
 
 
 def _width(blocks: Sequence[Sequence[str]]) -> int | None:
-    """Columns at which the lines of ``blocks`` were wrapped; None if they were not."""
-    pairs = [pair for block in blocks if block[0].strip() for pair in pairwise(block)]
+    """Columns at which most lines of wrapped ``blocks`` end; None if none of them is wrapped.
+
+    Titles, lists and verse do not count, however many there are.
+    """
+    wrapped = [block for block in blocks if _own_width(block)]
+    return _block_width(wrapped or [block for block in blocks if block[0].strip()])
+
+
+def _own_width(block: Sequence[str]) -> int | None:
+    """Columns at which ``block`` by itself is clearly wrapped; None if it is not clear."""
+    if len(block) < 4 or not block[0].strip() or _is_verse(block):
+        return None
+    if any(_ITEM.match(line) or _LEADER.search(line) for line in block):
+        return None
+    return _block_width([block], share=0.75)
+
+
+def _block_width(blocks: Sequence[Sequence[str]], share: float = 0.5) -> int | None:
+    """Columns at which that ``share`` of the lines of ``blocks`` was broken; None if fewer were."""
+    pairs = [pair for block in blocks for pair in pairwise(block)]
     widths = sorted(columns(line.rstrip()) for line, _ in pairs)
     if not widths:
         return None
     width = widths[math.ceil(0.95 * len(widths)) - 1]  # some lines are too long to break
     n_full = sum(_is_full(line, following, width) for line, following in pairs)
-    return width if width in _WIDTHS and 2 * n_full >= len(pairs) else None
+    return width if width in _WIDTHS and n_full >= share * len(pairs) else None
 
 
 def _is_full(line: str, following: str, width: int) -> bool:
@@ -132,17 +193,31 @@ def _continues(stretch: Sequence[str], line: str, width: int, margin: int) -> bo
         and len(set(others)) == 1
         and (others[0] != first or first == margin)
         and not _ITEM.match(line)
+        and not _LEADER.search(line)
+        and not _LEADER.search(stretch[-1])
         and _is_full(stretch[-1], line, width)
     )
 
 
-def _stretch(lines: tuple[str, ...]) -> _Stretch:
-    text = lines[0].strip()
+def _stretch(lines: tuple[str, ...], width: int | None, hyphens: _Hyphens) -> _Stretch:
+    text, leader = lines[0].strip(), ""
     if len(lines) > 1:
-        text = joined(_SPACE.sub(" ", line.strip()) for line in lines)
+        text = hyphens.joined(_SPACE.sub(" ", line.strip()) for line in lines)
+    elif found := _LEADER.search(lines[0]):
+        text, leader = lines[0][: found.start()].strip(), found.group()
     paragraph = Paragraph()
     literals = dict(paragraph.add_text(text))
-    return _Stretch(lines, paragraph.text if has_letters(text) else "", literals)
+    translated = paragraph.text if has_letters(text) else ""
+    return _Stretch(lines, translated, literals, width, leader)
+
+
+def _fitted(leader: str, width: int) -> str:
+    """``leader`` with more or fewer dots, for as many columns as ``width``, if there is room."""
+    dots = re.search(r"\.{4,}|_{4,}", leader)
+    if dots is None:
+        return leader
+    n_dots = max(3, len(dots.group()) + width - columns(leader))
+    return leader[: dots.start()] + dots.group()[0] * n_dots + leader[dots.end() :]
 
 
 def _indent(line: str) -> str:

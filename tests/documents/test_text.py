@@ -342,6 +342,44 @@ def test_verse_and_lists_between_wrapped_prose(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_txt_wrapped_prose_and_toc_is_decided_paragraph_by_paragraph(tmp_path: Path) -> None:
+    titles = [f"Chapter {i}. What the miller did on day {i}" for i in range(1, 61)]
+    toc = "\n".join(f"    {title:.<60} {7 * i}" for i, title in enumerate(titles, 1))
+    prose = (PROSE * 2).strip()
+    quoted = textwrap.fill(prose, 58, initial_indent="      ", subsequent_indent="      ")
+    source = f"CONTENTS\n\n{toc}\n\n{textwrap.fill(prose, 72)}\n\n{quoted}\n\n  * * *\n"
+    assert paragraphs(tmp_path, source) == ["CONTENTS", *titles, prose, prose]
+    new = ["INHALT", *(title.replace("What", "Und was") for title in titles), *[prose.upper()] * 2]
+    lines = written(tmp_path, source, new).decode().split("\n")
+    assert lines[2] == f"    {new[1]:.<60} 7"
+    assert {len(line) for line in lines[2:62]} <= {len(line) for line in toc.split("\n")}
+    assert "\n".join(lines[63:-3]) == "\n\n".join(
+        [
+            textwrap.fill(prose.upper(), max(map(len, textwrap.wrap(prose, 72)))),
+            textwrap.fill(
+                prose.upper(),
+                max(map(len, quoted.split("\n"))),
+                initial_indent="      ",
+                subsequent_indent="      ",
+            ),
+        ]
+    )
+
+
+def test_words_divided_at_line_ends_are_whole_and_compounds_keep_their_hyphen(
+    tmp_path: Path,
+) -> None:
+    text = (
+        "The miller had gone to the coast long before any of us was born, and the old water-\n"
+        "wheel had not turned since the day on which he left it. Whoever asked about the mil-\n"
+        "ler and his water-wheel was told to keep away from the place, and to go home at once.\n"
+    )
+    [found] = paragraphs(tmp_path, text)
+    assert "old water-wheel had" in found
+    assert "the miller and" in found
+    assert written(tmp_path, text, [found]).decode() == text
+
+
 @pytest.mark.parametrize(
     ("source", "found", "translations", "expected"),
     [

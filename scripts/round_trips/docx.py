@@ -1,6 +1,6 @@
 """Put Word documents of others through an engine that repeats, and say what changes in them.
 
-Usage: python -m scripts.round_trips FILE_OR_FOLDER...
+Usage: python -m scripts.round_trips.docx FILE_OR_FOLDER...
 
 For each folder or file: documents, those refused (one line each), paragraphs, and documents whose
 content differs after an identity translation. Compared are characters with their look, and elements

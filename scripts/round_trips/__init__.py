@@ -1,0 +1,1 @@
+"""Documents read and written with their own text, and compared."""
