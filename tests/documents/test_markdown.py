@@ -416,3 +416,49 @@ def test_nesting_without_end(begin: str, end: str, is_translated: bool, tmp_path
     assert len(found) == is_translated
     result = written(tmp_path, source, [paragraph.replace("un", "one") for paragraph in found])
     assert result.decode() == source.replace("un", "one" if is_translated else "un")
+
+
+EXTENDED = """\
+import Tabs from '@theme/Tabs';
+
+:::note Titre de la note
+Contenu de la note.
+:::
+
+!!! warning "Attention"
+    Le contenu de l'avertissement.
+
+    - Une liste
+
+{{< figure src="a.png" title="Une figure" >}}
+
+{% include "pied.html" %}
+
+Voir [[Page Accueil|la page]] et ![[image.png]] avec $a_b * c$ ici {#ancre .grand}.
+
+[TOC]
+
+[[_TOC_]]
+
+Bonjour {{ utilisateur.nom }}, c'est :tada: pour toi.
+"""
+
+
+def test_md_ext_admonition_mdx_wikilink(tmp_path: Path) -> None:
+    found = paragraphs(tmp_path, EXTENDED)
+    assert found == [
+        "Titre de la note",
+        "Contenu de la note.",
+        "Attention",
+        "Le contenu de l'avertissement.",
+        "Une liste",
+        "Voir <1>la page</1> et <2/> avec <3/> ici <4/>.",
+        "Bonjour <1/>, c'est <2/> pour toi.",
+    ]
+    assert written(tmp_path, EXTENDED, found).decode() == EXTENDED
+    expected = EXTENDED
+    for text in ("Titre de la note", "Contenu de la note", "Attention", "Le contenu de l'aver",
+                 "tissement", "Une liste", "Voir", "la page", " et ", " avec ", " ici ",
+                 "Bonjour", "c'est", " pour toi"):  # fmt: skip
+        expected = expected.replace(text, text.upper())
+    assert written(tmp_path, EXTENDED, [text.upper() for text in found]).decode() == expected

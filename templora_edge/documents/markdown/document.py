@@ -163,7 +163,14 @@ def _passages(tokens: Sequence[Token], lines: Sequence[str]) -> Iterator[_Placed
         paragraph = MarkdownParagraph(children)
         if not has_letters(plain(paragraph.text)):
             continue
-        if block.markup.startswith("#"):
+        if "column" in token.meta:
+            column = token.meta["column"]
+            place = Place(
+                (token.map[0], column),
+                (token.map[0], column + len(token.content)),
+                begins_line=False,
+            )
+        elif block.markup.startswith("#"):
             place = place_of_heading(lines, token.map[0], token, block.markup)
         else:
             place = cell or place_of_lines(lines, token.map[0], token)
