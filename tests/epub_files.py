@@ -66,7 +66,7 @@ PNG = bytes.fromhex(
 )
 
 
-def chapter(body: str, head: str = "<title>T</title>") -> str:
+def chapter(body: str, head: str = "<title>1</title>") -> str:
     return f'<html xmlns="{XHTML}" lang="fr"><head>{head}</head><body>{body}</body></html>'
 
 

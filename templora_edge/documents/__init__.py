@@ -25,14 +25,19 @@ def _markdown(path: Path, language: str | None) -> Document:
 
 
 def _epub(path: Path, language: str | None) -> Document:
-    del language  # its encoding is known
     from templora_edge.documents.epub import EpubDocument
 
-    return EpubDocument(path)
+    return EpubDocument(path, language)
+
+
+def _html(path: Path, language: str | None) -> Document:
+    from templora_edge.documents.html.document import HtmlDocument
+
+    return HtmlDocument(path, language)
 
 
 def _docx(path: Path, language: str | None) -> Document:
-    del language  # its encoding is known
+    del language  # it is Unicode
     from templora_edge.documents.docx import DocxDocument
 
     return DocxDocument(path)
@@ -60,6 +65,9 @@ FORMATS: Final[dict[str, Callable[[Path, str | None], Document]]] = {
     ".txt": _text,
     ".md": _markdown,
     ".epub": _epub,
+    ".html": _html,
+    ".htm": _html,
+    ".xhtml": _html,
     ".docx": _docx,
     ".srt": _srt,
     ".vtt": _vtt,

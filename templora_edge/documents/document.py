@@ -10,9 +10,9 @@ class Document(Protocol):
 
     @property
     def paragraphs(self) -> Sequence[str]:
-        """Texts to translate, in reading order, with placeholders for inline markup (`markup`).
+        r"""Texts to translate, in reading order, with placeholders for inline markup (`markup`).
 
-        Each has some letters and no white space at its ends. In it, "\\n" and "\\t" are the
+        Each has some letters and no white space at its ends. In it, "\n" and "\t" are the
         format's own line break and tab, and come back as these.
         """
         ...

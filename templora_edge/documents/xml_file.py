@@ -1,12 +1,14 @@
 """XML of unknown origin: read safely, repaired where it is broken, written back in its own form.
 
 The parser sees the root element alone. So no entity is declared and no DTD loaded, whatever the
-file says, and what precedes the root (declaration, doctype, comments) is written back unchanged.
+file says; entities that are characters are replaced before. What precedes the root (declaration,
+doctype, comments) is written back unchanged.
 """
 
 import codecs
 import re
-from html import escape
+from collections.abc import Mapping
+from html import escape, unescape
 from html.entities import html5
 from typing import Final
 
@@ -36,11 +38,24 @@ _PROLOG: Final = re.compile(
 )
 _DOUBTFUL: Final = re.compile(
     r"""<!--.*?(?:-->|\Z)|<!\[CDATA\[.*?(?:\]\]>|\Z)|<\?.*?(?:\?>|\Z)
-    |&(?P<entity>[A-Z][A-Z0-9]*;)|&(?!\#\d+;|\#x[\dA-F]+;)
+    |&(?P<entity>[A-Z][\w.-]*;)|&(?!\#\d+;|\#x[\dA-F]+;)
     |<(?![!?]|/?[^\W\d][\w.-]*(?::[\w.-]+)?[\s/>])""",
     re.DOTALL | re.IGNORECASE | re.VERBOSE,
 )
 """Sections with arbitrary content, then each `&` and `<` that XML may not accept."""
+_ENTITY: Final = re.compile(
+    r"""<!ENTITY\s+(?P<name>[A-Z][\w.-]*)\s+(?P<quote>["'])(?P<value>[^"'<%]{0,200}?)(?P=quote)\s*>""",
+    re.IGNORECASE,
+)
+_CATALOGUE: Final = re.compile(
+    r"""<!ENTITY\s+%\s+\S+\s+PUBLIC\s+["']-//W3C//ENTITIES[^"'<>]*["']\s+["'][^"'<>]*["']\s*>""",
+    re.IGNORECASE,
+)
+_MAX_EXPANSION: Final = 1 << 20
+"""Characters that entities may add to a text besides doubling it."""
+_SECTIONS: Final = re.compile(
+    r"<!--.*?(?:-->|\Z)|<!\[CDATA\[.*?(?:\]\]>|\Z)|<\?.*?(?:\?>|\Z)", re.DOTALL
+)
 _SVG: Final = re.compile(r"<svg\b.*?(?:</svg>|\Z)", re.DOTALL)
 _CAMEL_CASE: Final = re.compile(r"\b[a-z]+[A-Z]\w*")
 _CDATA: Final = re.compile(
@@ -74,12 +89,14 @@ class XmlFile:
     def __init__(self, data: bytes, name: str, *, is_html: bool = False) -> None:
         self._is_html = is_html
         self._bom, self._encoding, text = _decoded(data, name)
-        if re.search("<!ENTITY", _DOUBTFUL.sub("", text), re.IGNORECASE):
-            raise DocumentError(f"{name}: declares entities, which are not safe; expected none")
+        entities = _entities(text, name)
         self._has_crlf = "\r\n" in text
         prolog = _PROLOG.match(text)
         self._prolog = prolog.group() if prolog else ""
-        body = _DOUBTFUL.sub(_mended, ILLEGAL.sub("", text[len(self._prolog) :]))
+        body = ILLEGAL.sub("", text[len(self._prolog) :])
+        body = _DOUBTFUL.sub(lambda match: _mended(match, entities), body)
+        if len(body) > 2 * len(text) + _MAX_EXPANSION:
+            raise DocumentError(f"{name}: its entities expand to too much; expected characters")
         self._end = body[len(body.rstrip()) :].replace("\r\n", "\n")
         self.root: _Element = _parsed_html(body, name) if is_html else _parsed(body, name)
 
@@ -116,14 +133,42 @@ def _typed_on_windows(match: re.Match[str]) -> str:
     return bytes([ord(match.group()) - 0xDC00]).decode("cp1252", "replace")
 
 
-def _mended(match: re.Match[str]) -> str:
-    """Replace HTML's entities by their characters, and escape what is not markup."""
+def _entities(text: str, name: str) -> dict[str, str]:
+    """Characters and short texts that ``text`` declares as entities, by name and semicolon.
+
+    Raises:
+        DocumentError: An entity is of another kind: a file, or made of other entities or tags.
+    """
+    entities: dict[str, str] = {}
+    declared = _SECTIONS.sub("", text)
+    for match in re.finditer("<!ENTITY", declared, re.IGNORECASE):
+        if _CATALOGUE.match(declared, match.start()):
+            continue  # HTML's own entities, which are known
+        entity = _ENTITY.match(declared, match.start())
+        value = _characters(_characters(entity["value"])) if entity else ""
+        if entity is None or (len(value) > 1 and set(value) & set("<&%")):
+            raise DocumentError(
+                f"{name}: declares entities that are not characters, which is not safe; "
+                "expected none"
+            )
+        entities[entity["name"] + ";"] = value
+    return entities
+
+
+def _characters(value: str) -> str:
+    """``value`` with its references to characters resolved."""
+    return re.sub(r"&#(?:[0-9]{1,7}|x[0-9A-Fa-f]{1,6});", lambda m: unescape(m.group()), value)
+
+
+def _mended(match: re.Match[str], entities: Mapping[str, str]) -> str:
+    """Replace entities by their characters, and escape what is not markup."""
     found, entity = match.group(), match["entity"]
     if found == "<":
         return "&lt;"
     if found.startswith("<") or entity in ("amp;", "lt;", "gt;", "quot;", "apos;"):
         return found
-    return escape(html5[entity]) if entity in html5 else "&amp;" + found[1:]
+    value = entities.get(entity or "", html5.get(entity or ""))
+    return "&amp;" + found[1:] if value is None else escape(value)
 
 
 def _parsed(text: str, name: str) -> _Element:

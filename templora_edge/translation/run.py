@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from templora_edge.documents.markup import is_kept, without_spans
 from templora_edge.translation.answers import Answers
 from templora_edge.translation.pair_loop import PairLoop
 from templora_edge.translation.prompt import Pair
-from templora_edge.translation.segmenter import join, split
+from templora_edge.translation.segmenter import assembled, segments
 from templora_edge.translation.store import Learned, SegmentRow, Store
 from templora_edge.updates import Updates
 
@@ -177,26 +176,21 @@ class TranslationRun:
 def segments_of(paragraphs: Sequence[str], loop: PairLoop) -> list[tuple[int, str]]:
     """Cut paragraphs into segments short enough for the model: (paragraph number, text) each."""
     return [
-        (number, segment.strip())
+        (number, segment)
         for number, paragraph in enumerate(paragraphs)
-        for segment in split(paragraph, loop.fits)
-        if segment.strip()
+        for segment in segments(paragraph, loop.fits)
     ]
 
 
 def assemble(paragraphs: Sequence[str], rows: Sequence[SegmentRow]) -> list[str]:
-    """Translations of whole paragraphs, as plain text where markup was lost.
-
-    Untranslated segments keep their source.
-    """
-    segments: dict[int, list[str]] = {}
+    """Translations of whole paragraphs. Untranslated segments keep their source."""
+    pairs: dict[int, list[tuple[str, str]]] = {}
     for row in rows:
-        segments.setdefault(row.paragraph, []).append(row.translation or row.source)
-    whole = []
-    for number, paragraph in enumerate(paragraphs):
-        text = join(segments.get(number, [paragraph]))
-        whole.append(text if is_kept(paragraph, text) else without_spans(paragraph, text))
-    return whole
+        pairs.setdefault(row.paragraph, []).append((row.source, row.translation or row.source))
+    return [
+        assembled(paragraph, pairs[number]) if number in pairs else paragraph
+        for number, paragraph in enumerate(paragraphs)
+    ]
 
 
 def _believed(rows: Sequence[SegmentRow]) -> list[Pair]:

@@ -1,11 +1,22 @@
-"""Cuts paragraphs into segments, at sentence ends in Latin and CJK scripts."""
+"""Cuts paragraphs into segments, at sentence ends in Latin and CJK scripts, and joins them again.
+
+Segments end at each line break and tab of a paragraph, whose translation has it between the same
+segments.
+"""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
-from templora_edge.documents.markup import PLACEHOLDER, is_balanced
+from templora_edge.documents.markup import (
+    PLACEHOLDER,
+    closed,
+    is_balanced,
+    is_kept,
+    merged,
+    repaired,
+)
 
 _CLOSING: Final = r"(?:[\s\u00a0\u202f]*»|[\"'”’)\]\}])*"
 """Quotes and brackets that stay with the sentence they close."""
@@ -26,6 +37,9 @@ _LETTERS: Final = re.compile(r"[^\W\d_]+")
 _ROMAN: Final = re.compile("M{0,3}(CM|CD|D?C{0,3})(XC|XL|L?X{0,3})(IX|IV|V?I{0,3})")
 _CLAUSE_END: Final = re.compile(rf"[;:,，、；：—–]+{_CLOSING}\s*")
 _WORD_END: Final = re.compile(r"\s+")
+_LINE_END: Final = re.compile(r"\s*[\n\t]\s*")
+_NO_CONTENT: Final = re.compile(r"\s+|</?[0-9]+>")
+"""White space, and the ends of spans."""
 _ANYWHERE: Final = re.compile(r"(?<=.)(?=.)", re.DOTALL)
 
 
@@ -38,6 +52,42 @@ def has_words(text: str) -> bool:
 def sentences(text: str) -> list[str]:
     """``text`` cut after each sentence; pieces keep their spaces, so joining them restores it."""
     return list(_cut(text, _sentence_ends(text)))
+
+
+def segments(paragraph: str, fits: Callable[[str], bool]) -> list[str]:
+    """The segments of ``paragraph``: each fits, stays on one line, and closes its own spans.
+
+    Args:
+        paragraph: text to cut.
+        fits: whether a piece is short enough for the model.
+    """
+    lines = _cut(paragraph, _ends(_LINE_END)(paragraph))
+    pieces = closed([piece for line in lines for piece in split(line, fits)])
+    return [piece.strip() for piece in pieces if _NO_CONTENT.sub("", piece)]
+
+
+def assembled(paragraph: str, pairs: Sequence[tuple[str, str]]) -> str:
+    """The translation of ``paragraph``, with its placeholders, line breaks and tabs.
+
+    Args:
+        paragraph: the source.
+        pairs: its segments and their translations. What markup one of these has lost is placed
+            anew within it.
+    """
+    left = iter(pairs)
+    whole = ""
+    begin = 0
+    for end in (*_LINE_END.finditer(paragraph), None):
+        line = paragraph[begin : end.start() if end else None]
+        n_left = len(_NO_CONTENT.sub("", line))
+        translated = []
+        while n_left > 0 and (pair := next(left, None)) is not None:
+            n_left -= len(_NO_CONTENT.sub("", pair[0]))
+            translated.append(_LINE_END.sub(" ", repaired(*pair)))
+        whole += join(translated) + (end.group() if end else "")
+        begin = end.end() if end else len(paragraph)
+    whole = merged(whole)
+    return whole if is_kept(paragraph, whole) else repaired(paragraph, whole)
 
 
 def split(paragraph: str, fits: Callable[[str], bool]) -> list[str]:

@@ -1,11 +1,20 @@
 """Cutting paragraphs: sentence ends in several scripts, and pieces that fit."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from templora_edge.documents.markup import PLACEHOLDER, is_balanced
-from templora_edge.translation.segmenter import has_words, join, sentences, split
+from templora_edge.documents.markup import PLACEHOLDER, is_balanced, is_kept, plain
+from templora_edge.translation.segmenter import (
+    assembled,
+    has_words,
+    join,
+    segments,
+    sentences,
+    split,
+)
 
 CASES = {
     "Il partit. Elle resta.": ["Il partit.", "Elle resta."],
@@ -67,6 +76,74 @@ def test_what_has_no_ends_is_cut_anyway() -> None:
 def test_joined_pieces_take_the_space_of_their_script() -> None:
     assert join(["He left. ", "", " She stayed."]) == "He left. She stayed."
     assert join(["彼は去った。", "彼女は残った。"]) == "彼は去った。彼女は残った。"
+
+
+lines = st.lists(paragraphs, min_size=1).flatmap(
+    lambda each: st.lists(
+        st.sampled_from(["\n", "\t", " \n ", "\n\n"]), min_size=len(each), max_size=len(each)
+    ).map(lambda ends: "".join(f"{a}{b}" for a, b in zip(each, ends, strict=True)).strip())
+)
+
+
+def numbered(text: str) -> str:
+    """``text`` with its placeholders counted, some spans around others and around line breaks."""
+    n = 0
+    opened: list[int] = []
+
+    def next_one(match: re.Match[str]) -> str:
+        nonlocal n
+        if match[1]:
+            return f"</{opened.pop()}>"
+        n += 1
+        if match[3]:
+            return f"<{n}/>"
+        opened.append(n)
+        return f"<{n}>"
+
+    text = re.sub(r"(?<=c)(\s+)(?=\w)", r"<1>\1", text, count=1)
+    text += "</1>" if PLACEHOLDER.sub("", text) and not is_balanced(text) else ""
+    return PLACEHOLDER.sub(next_one, text)
+
+
+@given(lines.map(numbered), st.integers(6, 60))
+def test_segments_stand_alone_and_come_back(paragraph: str, most: int) -> None:
+    def fits(piece: str) -> bool:
+        return len(PLACEHOLDER.sub("", piece).strip()) <= most
+
+    assert is_kept(paragraph, paragraph)
+    pieces = segments(paragraph, fits)
+    for piece in pieces:
+        assert is_balanced(piece)
+        assert piece == piece.strip()
+        assert not re.search(r"[\n\t]", piece)
+    same = assembled(paragraph, [(piece, piece) for piece in pieces])
+    assert is_kept(paragraph, same)
+    assert "".join(plain(same).split()) == "".join(plain(paragraph).split())
+    assert re.findall(r"[\n\t]", same) == re.findall(r"[\n\t]", paragraph)
+    lost = assembled(paragraph, [(piece, plain(piece).upper()) for piece in pieces])
+    assert is_kept(paragraph, lost)
+    assert re.findall(r"[\n\t]", lost) == re.findall(r"[\n\t]", paragraph)
+
+
+def test_a_span_across_segments_is_closed_and_opened() -> None:
+    paragraph = "Un <1>roi. Une <2>reine.\nLe</2> fils</1> et.\tFin<3/>"
+    pieces = segments(paragraph, lambda piece: len(plain(piece).strip()) < 12)
+    assert pieces == [
+        *("Un <1>roi.</1>", "<1>Une <2>reine.</2></1>", "<1><2>Le</2> fils</1> et."),
+        "Fin<3/>",
+    ]
+    translations = ["A <1>king.</1>", "A queen", "The son and.", "End"]
+    assert assembled(paragraph, list(zip(pieces, translations, strict=True))) == (
+        "A <1>king. A <2>queen\nThe</2> son</1> and.\tEnd<3/>"
+    )
+
+
+def test_lost_markup_costs_its_own_segment_alone() -> None:
+    paragraph = "<1>Marie</1> dort.\nIl voit <2>Paul</2> là-bas<3/>."
+    pieces = segments(paragraph, lambda piece: True)
+    assert assembled(paragraph, [(pieces[0], "<1>Mary</1> sleeps."), (pieces[1], "He <2 x.")]) == (
+        "<1>Mary</1> sleeps.\nHe<2> x</2><3/>."
+    )
 
 
 @pytest.mark.parametrize("text", ["", "* * *", "1866", "II", "<1>XIV.</1>", "— 3 —", "§ 12"])

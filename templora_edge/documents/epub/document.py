@@ -1,8 +1,12 @@
 """EPUB 2 and 3: the archive, and which of its files contain text."""
 
+import logging
 import posixpath
+import re
 import shutil
+import unicodedata
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -11,14 +15,19 @@ from urllib.parse import unquote
 
 from templora_edge.documents.archive import open_archive
 from templora_edge.documents.document import Document
-from templora_edge.documents.epub.xhtml import NCX, XHTML, BookFile, Kind
+from templora_edge.documents.epub.package import Package
+from templora_edge.documents.epub.text_file import DTBOOK, NCX, SVG, XHTML, Kind, TextFile
+from templora_edge.documents.html.inline import local_name
 from templora_edge.documents.xml_file import XmlFile
 from templora_edge.errors import DocumentError
+
+_logger = logging.getLogger(__name__)
 
 MAX_TEXT: Final = 32 << 20
 """Largest XML file, in bytes; its tree takes ten times as many. The Bible has 5 MB."""
 
 _TYPE: Final = b"application/epub+zip"
+_MIMETYPE: Final = "mimetype"
 _CONTAINER: Final = "META-INF/container.xml"
 _ENCRYPTION: Final = "META-INF/encryption.xml"
 _OPF: Final = "application/oebps-package+xml"
@@ -27,7 +36,10 @@ _KINDS: Final = {
     "text/html": XHTML,
     "text/x-oeb1-document": XHTML,
     "application/x-dtbncx+xml": NCX,
+    "image/svg+xml": SVG,
 }
+_BINARY: Final = ("audio/", "font/", "image/", "video/")
+_UNREAD: Final = "chapters in an unknown format"
 _OBFUSCATIONS: Final = frozenset(
     ["http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC"]
 )
@@ -42,52 +54,67 @@ _DRM: Final = {
 class EpubDocument(Document):
     """An .epub file, which stays open.
 
+    Args:
+        language: BCP 47 tag of its text, if known.
+
     Raises:
         DocumentError: It is not an EPUB, damaged, encrypted, unsafe, or without text.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, language: str | None = None) -> None:
+        self._path, self._language = path, language or ""
         self._archive = open_archive(path, "an EPUB")
         self._names = frozenset(self._archive.namelist())
+        self._aliases = {_alias(name): name for name in reversed(self._archive.namelist())}
         self._check_type()
         self._check_drm()
-        self._packages = self._find_packages()
-        self._kinds = dict(self._find_texts())
+        self._skipped: Counter[str] = Counter()
+        self._packages = {name: self._package(name).language for name in self._find_packages()}
+        self._texts: dict[str, tuple[Kind, str]] = {}
+        for package, main in self._packages.items():
+            for name, kind in self._find_texts(package):
+                self._texts.setdefault(name, (kind, main))
         self._counts: dict[str, int] = {}
         self._paragraphs: list[str] = []
-        for name in self._kinds:
-            found = self._text_file(name).paragraphs
-            self._counts[name] = len(found)
-            self._paragraphs += found
-        if not self._paragraphs:
+        for name in self._packages:
+            self._count(name, self._package(name).paragraphs)
+        n_titles = len(self._paragraphs)
+        for name in self._texts:
+            text = self._text_file(name)
+            self._count(name, text.paragraphs)
+            self._skipped += text.skipped
+        if len(self._paragraphs) == n_titles:
             raise self._error("nothing to translate; expected chapters with text")
 
     @property
     def paragraphs(self) -> Sequence[str]:
-        """The texts of the spine, then tables of contents; see `Document.paragraphs`."""
+        """Titles, the texts of the spine, then tables of contents; see `Document.paragraphs`."""
         return self._paragraphs
+
+    @property
+    def skipped(self) -> Counter[str]:
+        """Code, other languages, and chapters that are no text; see `Document.skipped`."""
+        return self._skipped
 
     def write(
         self, path: Path, translations: Sequence[str], *, language: str, bilingual: bool = False
     ) -> None:
         """Write the book, files without text as they are; see `Document.write`."""
         left = iter(translations)
-        changed = {
-            name: self._text_file(name).translated(
+        changed: dict[str, bytes] = {}
+        for name, count in self._counts.items():
+            file = self._package(name) if name in self._packages else self._text_file(name)
+            changed[name] = file.translated(
                 list(islice(left, count)), language=language, bilingual=bilingual
             )
-            for name, count in self._counts.items()
-        }
-        changed |= {name: self._package_in(name, language) for name in self._packages}
-        members = sorted(self._archive.infolist(), key=lambda member: member.filename != "mimetype")
         with zipfile.ZipFile(path, "w") as archive:
             archive.comment = self._archive.comment
-            for member in members:
+            archive.writestr(self._mimetype(), _TYPE)
+            for member in self._archive.infolist():
+                if member.filename == _MIMETYPE:
+                    continue
                 copy = zipfile.ZipInfo(member.filename, member.date_time)
                 copy.compress_type = member.compress_type
-                if member.filename == "mimetype":
-                    copy.compress_type = zipfile.ZIP_STORED
                 copy.external_attr = member.external_attr
                 copy.comment = member.comment
                 if member.filename in changed:
@@ -97,11 +124,21 @@ class EpubDocument(Document):
                 with self._archive.open(member) as source, archive.open(copy, "w") as target:
                     shutil.copyfileobj(source, target)
 
+    def _mimetype(self) -> zipfile.ZipInfo:
+        """The first member, as it was if there is one; it is never compressed."""
+        if _MIMETYPE not in self._names:
+            return zipfile.ZipInfo(_MIMETYPE)
+        member = self._archive.getinfo(_MIMETYPE)
+        copy = zipfile.ZipInfo(_MIMETYPE, member.date_time)
+        copy.external_attr = member.external_attr
+        return copy
+
     def _check_type(self) -> None:
         if _CONTAINER not in self._names:
             raise self._error(f"a zip archive without {_CONTAINER}; expected an EPUB")
-        found = self._read("mimetype").strip() if "mimetype" in self._names else b""
-        if found != _TYPE:
+        data = self._read(_MIMETYPE) if _MIMETYPE in self._names else b""
+        found = re.sub(rb"[^!-~]", b"", data)  # also without a byte order mark, or that of UTF-16
+        if found and found.lower() != _TYPE:
             raise self._error(
                 f"its mimetype is {found[:40].decode(errors='replace')!r}; expected an EPUB, "
                 f"{_TYPE.decode()!r}"
@@ -120,53 +157,73 @@ class EpubDocument(Document):
 
     def _find_packages(self) -> list[str]:
         """The names of the OPF files, one for each rendition."""
-        names = [
-            unquote(root.get("full-path") or "")
+        found = [
+            name
             for root in self._xml(_CONTAINER).root.iter("{*}rootfile")
-            if root.get("media-type") == _OPF
+            if (name := self._find("", root.get("full-path") or ""))
+            and (root.get("media-type") == _OPF or name.lower().endswith(".opf"))
         ]
-        found = [name for name in names if name in self._names]
         if not found:
             raise self._error(
                 f"no package file (OPF) at the path that {_CONTAINER} names; get another copy"
             )
-        return found
+        return list(dict.fromkeys(found))
 
-    def _find_texts(self) -> Iterator[tuple[str, Kind]]:
+    def _find_texts(self, package: str) -> Iterator[tuple[str, Kind]]:
         """Names and kinds of files with text: the spine, then pop-ups and tables of contents."""
-        for package in self._packages:
-            root = self._xml(package).root
-            items = {item.get("id"): item for item in root.iterfind("{*}manifest/{*}item")}
-            spine = root.find("{*}spine")
-            if spine is None or not len(spine):
-                raise self._error(f"no spine in {package}; expected the order of its chapters")
-            order = [reference.get("idref") for reference in spine.iterfind("{*}itemref")]
-            for key in dict.fromkeys([*order, *items]):
-                if (item := items.get(key)) is None:
-                    continue
-                media_type = item.get("media-type") or ""
-                kind = NCX if key == spine.get("toc") else _KINDS.get(media_type)
-                name = self._find(package, item.get("href") or "")
-                if kind and name and self._read(name).strip():
-                    yield name, kind
+        for item in self._package(package).items():
+            name = self._find(package, item.href)
+            if not name or not self._read(name).strip():
+                continue
+            kind = NCX if item.is_ncx else _KINDS.get(item.media_type)
+            if kind is SVG and not item.in_spine:
+                continue
+            if kind is None and item.in_spine and not item.media_type.startswith(_BINARY):
+                kind = self._guess(name)
+                if kind is None:
+                    self._skipped[_UNREAD] += 1
+                    _logger.warning(
+                        "%s, %s: a chapter of type %s, which is no text that can be translated; "
+                        "it stays as it is",
+                        self._path,
+                        name,
+                        item.media_type or "(none)",
+                    )
+            if kind:
+                yield name, kind
+
+    def _guess(self, name: str) -> Kind | None:
+        """The kind of a chapter whose media type says nothing, by its root."""
+        try:
+            root = self._xml(name).root
+        except DocumentError:
+            start = self._read(name)[:2048].lower()
+            return XHTML if b"<html" in start or b"<body" in start else None
+        kinds = {"html": XHTML, "body": XHTML, "dtbook": DTBOOK, "svg": SVG}
+        return kinds.get(local_name(root).lower())
 
     def _find(self, package: str, href: str) -> str | None:
-        """The name of the file at ``href``, which some books do not percent-encode."""
+        """The name of the file at ``href``, which some books do not encode, or write otherwise."""
         folder = posixpath.dirname(package)
-        paths = (posixpath.join(folder, path) for path in (unquote(href), href))
-        return next((name for name in map(posixpath.normpath, paths) if name in self._names), None)
+        plain = href.partition("#")[0].replace("\\", "/").strip()
+        for path in (unquote(plain), plain, href):
+            name = posixpath.normpath(posixpath.join(folder, path).lstrip("/"))
+            if name in self._names:
+                return name
+            if alias := self._aliases.get(_alias(name)):
+                return alias
+        return None
 
-    def _package_in(self, name: str, language: str) -> bytes:
-        """The OPF file with ``language`` for the book's main one; its further languages stay."""
-        package = self._xml(name)
-        found = next(package.root.iter("{http://purl.org/dc/elements/1.1/}language"), None)
-        if found is None or (found.text or "").strip() == language:
-            return self._read(name)
-        found.text = language
-        return package.to_bytes()
+    def _count(self, name: str, paragraphs: Sequence[str]) -> None:
+        self._counts[name] = len(paragraphs)
+        self._paragraphs += paragraphs
 
-    def _text_file(self, name: str) -> BookFile:
-        return BookFile(self._read(name), f"{self._path}, {name}", self._kinds[name])
+    def _package(self, name: str) -> Package:
+        return Package(self._read(name), f"{self._path}, {name}", self._language)
+
+    def _text_file(self, name: str) -> TextFile:
+        kind, language = self._texts[name]
+        return TextFile(self._read(name), f"{self._path}, {name}", kind, language, self._language)
 
     def _xml(self, name: str) -> XmlFile:
         return XmlFile(self._read(name), f"{self._path}, {name}")
@@ -178,3 +235,8 @@ class EpubDocument(Document):
 
     def _error(self, what: str) -> DocumentError:
         return DocumentError(f"{self._path}: {what}")
+
+
+def _alias(name: str) -> str:
+    """A key for ``name`` that is the same in other cases and forms of accents."""
+    return unicodedata.normalize("NFC", name).casefold()

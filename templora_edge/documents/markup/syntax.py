@@ -7,6 +7,7 @@ knows what each number stands for.
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -133,3 +134,42 @@ def is_kept(source: str, translation: str) -> bool:
 def without_spans(source: str, translation: str) -> str:
     """``translation`` as plain text, followed by the single placeholders of ``source``."""
     return plain(translation) + "".join(f"<{number}/>" for number in singles(source))
+
+
+def closed(pieces: Sequence[str]) -> list[str]:
+    """``pieces`` of a text, with each span that was cut closed in one and opened in the next.
+
+    Where nothing of such a span is left in a piece, the piece goes without it. `merged` undoes it.
+    """
+    opened: list[str] = []
+    done = []
+    for piece in pieces:
+        before = opened.copy()
+        for match in PLACEHOLDER.finditer(piece):
+            if match[1]:
+                opened.remove(match[2])
+            elif not match[3]:
+                opened.append(match[2])
+        inner = piece.strip()
+        head, tail = piece.split(inner, 1) if inner else (piece, "")
+        text = "".join(f"<{number}>" for number in before) + inner
+        text += "".join(f"</{number}>" for number in reversed(opened))
+        cut = "|".join({*before, *opened})
+        empty = re.compile(rf"<({cut})></\1>") if cut else None
+        while empty and (fewer := empty.sub("", text)) != text:
+            text = fewer
+        done.append(head + text + tail)
+    return done
+
+
+def merged(text: str) -> str:
+    """``text`` in which a span that was closed and opened again goes on in between."""
+    matches = [match for match in PLACEHOLDER.finditer(text) if not match[3]]
+    first = {match.group(): match.start() for match in reversed(matches)}
+    last = {match.group(): match.start() for match in matches}
+
+    def once(match: re.Match[str]) -> str:
+        is_kept = match[3] or (last if match[1] else first)[match.group()] == match.start()
+        return match.group() if is_kept else ""
+
+    return PLACEHOLDER.sub(once, text)

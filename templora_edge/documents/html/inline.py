@@ -1,4 +1,4 @@
-"""Content of XML elements as a list of items, and the role of each item in a sentence."""
+"""Content of elements as a list of items, and the role of each item in a sentence."""
 
 from collections.abc import Iterable
 from copy import deepcopy
@@ -13,11 +13,10 @@ XmlItem = str | _Element
 
 # HTML's elements that are shown as something else than running text
 _EMBEDDED: Final = frozenset((
-    "area", "audio", "br", "button", "canvas", "embed", "iframe", "img", "input", "map", "math",
-    "meter", "object", "param", "progress", "select", "source", "svg", "textarea", "track",
-    "video", "wbr",
+    "area", "audio", "br", "canvas", "embed", "iframe", "img", "input", "map", "math", "meter",
+    "object", "param", "progress", "select", "source", "svg", "textarea", "track", "video",
 ))  # fmt: skip
-_LEFT_ALONE: Final = frozenset(["code", "head", "pre", "script", "style", "template"])
+_INVISIBLE: Final = frozenset(("base", "link", "meta", "script", "style", "template", "wbr"))
 _MARKS: Final = frozenset(["a", "sub", "sup"])
 # values of epub:type and role
 _PAGE_NUMBERS: Final = frozenset(["doc-pagebreak", "doc-pagelist", "page-list", "pagebreak"])
@@ -72,14 +71,14 @@ def is_ruby(item: XmlItem) -> bool:
 def is_single(element: _Element) -> bool:
     """Whether nothing in ``element`` is to be translated, so that it is a single placeholder."""
     name = local_name(element)
-    if not name or name in _EMBEDDED or name in _LEFT_ALONE or element.get("translate") == "no":
+    if not name or name in _EMBEDDED or name in _INVISIBLE or name == "code":
         return True
-    if _roles(element) & _PAGE_NUMBERS:
+    if element.get("translate") == "no" or is_page_number(element):
         return True
     if name == "ruby":  # of characters that are images
         return not base_text([element]).strip() or _is_seen(element)
     if name in _MARKS:  # of a note, or a footnote's way back
-        return not has_letters(_string(element))
+        return not has_letters(string(element))
     return all(
         is_single(item) if not isinstance(item, str) else not item.strip()
         for item in contents(element)
@@ -123,7 +122,7 @@ def second_copy(items: Iterable[XmlItem]) -> list[XmlItem]:
     for item in items:
         if isinstance(item, str):
             copies.append(item)
-        elif not _is_invisible(item):
+        elif not is_invisible(item):
             copied = deepcopy(item)
             for element in copied.iter("*"):
                 element.attrib.pop("id", "")
@@ -133,21 +132,25 @@ def second_copy(items: Iterable[XmlItem]) -> list[XmlItem]:
     return copies
 
 
-def _roles(element: _Element) -> set[str]:
-    """Roles of ``element``, also where the prefix of `epub:type` is not declared."""
+def is_invisible(element: _Element) -> bool:
+    """Whether ``element`` shows nothing: a comment, an anchor, a page break, an empty span."""
+    if not local_name(element) or local_name(element) in _INVISIBLE or is_page_number(element):
+        return True
+    return not (string(element).strip() or _is_seen(element))
+
+
+def is_page_number(element: _Element) -> bool:
+    """Whether ``element`` is the break or the number of a printed page, or a list of them."""
     names = ("{http://www.idpf.org/2007/ops}type", "epub:type", "role")
-    return set(" ".join(element.get(name) or "" for name in names).split())
+    roles = set(" ".join(element.get(name) or "" for name in names).split())
+    return bool(roles & _PAGE_NUMBERS) or local_name(element) == "pagenum"
 
 
-def _string(element: _Element) -> str:
+def string(element: _Element) -> str:
+    """All text in ``element``; empty for comments and instructions."""
     return str(element.xpath("string()")) if local_name(element) else ""
 
 
 def _is_seen(element: _Element) -> bool:
     """Whether ``element`` shows something other than text."""
     return any(local_name(inner) in _EMBEDDED for inner in element.iter("*"))
-
-
-def _is_invisible(element: _Element) -> bool:
-    is_page_break = bool(_roles(element) & _PAGE_NUMBERS)
-    return is_page_break or not (_string(element).strip() or _is_seen(element))
