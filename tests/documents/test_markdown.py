@@ -80,7 +80,7 @@ CONSTRUCTS = {
     "table in a list": ("- | 1. | Un |\n  |--|--|\n  | 2. | Deux |\n", ["Un", "Deux"]),
     "table like a list": ("-   un | deux\n--|--\n", ["- un", "deux"]),
     "code blocks": ("    un\n\n~~~ fr\ndeux\n~~~\n- a\n\n      trois\n", ["a"]),
-    "HTML blocks": ("<div>\nun\n</div>\n\n<!--\n\ndeux -->\n", []),
+    "HTML blocks": ("<div>\nun\n</div>\n\n<!--\n\ndeux -->\n", ["un"]),
     "rules": ("Un\n\n* * *\n_____\nDeux\n", ["Un", "Deux"]),
     "exotic white space": ("\u3000\n\u3000Un\f\nchat\x0b\u00a0\n", ["Un chat"]),
     "no final newline": ("Un\n\nDeux", ["Un", "Deux"]),
@@ -462,3 +462,36 @@ def test_md_ext_admonition_mdx_wikilink(tmp_path: Path) -> None:
                  "Bonjour", "c'est", " pour toi"):  # fmt: skip
         expected = expected.replace(text, text.upper())
     assert written(tmp_path, EXTENDED, [text.upper() for text in found]).decode() == expected
+
+
+HTML = """\
+<div align="center">
+  <h1>Le grand titre</h1>
+</div>
+
+<details>
+<summary>Cliquez pour voir</summary>
+
+Le texte est ici.
+
+</details>
+
+<!-- un commentaire -->
+
+<table><tr><td>Une</td><td>Deux</td></tr></table>
+
+```
+code
+```
+"""
+
+
+def test_md_html_block(tmp_path: Path) -> None:
+    found = paragraphs(tmp_path, HTML)
+    assert found == ["Le grand titre", "Cliquez pour voir", "Le texte est ici.", "Une", "Deux"]
+    assert read_document(tmp_path / "in.md").skipped == {"blocks of code": 1}
+    assert written(tmp_path, HTML, found).decode() == HTML
+    expected = HTML
+    for text in found:
+        expected = expected.replace(text, text.upper())
+    assert written(tmp_path, HTML, [text.upper() for text in found]).decode() == expected
