@@ -444,7 +444,7 @@ def test_what_is_no_document_is_refused_in_one_line(tmp_path: Path) -> None:
     check_refusal(tmp_path / "none.txt", "no such file")
     (tmp_path / "folder.txt").mkdir()
     check_refusal(tmp_path / "folder.txt", "a directory")
-    check_refusal(tmp_path / "book.pdf", "unknown format .pdf", ".txt, .md, .epub, ", ".srt, .vtt, .ass, .ssa")
+    check_refusal(tmp_path / "book.pdf", "unknown format .pdf", ".txt, .md, ", ", .vtt, .ass, .ssa")
     check_refusal(tmp_path / "book", "unknown format (no suffix)")
     (tmp_path / "BOOK.TXT").write_text("Un")
     assert list(read_document(tmp_path / "BOOK.TXT").paragraphs) == ["Un"]

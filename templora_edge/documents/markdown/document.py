@@ -124,7 +124,7 @@ class MarkdownDocument(Document):
         caution = [0] * len(self._passages)
         mistaken: Sequence[int] = range(len(self._passages))
         contents: list[Content | None] = [None] * len(self._passages)
-        lines: Sequence[str] = self._file.lines
+        lines = self._lines(contents, caution, blocks)  # if there is nothing but HTML
         while mistaken:
             for k in mistaken:
                 contents[k] = self._passages[k].content(

@@ -6,7 +6,7 @@ variables, wiki links, math, attributes, emoji codes.
 """
 
 import re
-from typing import Final
+from typing import Final, Literal
 
 from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock
@@ -107,7 +107,7 @@ def _inline(state: StateInline, silent: bool) -> bool:
     return True
 
 
-def _push(state: StateInline, kind: str, source: str, nesting: int = 0) -> Token:
+def _push(state: StateInline, kind: str, source: str, nesting: Literal[-1, 0, 1] = 0) -> Token:
     token = state.push(kind, "", nesting)
     token.content = source
     token.meta["source"] = source
