@@ -230,7 +230,11 @@ WORDS = st.tuples(TEXTS, st.sampled_from("eE中"), TEXTS).map("".join)
 
 def blocks(data: bytes) -> list[tuple[str, str, str, str]]:
     tokens = PARSER.parse(data.decode())
-    return [(t.type, t.tag, t.markup, t.content) for t in tokens if t.type != "inline"]
+    return [
+        (t.type, t.tag, t.markup, "" if t.type == "html_block" else t.content)
+        for t in tokens
+        if t.type != "inline"
+    ]
 
 
 def spaced(text: str) -> str:
