@@ -44,9 +44,21 @@ def _docx(path: Path, language: str | None) -> Document:
 
 
 def _srt(path: Path, language: str | None) -> Document:
-    from templora_edge.documents.srt import SrtDocument
+    from templora_edge.documents.subtitles import SrtDocument
 
     return SrtDocument(path, language)
+
+
+def _vtt(path: Path, language: str | None) -> Document:
+    from templora_edge.documents.subtitles import VttDocument
+
+    return VttDocument(path, language)
+
+
+def _ass(path: Path, language: str | None) -> Document:
+    from templora_edge.documents.subtitles import AssDocument
+
+    return AssDocument(path, language)
 
 
 FORMATS: Final[dict[str, Callable[[Path, str | None], Document]]] = {
@@ -58,6 +70,9 @@ FORMATS: Final[dict[str, Callable[[Path, str | None], Document]]] = {
     ".xhtml": _html,
     ".docx": _docx,
     ".srt": _srt,
+    ".vtt": _vtt,
+    ".ass": _ass,
+    ".ssa": _ass,
 }
 """Suffix -> reader, which imports the format's module and its libraries."""
 

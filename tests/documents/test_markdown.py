@@ -80,7 +80,7 @@ CONSTRUCTS = {
     "table in a list": ("- | 1. | Un |\n  |--|--|\n  | 2. | Deux |\n", ["Un", "Deux"]),
     "table like a list": ("-   un | deux\n--|--\n", ["- un", "deux"]),
     "code blocks": ("    un\n\n~~~ fr\ndeux\n~~~\n- a\n\n      trois\n", ["a"]),
-    "HTML blocks": ("<div>\nun\n</div>\n\n<!--\n\ndeux -->\n", []),
+    "HTML blocks": ("<div>\nun\n</div>\n\n<!--\n\ndeux -->\n", ["un"]),
     "rules": ("Un\n\n* * *\n_____\nDeux\n", ["Un", "Deux"]),
     "exotic white space": ("\u3000\n\u3000Un\f\nchat\x0b\u00a0\n", ["Un chat"]),
     "no final newline": ("Un\n\nDeux", ["Un", "Deux"]),
@@ -230,7 +230,11 @@ WORDS = st.tuples(TEXTS, st.sampled_from("eE中"), TEXTS).map("".join)
 
 def blocks(data: bytes) -> list[tuple[str, str, str, str]]:
     tokens = PARSER.parse(data.decode())
-    return [(t.type, t.tag, t.markup, t.content) for t in tokens if t.type != "inline"]
+    return [
+        (t.type, t.tag, t.markup, "" if t.type == "html_block" else t.content)
+        for t in tokens
+        if t.type != "inline"
+    ]
 
 
 def spaced(text: str) -> str:
@@ -416,3 +420,82 @@ def test_nesting_without_end(begin: str, end: str, is_translated: bool, tmp_path
     assert len(found) == is_translated
     result = written(tmp_path, source, [paragraph.replace("un", "one") for paragraph in found])
     assert result.decode() == source.replace("un", "one" if is_translated else "un")
+
+
+EXTENDED = """\
+import Tabs from '@theme/Tabs';
+
+:::note Titre de la note
+Contenu de la note.
+:::
+
+!!! warning "Attention"
+    Le contenu de l'avertissement.
+
+    - Une liste
+
+{{< figure src="a.png" title="Une figure" >}}
+
+{% include "pied.html" %}
+
+Voir [[Page Accueil|la page]] et ![[image.png]] avec $a_b * c$ ici {#ancre .grand}.
+
+[TOC]
+
+[[_TOC_]]
+
+Bonjour {{ utilisateur.nom }}, c'est :tada: pour toi.
+"""
+
+
+def test_md_ext_admonition_mdx_wikilink(tmp_path: Path) -> None:
+    found = paragraphs(tmp_path, EXTENDED)
+    assert found == [
+        "Titre de la note",
+        "Contenu de la note.",
+        "Attention",
+        "Le contenu de l'avertissement.",
+        "Une liste",
+        "Voir <1>la page</1> et <2/> avec <3/> ici <4/>.",
+        "Bonjour <1/>, c'est <2/> pour toi.",
+    ]
+    assert written(tmp_path, EXTENDED, found).decode() == EXTENDED
+    expected = EXTENDED
+    for text in ("Titre de la note", "Contenu de la note", "Attention", "Le contenu de l'aver",
+                 "tissement", "Une liste", "Voir", "la page", " et ", " avec ", " ici ",
+                 "Bonjour", "c'est", " pour toi"):  # fmt: skip
+        expected = expected.replace(text, text.upper())
+    assert written(tmp_path, EXTENDED, [text.upper() for text in found]).decode() == expected
+
+
+HTML = """\
+<div align="center">
+  <h1>Le grand titre</h1>
+</div>
+
+<details>
+<summary>Cliquez pour voir</summary>
+
+Le texte est ici.
+
+</details>
+
+<!-- un commentaire -->
+
+<table><tr><td>Une</td><td>Deux</td></tr></table>
+
+```
+code
+```
+"""
+
+
+def test_md_html_block(tmp_path: Path) -> None:
+    found = paragraphs(tmp_path, HTML)
+    assert found == ["Le grand titre", "Cliquez pour voir", "Le texte est ici.", "Une", "Deux"]
+    assert read_document(tmp_path / "in.md").skipped == {"blocks of code": 1}
+    assert written(tmp_path, HTML, found).decode() == HTML
+    expected = HTML
+    for text in found:
+        expected = expected.replace(text, text.upper())
+    assert written(tmp_path, HTML, [text.upper() for text in found]).decode() == expected

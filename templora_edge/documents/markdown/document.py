@@ -1,6 +1,8 @@
 """Markdown: the text of paragraphs is replaced, everything else stays byte for byte."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, pairwise, zip_longest
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Final
 from markdown_it.token import Token
 
 from templora_edge.documents.document import Document, has_letters
+from templora_edge.documents.html.fragment import HtmlFragment
 from templora_edge.documents.markdown.content import Atom, Content, atoms, tidy
 from templora_edge.documents.markdown.paragraph import MarkdownParagraph
 from templora_edge.documents.markdown.parser import DEEPEST, MarkdownParser
@@ -38,6 +41,10 @@ class _PlacedParagraph:
     place: Place
     paragraph: MarkdownParagraph
 
+    @property
+    def texts(self) -> Sequence[str]:
+        return [self.paragraph.text]
+
     def content(self, translation: str, caution: int, *, bilingual: bool) -> Content | None:
         """Text to write; None if nothing changes."""
         source = self.paragraph.text
@@ -47,6 +54,20 @@ class _PlacedParagraph:
         if caution == _NO_SPANS:
             texts = [without_spans(source, text) for text in texts]
         return self.paragraph.content(texts, self.place.line_break)
+
+
+@dataclass(frozen=True, slots=True)
+class _HtmlBlock:
+    """A block of HTML, as lines of the file."""
+
+    begin: int
+    end: int
+    """Index of the line after the block."""
+    html: HtmlFragment
+
+    @property
+    def texts(self) -> Sequence[str]:
+        return self.html.paragraphs
 
 
 class MarkdownDocument(Document):
@@ -61,12 +82,24 @@ class MarkdownDocument(Document):
         self._parser = MarkdownParser()
         tokens = self._parser.tokens(self._file.lines)
         self._structure = _structure(tokens)
-        self._passages = list(_passages(tokens, self._file.lines))
+        self._parts = list(_parts(tokens, self._file.lines, str(path), language or ""))
+        self._skipped = Counter(
+            "blocks of code" for token in tokens if token.type in {"fence", "code_block"}
+        )
+        for part in self._parts:
+            if isinstance(part, _HtmlBlock):
+                self._skipped += part.html.skipped
+        self._passages = [part for part in self._parts if isinstance(part, _PlacedParagraph)]
 
     @property
     def paragraphs(self) -> Sequence[str]:
         """The texts to translate, of footnotes, too; see `Document.paragraphs`."""
-        return [passage.paragraph.text for passage in self._passages]
+        return [text for part in self._parts for text in part.texts]
+
+    @property
+    def skipped(self) -> Mapping[str, int]:
+        """Blocks of code, and what is left out of HTML; see `Document.skipped`."""
+        return self._skipped
 
     def write(
         self, path: Path, translations: Sequence[str], *, language: str, bilingual: bool = False
@@ -76,36 +109,61 @@ class MarkdownDocument(Document):
         The result is parsed again, and a paragraph that is not read as intended is written with
         more caution: escaped, with emphasis as HTML, without its spans, and finally not at all.
         """
-        del language  # Markdown does not record it
+        left = iter(translations)
+        by_part = [[next(left) for _ in part.texts] for part in self._parts]
+        translations = [
+            texts[0]
+            for part, texts in zip(self._parts, by_part, strict=True)
+            if isinstance(part, _PlacedParagraph)
+        ]
+        blocks = [
+            (part, part.html.translated(texts, language=language, bilingual=bilingual))
+            for part, texts in zip(self._parts, by_part, strict=True)
+            if isinstance(part, _HtmlBlock) and (bilingual or list(part.texts) != texts)
+        ]
         caution = [0] * len(self._passages)
         mistaken: Sequence[int] = range(len(self._passages))
         contents: list[Content | None] = [None] * len(self._passages)
-        lines: Sequence[str] = self._file.lines
+        lines = self._lines(contents, caution, blocks)  # if there is nothing but HTML
         while mistaken:
             for k in mistaken:
                 contents[k] = self._passages[k].content(
                     translations[k], caution[k], bilingual=bilingual
                 )
-            lines = self._lines(contents, caution)
+            lines = self._lines(contents, caution, blocks)
             mistaken = self._mistaken(contents, self._parser.tokens(lines))
             for k in mistaken:
                 caution[k] += 1
         self._file.write(path, lines)
 
-    def _lines(self, contents: Iterable[Content | None], caution: Iterable[int]) -> Sequence[str]:
-        """Lines of the file with ``contents`` in their places; a None leaves the source."""
+    def _lines(
+        self,
+        contents: Iterable[Content | None],
+        caution: Iterable[int],
+        blocks: Iterable[tuple[_HtmlBlock, str]],
+    ) -> Sequence[str]:
+        """Lines of the file with ``contents`` and ``blocks`` in their places.
+
+        A None leaves the source.
+        """
         begins = [0]  # of its lines in its text
         for line in self._file.lines:
             begins.append(begins[-1] + len(line) + 1)
-        text, end = "\n".join(self._file.lines), 0
-        parts = []
+        changes = [
+            (begins[block.begin], begins[block.end] - 1, _without_blank_lines(html))
+            for block, html in blocks
+        ]
         for passage, content, degree in zip(self._passages, contents, caution, strict=True):
             if content is not None:
                 (first, column), (last, last_column) = passage.place.begin, passage.place.end
-                parts.append(text[end : begins[first] + column])
-                parts.append(passage.place.laid_out(content, degree))
-                end = begins[last] + last_column
-        return ("".join(parts) + text[end:]).split("\n")
+                text = passage.place.laid_out(content, degree)
+                changes.append((begins[first] + column, begins[last] + last_column, text))
+        text, written = "\n".join(self._file.lines), 0
+        parts = []
+        for begin, end, new in sorted(changes):
+            parts += [text[written:begin], new]
+            written = end
+        return ("".join(parts) + text[written:]).split("\n")
 
     def _mistaken(self, contents: Sequence[Content | None], tokens: Iterable[Token]) -> list[int]:
         """Indices of the ``contents`` because of which ``tokens`` are not as intended."""
@@ -139,22 +197,49 @@ def _structure(tokens: Iterable[Token]) -> _Structure:
         if token.type == "inline":
             structure.append(tidy(atoms(token.children or ())))
         else:
-            fields = (token.tag, token.markup, token.info, token.content, token.hidden, token.meta)
+            content = "" if token.type == "html_block" else token.content
+            fields = (token.tag, token.markup, token.info, content, token.hidden, token.meta)
             values = (*fields, *token.attrs.values())
             structure.append((token.type, *map(str, values)))
     return structure
 
 
-def _passages(tokens: Sequence[Token], lines: Sequence[str]) -> Iterator[_PlacedParagraph]:
-    """The paragraphs in ``tokens`` that have something to translate."""
+def _without_blank_lines(html: str) -> str:
+    """``html`` on one line after another, as a blank one would end the block."""
+    return re.sub(r"\n\s*\n", "\n", html)
+
+
+def _html_block(token: Token, lines: Sequence[str], name: str, language: str) -> _HtmlBlock | None:
+    """The block of ``token`` if it has something to translate and lines of its own."""
+    if not token.map or token.content.lstrip().startswith(
+        ("<!--", "<?", "<!", "<script", "<style")
+    ):
+        return None
+    begin, end = token.map
+    source = "\n".join(lines[begin:end]).rstrip()
+    end = begin + source.count("\n") + 1
+    if source != token.content.rstrip() or not has_letters(re.sub("<[^<>]*>", "", source)):
+        return None
+    html = HtmlFragment(source, name, language)
+    return _HtmlBlock(begin, end, html) if html.paragraphs else None
+
+
+def _parts(
+    tokens: Sequence[Token], lines: Sequence[str], name: str, language: str
+) -> Iterator[_PlacedParagraph | _HtmlBlock]:
+    """What in ``tokens`` has something to translate."""
     cells: Iterator[Place] = iter(())
-    for index, (block, token) in enumerate(pairwise(tokens), 1):
+    for index, (block, token) in enumerate(pairwise([Token("", "", 0), *tokens])):
         if block.type == "tr_open" and block.map:
             end = next(k for k in count(index) if tokens[k].type == "tr_close")
             texts = [token.content for token in tokens[index:end] if token.type == "inline"]
             cells = iter(places_of_row(lines[block.map[0]], block.map[0], texts))
         # a row may lack cells at its end
         cell = next(cells, None) if block.type in {"th_open", "td_open"} else None
+        if token.type == "html_block":
+            if html := _html_block(token, lines, name, language):
+                yield html
+            continue
         if token.type != "inline" or not token.map:
             continue
         children = token.children or []
@@ -163,7 +248,14 @@ def _passages(tokens: Sequence[Token], lines: Sequence[str]) -> Iterator[_Placed
         paragraph = MarkdownParagraph(children)
         if not has_letters(plain(paragraph.text)):
             continue
-        if block.markup.startswith("#"):
+        if "column" in token.meta:
+            column = token.meta["column"]
+            place = Place(
+                (token.map[0], column),
+                (token.map[0], column + len(token.content)),
+                begins_line=False,
+            )
+        elif block.markup.startswith("#"):
             place = place_of_heading(lines, token.map[0], token, block.markup)
         else:
             place = cell or place_of_lines(lines, token.map[0], token)

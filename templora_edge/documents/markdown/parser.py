@@ -20,6 +20,8 @@ from markdown_it.rules_inline import (
 from markdown_it.token import Token
 from mdit_py_plugins.footnote import footnote_plugin
 
+from templora_edge.documents.markdown.extensions import extensions
+
 DEEPEST: Final = 100
 """Levels of nesting that nobody writes by hand."""
 _FRONT_MATTER: Final = {"---": ("---", "..."), "+++": ("+++",)}
@@ -44,6 +46,7 @@ class MarkdownParser:
         # footnotes stay where they are; the text of an inline one is a part of its sentence; the
         # definition of a mark may be in another file
         self._markdown.use(footnote_plugin, inline=False, move_to_end=False, always_match_refs=True)
+        self._markdown.use(extensions)
         inline = self._markdown.inline.ruler
         inline.at("link", _link)
         inline.at("image", _image)

@@ -1,10 +1,11 @@
 """The text of one subtitle: its speakers, markup and line breaks."""
 
+import html
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Final
 
 from templora_edge.documents import markup
@@ -14,23 +15,32 @@ from templora_edge.documents.wrapping import chunks, columns, joined
 MOST_COLUMNS: Final = 42
 """Usual width of a subtitle's line; a Chinese or Japanese character takes two columns."""
 
-_TAG: Final = r"</?[A-Za-z][^<>]*>|\{\\[^{}]*\}"
-"""Tags of HTML, which are SubRip's own, and of SubStation Alpha, which players know, too."""
+_TAG: Final = r"</?[A-Za-z][^<>]*>|<[0-9]+:[0-9:.]+>|\{\\[^{}]*\}"
+"""Tags of HTML, as SubRip and WebVTT have them, and of SubStation Alpha, which players know."""
+_TIMES: Final = re.compile(r"(<[0-9]+:[0-9:.]+>|\{\\[kK][fo]?[0-9]+\})")
+"""When a word or syllable is sung or said."""
+_BREAK_TAG: Final = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _TAGS: Final = re.compile(f"({_TAG})")
 _STAND_IN: Final = re.compile("\0")
 _SPACE: Final = re.compile("[ \\t\\r\\n]+")
 _DASH: Final = re.compile(r"\s*(?:[-‐‑](?![-\d])|[–—―])\s*")
-_SPEAKER: Final = re.compile(rf"(?:\s*(?:{_TAG}))*{_DASH.pattern}(?=\S)")
+_SPEAKER: Final = re.compile(rf"(?:\s*(?:{_TAG}))*{_DASH.pattern}(?=\S)|\s*<v[.\s]")
+_AROUND: Final = r"[\s♩♪♫♬]+"
+"""Space and signs of song around the words."""
 _SPLIT_BY_LINES: Final = re.compile(r"</(\w+)>\s*\n\s*<\1\b", re.IGNORECASE)
 _PLACE: Final = re.compile(r"\{\\(?:an?\d+|pos\([^()]*\))\}")
 
 
-class SrtEvent:
-    """The lines of an event, without blank lines around them; a paragraph for each speaker."""
+class Cue:
+    """The lines of a cue, without blank lines around them; a paragraph for each speaker.
 
-    def __init__(self, lines: Sequence[str]) -> None:
+    Args:
+        has_references: Whether `&amp;` and the like stand for characters, as in WebVTT.
+    """
+
+    def __init__(self, lines: Sequence[str], *, has_references: bool = False) -> None:
         self._lines = tuple(lines)
-        self._speeches: list[_Speech] = [_Speech(each) for each in _speakers(lines)]
+        self._speeches = [_Speech(each, has_references) for each in _speakers(lines)]
 
     @property
     def paragraphs(self) -> Sequence[str]:
@@ -69,11 +79,12 @@ _Marked = str | _LoneTag | _TagPair
 class _Speech:
     """The lines of one speaker."""
 
-    def __init__(self, lines: Sequence[str]) -> None:
+    def __init__(self, lines: Sequence[str], has_references: bool) -> None:
         self.lines: Final = tuple(lines)
-        nodes, self._prefix, self._suffix = _stripped(
-            _parsed(joined(line.strip() for line in lines))
-        )
+        self._has_references = has_references
+        parts = [part.strip() for line in lines for part in _BREAK_TAG.split(line)]
+        marked, self._times = _without_times(joined(parts))
+        nodes, self._prefix, self._suffix = _stripped(_parsed(marked))
         self._tags: dict[int, tuple[str, str]] = {}
         text = markup.Paragraph()
         self._add(nodes, text)
@@ -85,6 +96,11 @@ class _Speech:
             return list(self.lines)
         tree = markup.parse(translation.replace("\0", "")) or ()
         pieces = _pieces(self._rendered(tree)) or [""]
+        begins = list(accumulate((columns(_TAGS.sub("", piece)) for piece in pieces), initial=0))
+        for share, time in reversed(self._times):
+            place = share * begins[-1]
+            k = min(range(len(pieces)), key=lambda k: abs(begins[k] - place))
+            pieces[k] = time + pieces[k]
         pieces[0] = self._prefix + pieces[0]
         pieces[-1] += self._suffix
         lines = _wrapped(pieces, len(self.lines))
@@ -95,7 +111,9 @@ class _Speech:
     def _add(self, nodes: Sequence[_Marked], text: markup.Paragraph) -> None:
         for node in nodes:
             if isinstance(node, str):
-                self._tags |= {number: (each, "") for number, each in text.add_text(node)}
+                words = html.unescape(node) if self._has_references else node
+                literals = text.add_text(words)
+                self._tags |= {number: (self._escaped(each), "") for number, each in literals}
             elif isinstance(node, _LoneTag):
                 self._tags[text.add_single()] = node.tag, ""
             else:
@@ -108,12 +126,25 @@ class _Speech:
         parts = []
         for node in nodes:
             if isinstance(node, str):
-                parts.append(node)
+                parts.append(self._escaped(node))
             else:
                 children = node.children if isinstance(node, markup.Span) else ()
                 opening, closing = self._tags[node.number]
                 parts += [opening, self._rendered(children), closing]
         return "".join(parts)
+
+    def _escaped(self, text: str) -> str:
+        return html.escape(text, quote=False) if self._has_references else text
+
+
+def _without_times(text: str) -> tuple[str, list[tuple[float, str]]]:
+    """``text`` without `_TIMES`, and the share of the text that is before each."""
+    parts = _TIMES.split(text)
+    texts, times = parts[::2], parts[1::2]
+    lengths = [len(_TAGS.sub("", part)) for part in texts]
+    total = max(1, sum(lengths))
+    shares = [before / total for before in accumulate(lengths)]
+    return "".join(texts), list(zip(shares, times, strict=False))
 
 
 def _speakers(lines: Sequence[str]) -> list[list[str]]:
@@ -185,12 +216,12 @@ def _stripped(nodes: list[_Marked]) -> tuple[list[_Marked], str, str]:
         elif isinstance(last, _LoneTag):
             suffix = last.tag + suffix
             nodes = nodes[:-1]
-        elif isinstance(first, str) and (match := _DASH.match(first) or re.match(r"\s+", first)):
+        elif isinstance(first, str) and (match := _DASH.match(first) or re.match(_AROUND, first)):
             prefix += match.group()
             nodes = [first[match.end() :], *nodes[1:]]
-        elif isinstance(last, str) and last != last.rstrip():
-            suffix = last[len(last.rstrip()) :] + suffix
-            nodes = [*nodes[:-1], last.rstrip()]
+        elif isinstance(last, str) and (match := re.search(_AROUND + "$", last)):
+            suffix = match.group() + suffix
+            nodes = [*nodes[:-1], last[: match.start()]]
         elif not first:
             nodes = nodes[1:]
         elif not last:
