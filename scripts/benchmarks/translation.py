@@ -53,7 +53,12 @@ def translate(loop: PairLoop, pairs: list[Pair], *, references: bool) -> Iterato
     loop.begin_block(())
     n_tokens, block = 0, list[Pair]()
     for pair in pairs:
-        loop.ask(pair.source, ())
+        if n_tokens >= loop.options.block_len or not loop.ask(pair.source, ()):
+            if references:
+                loop.replace_block(block)  # learned as given ones
+            loop.finish_block()
+            n_tokens, block = 0, []
+            loop.ask(pair.source, ())
         losses = loop.score(pair.translation)
         answer = loop.answer(GREEDY, loop.longest_answer(pair.source))
         flags = check(
@@ -68,11 +73,6 @@ def translate(loop: PairLoop, pairs: list[Pair], *, references: bool) -> Iterato
             loop.accept(shown)
             block.append(shown)
         n_tokens += loop.n_tokens(shown.translation)
-        if n_tokens >= loop.options.block_len:
-            if references:
-                loop.replace_block(block)  # learned as given ones
-            loop.finish_block()
-            n_tokens, block = 0, []
         yield {
             "translation": answer.text,
             "flags": flags,

@@ -31,10 +31,11 @@ class Answers:
         self._loop, self._languages = loop, languages
         self._sampling, self._glossary = sampling, glossary
 
-    def ask(self, row: SegmentRow) -> None:
-        """Decode the prompt for a segment, unless it has no words."""
-        if has_words(row.source):
-            self._loop.ask(row.source, self._glossary.found_in(row.source))
+    def ask(self, row: SegmentRow) -> bool:
+        """Decode the prompt for a segment, unless it has no words; False: as in `PairLoop.ask`."""
+        if not has_words(row.source):
+            return True
+        return self._loop.ask(row.source, self._glossary.found_in(row.source))
 
     def best(self, row: SegmentRow) -> SegmentRow:
         """The first answer to `ask` that passes all checks, or else the one with fewest flags."""
