@@ -3,8 +3,9 @@
 Usage: python -m scripts.profiling.answers PAIRS.jsonl [-m MODEL] [-n SEGMENTS] [-t THREADS]
 
 Translates the first segments of PAIRS.jsonl (src) without Temp-LoRA, as a job does, and takes the
-time inside of `llama_decode`. The last line is JSON: seconds, the tokens decoded, and the share of
-the time that went elsewhere: prompts, tokenizing, sampling, checks, the job's file.
+time inside of `llama_decode`, from the end of the first segment on, when everything is loaded. The
+last line is JSON: seconds, tokens of translations, and the share of the time that went elsewhere:
+prompts, tokenizing, sampling, checks, the job's file.
 """
 
 import argparse
@@ -64,8 +65,10 @@ def main() -> None:
             Options().changed(n_threads=given.threads, templora=False),
         )
         with Translator(job) as translator:
-            begun = time.perf_counter()
-            tokens = sum(step.row.tokens for step in translator if step.row is not None)
+            steps = iter(translator)
+            next(steps)
+            begun, decode.seconds, decode.calls = time.perf_counter(), 0.0, 0
+            tokens = sum(step.row.tokens for step in steps if step.row is not None)
             seconds = time.perf_counter() - begun
     figures = {
         "model": given.model.name,

@@ -31,8 +31,8 @@ TOKENS_A_TOKEN: Final = 3
 """Most tokens of a translation per token of its source."""
 LEAST_TOKENS: Final = 48
 """Tokens that a translation may always have, however short its source."""
-_KNOWN_QUESTIONS: Final = 1024
-"""Questions whose lengths are kept: more than a block and what is shown before it have."""
+_KNOWN_LENGTHS: Final = 4096
+"""Texts whose lengths are kept: more than a block and what is shown before it have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,7 @@ class PairLoop:
         self.options = options
         self._engine, self._tokenizer, self._updates = engine, tokenizer, updates
         self._prompt = prompt
+        self._len = lru_cache(_KNOWN_LENGTHS)(lambda text: len(tokenizer.tokenize(text)))
         self._before: tuple[Pair, ...] = ()  # pairs before the block
         self._block: list[Pair] = []  # pairs of the block that passed their checks
         self._own = True  # whether the model wrote them
@@ -79,7 +80,7 @@ class PairLoop:
         self._cached: list[int] = []  # tokens of the prompt that are in the cache
         self._rendered: dict[Request, list[int]] = {}  # prompts of the block
         self._frame = len(self._render(Request("")))  # tokens of a prompt without any text
-        self._question_len = lru_cache(_KNOWN_QUESTIONS)(self._measure_question)
+        self._question_len = lru_cache(_KNOWN_LENGTHS)(self._measure_question)
         least = self._n_head + self._frame + 2 * LEAST_TOKENS
         if least > options.n_ctx:
             raise OptionError(
@@ -100,7 +101,7 @@ class PairLoop:
 
     def n_tokens(self, text: str) -> int:
         """Length of ``text`` in tokens."""
-        return len(self.tokenize(text))
+        return self._len(text)
 
     def longest_answer(self, source: str) -> int:
         """Most tokens of the translation of ``source``; a longer one would probably never end."""
