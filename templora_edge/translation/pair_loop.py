@@ -198,7 +198,7 @@ class PairLoop:
 
         ``own`` says whether the model wrote them: they then have a learning rate of their own.
         """
-        if not self._updates.enabled:
+        if not self._updates.learns(own=own):
             return None
         tokens, mask = self._turns(pairs) if self._prompt.in_turns else self._questions(pairs)
         length = self.options.train_prefix_len + sum(mask)

@@ -34,7 +34,7 @@ def estimate(
     tokens = sum(map(loop.n_tokens, sources))
     # translations about as long as their sources; nothing is learned after the last block
     blocks = loop.blocks_of([Pair(source, source) for source in sources])
-    n_updates = max(0, sum(1 for _ in blocks) - 1) if updates.enabled else 0
+    n_updates = max(0, sum(1 for _ in blocks) - 1) if updates.learns(own=True) else 0
     seconds = tokens * _seconds_a_token(sources[:TRIED_SEGMENTS], loop, sampling)
     if n_updates:
         seconds += n_updates * _seconds_an_update(sources, loop, updates)
