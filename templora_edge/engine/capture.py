@@ -49,6 +49,11 @@ class Captures:
         self._tokens: list[_Kept | None] = []
         self._n_rows = 0  # rows that were filled, or lost to a failed decode
 
+    @property
+    def predictions(self) -> bool:
+        """Whether predictions are kept."""
+        return self._capture.predictions
+
     def configure(self, params: object) -> None:
         """Change the parameters of the context before it is made."""
         if self._tensors is not None:

@@ -14,6 +14,7 @@ from templora_edge.engine import backend
 from templora_edge.engine.adapter import Adapter
 from templora_edge.engine.capture import Captures
 from templora_edge.engine.k_shift import check_k_shift, check_length
+from templora_edge.engine.logits import last_logits
 from templora_edge.engine.model import Model
 from templora_edge.engine.pointer import Pointer
 from templora_edge.errors import EngineError, InsufficientMemoryError
@@ -113,7 +114,7 @@ class Context(Closing):
         """
         for chunk in self._chunks(tokens):
             self._decode_chunk(chunk, every_logit=False)
-        if tokens:
+        if tokens and self._captures.predictions:
             self._note(self._last_logits[None])
 
     def decode_all(self, tokens: Sequence[int]) -> Iterator[npt.NDArray[np.float32]]:
@@ -137,9 +138,7 @@ class Context(Closing):
 
     @property
     def _last_logits(self) -> npt.NDArray[np.float32]:
-        """A view, valid until the next decode."""
-        pointer = llama_cpp.llama_get_logits_ith(self.pointer, -1)
-        return np.ctypeslib.as_array(pointer, shape=(self.model.vocab.n_tokens,))
+        return last_logits(self.pointer, self.model.vocab.n_tokens)
 
     def _note(self, logits: npt.NDArray[np.float32]) -> None:
         """Keep the predictions that the last tokens make, for training."""
