@@ -73,7 +73,7 @@ class Captures:
         if self._tensors is None:
             yield
         else:
-            with self._tensors.into(row, only_last=n_kept < n):
+            with self._tensors.into(row, n, only_last=n_kept < n):
                 yield
             for name, ring in self._states.items():
                 if ring.n_filled != n_kept:
