@@ -62,6 +62,10 @@ class Ring:
         self.slot = self._slot.ctypes.data
         """Address of room for a row in float32."""
 
+    def roll(self, row: int) -> None:
+        """Move ``row`` to the first place, and later ones after it."""
+        self.rows[:] = np.roll(self.rows, -row, axis=0)
+
     def begin(self, row: int) -> None:
         """Begin a batch at ``row`` of an endless count."""
         self._row, self.n_filled = row, 0
