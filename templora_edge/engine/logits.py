@@ -16,4 +16,4 @@ def last_logits(context: Any, n_vocab: int) -> npt.NDArray[np.float32]:
     """
     pointer = llama_cpp.llama_get_logits_ith(context, -1)
     row = (ctypes.c_float * n_vocab).from_address(ctypes.addressof(pointer.contents))
-    return np.frombuffer(row, np.float32)
+    return np.frombuffer(memoryview(row), np.float32)
