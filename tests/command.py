@@ -14,8 +14,8 @@ FORKED = Forked("templora_edge.cli")
 SMALL = ["-n", "40", "-c", "128", "--block", "16", "-s", "1", "--ignore-eos"]
 """Options of a short `generate`."""
 LANGUAGES = ["-sl", "fr", "-tl", "en"]
-SMALL_JOB = [*LANGUAGES, "-c", 256, "--block", 32, "--rank", 4]
-"""Options of a quick `translate`."""
+SMALL_JOB = [*LANGUAGES, "-c", 256, "--block", 32, "--rank", 4, "--own-learning-rate", 1e-5]
+"""Options of a quick `translate` that learns."""
 
 
 def run(

@@ -55,7 +55,6 @@ MAY_BE_NONE = {
 class Model:
     """A `Base` without a file."""
 
-    n_params: int = 7_000_000
     n_ctx_train: int = 2048
     n_layers: int = 8
 
@@ -164,29 +163,26 @@ def test_the_default_context(trained: int, n_ctx: int) -> None:
 
 
 @pytest.mark.parametrize("preset", Preset)
-@pytest.mark.parametrize("n_parameters", [7_000_000, 7_000_000_000])
-def test_the_rates_of_a_text_need_no_table_by_size(preset: Preset, n_parameters: int) -> None:
+def test_the_rates_of_a_text_need_no_table_by_size(preset: Preset) -> None:
     options = Options().changed(preset=preset)
-    lora = options.resolve(Model(n_parameters)).lora
+    lora = options.resolve(Model()).lora
     rates = (5e-5, 5e-5) if preset is Preset.PAPER else ("auto", 0.0)
     assert (lora.learning_rate, lora.own_learning_rate) == rates
     assert lora.finds_rate is (preset is not Preset.PAPER)
-    told = options.changed(learning_rate=0.5, own_learning_rate=0.25).resolve(Model(n_parameters))
+    told = options.changed(learning_rate=0.5, own_learning_rate=0.25).resolve(Model())
     assert (told.lora.learning_rate, told.lora.own_learning_rate) == (0.5, 0.25)
 
 
-@pytest.mark.parametrize("preset", Preset)
 @pytest.mark.parametrize(
-    ("n_parameters", "rate", "decay"), [(7_000_000, 1e-5, 0.02), (7_000_000_000, 5e-5, 0)]
+    ("preset", "rate", "decay"),
+    [(Preset.DEFAULT, 0, 0.02), (Preset.PAPER, 5e-5, 0), (Preset.BEST, 1e-5, 0.02)],
 )
-def test_small_bases_learn_translations_more_slowly(
-    preset: Preset, n_parameters: int, rate: float, decay: float
-) -> None:
+def test_translations_are_learned_on_request(preset: Preset, rate: float, decay: float) -> None:
     options = Options().changed(preset=preset)
-    lora = options.resolve(Model(n_parameters), text=TextKind.TRANSLATION).lora
-    if preset is Preset.PAPER:
-        rate, decay = 5e-5, 0
+    lora = options.resolve(Model(), text=TextKind.TRANSLATION).lora
     assert (lora.learning_rate, lora.own_learning_rate, lora.decay) == (rate, rate, decay)
+    told = options.changed(own_learning_rate=2e-5).resolve(Model(), text=TextKind.TRANSLATION)
+    assert (told.lora.learning_rate, told.lora.own_learning_rate) == (rate, 2e-5)
 
 
 @pytest.mark.parametrize(("n_layers", "tail"), [(30, 20), (18, 12), (16, 11), (1, 1), (0, None)])
@@ -247,7 +243,7 @@ def test_overlap_shares_the_cores(
 
 
 def test_the_papers_rule_by_its_letters() -> None:
-    resolved = Options().changed(preset="paper").resolve(Model(7_000_000_000))
+    resolved = Options().changed(preset="paper").resolve(Model())
     assert resolved.lora == PAPER
     assert (
         LoraOptions(64, 64.0, 0.05, 5e-5, 5e-5, 2, 2, 1.0, 0.0, Targets.ALL, None, None, True, True)

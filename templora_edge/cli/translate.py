@@ -67,7 +67,9 @@ def translate(
     references: Annotated[
         Path | None,
         typer.Option(
-            "--references", metavar="FILE", help="Translated pairs to learn first: .jsonl or .tsv."
+            "--references",
+            metavar="FILE",
+            help="Translated pairs to show first, and to learn at --learning-rate: .jsonl or .tsv.",
         ),
     ] = None,
     glossary: Annotated[
@@ -92,7 +94,9 @@ def translate(
     review: Annotated[
         bool,
         typer.Option(
-            "--review", help="Open each block in $EDITOR, and learn the edited translations."
+            "--review",
+            help="Open each block in $EDITOR; the edited translations are shown in later prompts, "
+            "and learned at --learning-rate.",
         ),
     ] = False,
     test: Annotated[

@@ -12,11 +12,6 @@ class Base(Protocol):
     """The model that defaults depend on; implemented by `models.base_gguf.BaseGguf`."""
 
     @property
-    def n_params(self) -> int:
-        """Number of weights."""
-        ...
-
-    @property
     def n_ctx_train(self) -> int:
         """Trained context, in tokens."""
         ...

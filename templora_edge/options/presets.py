@@ -10,9 +10,6 @@ from templora_edge.options.base import Base
 from templora_edge.options.kinds import Preset, Targets, TextKind
 from templora_edge.options.lora import LoraOptions
 
-_SMALL_PARAMETERS: Final = 100_000_000
-"""Bases with fewer weights need a smaller learning rate for translations."""
-
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -54,18 +51,17 @@ _RULES: Final[Mapping[Preset, Rule]] = MappingProxyType(
         ),
     }
 )
-# Translations keep the rules and rates that were measured on them.
+# No rate is known that never makes translations worse (docs/log.md), so the default learns none.
+# With decay, what is learned at a rate that is given does not add up over a long text.
 _TRANSLATION: Final[Mapping[Preset, LoraOptions]] = MappingProxyType(
     {
-        Preset.DEFAULT: PAPER,
+        Preset.DEFAULT: PAPER.changed(learning_rate=0.0, own_learning_rate=0.0, decay=0.02),
         Preset.PAPER: PAPER,
         Preset.BEST: _DEFAULT.changed(
-            rank=128, alpha=512.0, learning_rate=5e-5, own_learning_rate=5e-5
+            rank=128, alpha=512.0, learning_rate=1e-5, own_learning_rate=1e-5, decay=0.02
         ),
     }
 )
-_SMALL: Final = {"learning_rate": 1e-5, "own_learning_rate": 1e-5, "decay": 0.02}
-"""Options that differ for translations by small bases."""
 
 
 def rule_of(preset: Preset, base: Base, text: TextKind, block_len: int) -> Rule:
@@ -83,7 +79,4 @@ def rule_of(preset: Preset, base: Base, text: TextKind, block_len: int) -> Rule:
             return rule
         layers = math.ceil(rule.tail * base.n_layers)
         return replace(rule, lora=replace(rule.lora, layers=layers))
-    lora = _TRANSLATION[preset]
-    if base.n_params < _SMALL_PARAMETERS and preset is not Preset.PAPER:
-        lora = lora.changed(**_SMALL)
-    return Rule(lora, 2 * block_len)
+    return Rule(_TRANSLATION[preset], 2 * block_len)

@@ -112,6 +112,8 @@ class TranslationRun:
             self._finish_block(rows[learned.segments :], len(rows))
 
     def _learn_references(self) -> Iterator[Step]:
+        if not self._updates.learns(own=False):
+            return  # they are shown all the same
         blocks = list(self._loop.blocks_of(self._references))
         for index, (before, block) in enumerate(blocks):
             if index < self._store.learned.references:
@@ -134,8 +136,11 @@ class TranslationRun:
         if self._review is not None:
             self._revise(block, self._review)
         self._loop.finish_block()
-        before = self._store.learned
-        self._keep(replace(before, segments=n_segments, blocks=before.blocks + 1))
+        learned = replace(self._store.learned, segments=n_segments)
+        if self._updates.learns(own=self._review is None):
+            self._keep(replace(learned, blocks=learned.blocks + 1))
+        else:
+            self._store.set_learned(learned)
 
     def _revise(self, block: Sequence[SegmentRow], review: Review) -> None:
         """Let a person edit ``block``; reviewed translations count as correct."""
