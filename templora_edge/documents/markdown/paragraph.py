@@ -22,8 +22,9 @@ class MarkdownParagraph:
         self._after: list[str | Markup] = []
         paragraph = markup.Paragraph()
         nodes = tree(tokens)
-        marks = (piece for piece in pieces(nodes) if isinstance(piece, Markup))
-        self._labelled = [mark for mark in dict.fromkeys(marks) if mark.labels]
+        self._labelled = [
+            mark for mark in pieces(nodes) if isinstance(mark, Markup) and mark.labels
+        ]
         self._add(self._core(nodes), paragraph)
         self.text: Final = paragraph.text
         """As in `Document.paragraphs`, but perhaps without letters."""
@@ -54,13 +55,13 @@ class MarkdownParagraph:
             content.pop()
         left = iter(labels)
         relabelled = {
-            mark: mark.relabelled(
+            id(mark): mark.relabelled(
                 [next(left) if label.plain.text else label.plain.original for label in mark.labels]
             )
             for mark in self._labelled
         }
         return [
-            relabelled.get(piece, piece) if isinstance(piece, Markup) else piece
+            relabelled.get(id(piece), piece) if isinstance(piece, Markup) else piece
             for piece in content
         ]
 
