@@ -6,6 +6,7 @@ backslash.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from markdown_it import MarkdownIt
@@ -78,6 +79,8 @@ def _recorded(rule: RuleFuncInlineType) -> RuleFuncInlineType:
 
 def _link(state: StateInline, silent: bool) -> bool:
     begin = state.pos
+    if begin > _last_bracket(state.src):
+        return False
     found = link(state, silent)
     if found and not silent:
         closing = state.tokens[-1]
@@ -93,12 +96,20 @@ def _link(state: StateInline, silent: bool) -> bool:
 
 def _image(state: StateInline, silent: bool) -> bool:
     begin = state.pos
+    if begin > _last_bracket(state.src):
+        return False
     found = image(state, silent)
     if found and not silent:
         token = state.tokens[-1]
         token.meta["source"] = _target(state, begin + 1, is_image=True)
         _take_title(token, token)
     return found
+
+
+@lru_cache(1)
+def _last_bracket(source: str) -> int:
+    """Where the last ``]`` is; without it, the rules would look through all for each ``[``."""
+    return source.rfind("]")
 
 
 def _take_title(token: Token, holder: Token) -> None:
