@@ -1,1 +1,1 @@
-"""Documents read and written with their own text, and compared."""
+"""Documents read, written with their own text, and compared with what they were."""

@@ -13,6 +13,8 @@ _RIGHT_TO_LEFT: Final = frozenset(
 
 
 def is_rtl(language: str) -> bool:
-    """Whether ``language``, a BCP 47 tag, is written from right to left."""
+    """Whether ``language``, a BCP 47 tag, is written from right to left; False if it is no tag."""
+    if not langcodes.tag_is_valid(language):
+        return False
     tag = langcodes.Language.get(language)
     return (tag.script or tag.maximize().script) in _RIGHT_TO_LEFT

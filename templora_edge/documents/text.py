@@ -22,7 +22,9 @@ _ITEM: Final = re.compile(r"\s*(?:[-*+•·–]|\(?(?:\d{1,3}|[a-zA-Z])[.)])\s")
 """Beginning of a list item."""
 _LEADER: Final = re.compile(r"\s*(?:\.{4,}|(?:\.[ \u00a0]){3,}\.?|…{2,}|_{4,})\s*[\w.-]{0,8}\s*$")
 """What leads to a page number in a table of contents, and the number."""
-_BROKEN: Final = re.compile(r"(\w+)-\n(\w+)")
+_LONGEST_LEADER: Final = 400
+"""Characters of a line's end that can be such a leader."""
+_BROKEN: Final = re.compile(r"(?<!\w)(\w+)-\n(\w+)")
 """A word that a line end divides."""
 _SPACE: Final = re.compile(r"[ \t\n\r\f\v]+")
 """White space at which a line may end."""
@@ -93,7 +95,7 @@ class TextDocument(Document):
         if others and stretch.width:
             pieces = chunks(_SPACE.sub(" ", text).strip())
             return filled(pieces, stretch.width, _indent(first), _indent(others[0]))
-        line = _indent(first) + re.sub(r"\s*[\n\r]\s*", " ", text)
+        line = _indent(first) + re.sub(r"(?<!\s)\s*[\n\r]\s*", " ", text)
         if stretch.leader:
             return [line + _fitted(stretch.leader, columns(first) - columns(line))]
         return [line + first[len(first.rstrip()) :]]
@@ -141,7 +143,7 @@ def _own_width(block: Sequence[str]) -> int | None:
     """Columns at which ``block`` by itself is clearly wrapped; None if it is not clear."""
     if len(block) < 4 or not block[0].strip() or _is_verse(block):
         return None
-    if any(_ITEM.match(line) or _LEADER.search(line) for line in block):
+    if any(_ITEM.match(line) or _leader(line) for line in block):
         return None
     return _block_width([block], share=0.75)
 
@@ -167,8 +169,9 @@ def _cut(block: Sequence[str], width: int | None) -> Iterator[tuple[str, ...]]:
     """Cut ``block`` into the lines of each paragraph."""
     margin = min(len(_indent(line)) for line in block)
     stretch = [block[0]]
+    is_verse = _is_verse(block)
     for line in block[1:]:
-        if width and not _is_verse(block) and _continues(stretch, line, width, margin):
+        if width and not is_verse and _continues(stretch, line, width, margin):
             stretch.append(line)
         else:
             yield tuple(stretch)
@@ -187,14 +190,15 @@ def _continues(stretch: Sequence[str], line: str, width: int, margin: int) -> bo
 
     Continuations have one indent; two lines with the one that begins paragraphs are two of them.
     """
-    first, *others = (len(_indent(line)) for line in (*stretch, line))
+    # those between the second and the last have been found to be equal
+    first, *others = (len(_indent(each)) for each in (*stretch[:2], line))
     return (
         bool(line.strip())
         and len(set(others)) == 1
         and (others[0] != first or first == margin)
         and not _ITEM.match(line)
-        and not _LEADER.search(line)
-        and not _LEADER.search(stretch[-1])
+        and not _leader(line)
+        and not _leader(stretch[-1])
         and _is_full(stretch[-1], line, width)
     )
 
@@ -203,12 +207,18 @@ def _stretch(lines: tuple[str, ...], width: int | None, hyphens: _Hyphens) -> _S
     text, leader = lines[0].strip(), ""
     if len(lines) > 1:
         text = hyphens.joined(_SPACE.sub(" ", line.strip()) for line in lines)
-    elif found := _LEADER.search(lines[0]):
-        text, leader = lines[0][: found.start()].strip(), found.group()
+    elif leader := _leader(lines[0]):
+        text = lines[0].removesuffix(leader).strip()
     paragraph = Paragraph()
     literals = dict(paragraph.add_text(text))
     translated = paragraph.text if has_letters(text) else ""
     return _Stretch(lines, translated, literals, width, leader)
+
+
+def _leader(line: str) -> str:
+    """The end of ``line`` that leads to a page number; empty if there is none."""
+    found = _LEADER.search(line, max(0, len(line) - _LONGEST_LEADER))
+    return found.group() if found else ""
 
 
 def _fitted(leader: str, width: int) -> str:

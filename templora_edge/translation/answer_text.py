@@ -37,6 +37,8 @@ _WRAPPER: Final = re.compile(
     re.IGNORECASE,
 )
 _FENCE: Final = re.compile(r"^\s*(?:```|~~~)[\w-]*\s*$")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
+"""Characters that no text has; those that end a line are not among them."""
 _META: Final = (
     r"translation|translated|translating|traductions?|traduite?s?|übersetzung|übersetzt|"
     r"traducción|traducid[oa]|traduzione|tradott[oa]|tradução|traduzid[oa]|traducere|traducció|"
@@ -87,7 +89,8 @@ _EMPHASIS: Final = ("***", "**", "__", "*")
 class AnswerText:
     """Reads a model's answer to the request for a translation of ``source``, a line.
 
-    What the source has itself, such as quotes around it or the word "translation", is not removed
+    Control characters are removed, and each format removes what else it cannot hold. What the
+    source has itself, such as quotes around it or the word "translation", is not removed
     from the answer. An answer that repeats the source is the source.
     """
 
@@ -103,7 +106,7 @@ class AnswerText:
         """The translation in ``answer`` with the quotes that may stand around it."""
         if answer.strip() == self.source.strip():
             return answer.strip()
-        return self._without_note(self._joined(self._lines(answer)))
+        return self._without_note(self._joined(self._lines(_CONTROL.sub("", answer))))
 
     def is_whole(self, answer: str) -> bool:
         """Whether ``answer``, which the model is still writing, ends a line and is complete."""

@@ -5,14 +5,13 @@ segments.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
 from templora_edge.documents.markup import (
     PLACEHOLDER,
     closed,
-    is_balanced,
     is_kept,
     merged,
     repaired,
@@ -23,7 +22,9 @@ _CLOSING: Final = r"(?:[\s\u00a0\u202f]*»|[\"'”’)\]\}])*"
 _CJK_CLOSING: Final = r"[」』”’）】》〉\"'\)]*"
 _TAGS: Final = rf"(?:{PLACEHOLDER.pattern.replace('(', '(?:')})*"
 _LATIN_END: Final = re.compile(
-    rf"(?P<word>[^\s.!?…]*)[.!?…]+{_CLOSING}{_TAGS}{_CLOSING}(?P<space>[\s\u00a0]+)"
+    # it begins at no other place, so that a long line takes no longer than its length
+    rf"(?<![^\s.!?…])(?!(?<=[.!?…])[.!?…])"
+    rf"(?P<word>[^\s.!?…]*)[.!?…]+{_CLOSING}+{_TAGS}{_CLOSING}+(?P<space>[\s\u00a0]++)"
     r"(?=[\"'“”‘’«(\[<—–-]*\s*(?P<next>[\w¿¡]))"
 )
 _CJK_SCRIPTS: Final = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\u3000-\u303f"
@@ -37,7 +38,7 @@ _LETTERS: Final = re.compile(r"[^\W\d_]+")
 _ROMAN: Final = re.compile("M{0,3}(CM|CD|D?C{0,3})(XC|XL|L?X{0,3})(IX|IV|V?I{0,3})")
 _CLAUSE_END: Final = re.compile(rf"[;:,，、；：—–]+{_CLOSING}\s*")
 _WORD_END: Final = re.compile(r"\s+")
-_LINE_END: Final = re.compile(r"\s*[\n\t]\s*")
+_LINE_END: Final = re.compile(r"(?<!\s)\s*[\n\t]\s*")
 _NO_CONTENT: Final = re.compile(r"\s+|</?[0-9]+>")
 """White space, and the ends of spans."""
 _ANYWHERE: Final = re.compile(r"(?<=.)(?=.)", re.DOTALL)
@@ -164,4 +165,21 @@ def _allowed(text: str, ends: list[int], *, whole_spans: bool) -> list[int]:
     """The ``ends`` that cut no placeholder and, with ``whole_spans``, no span."""
     inside = {i for m in PLACEHOLDER.finditer(text) for i in range(m.start() + 1, m.end())}
     free = [end for end in ends if end not in inside]
-    return [end for end in free if is_balanced(text[:end])] if whole_spans else free
+    return list(_outside(text, free)) if whole_spans else free
+
+
+def _outside(text: str, ends: Iterable[int]) -> Iterator[int]:
+    """Those of the ascending ``ends`` at which every span of ``text`` is closed."""
+    opened: list[str] = []
+    begin = 0
+    for end in ends:
+        for match in PLACEHOLDER.finditer(text, begin, end):
+            if match[3]:
+                continue
+            if not match[1]:
+                opened.append(match[2])
+            elif not opened or opened.pop() != match[2]:
+                return  # not properly nested from here on
+        begin = end
+        if not opened:
+            yield end

@@ -11,6 +11,7 @@ from scripted import echoed
 from templora_edge.documents import read_document
 from templora_edge.documents.markup import PLACEHOLDER
 from templora_edge.errors import DocumentError
+from templora_edge.translation.segmenter import assembled, segments
 
 VTT = """\
 WEBVTT - Un film
@@ -180,12 +181,31 @@ def test_bad_files_are_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_many_cues_and_long_lines_take_seconds(tmp_path: Path) -> None:
-    path, out = tmp_path / "long.srt", tmp_path / "out.srt"
-    cues = [f"{i}\n00:00:01,000 --> 00:00:02,000\nUn <i>mot</i>.\n" for i in range(5_000)]
-    path.write_text("\n".join([*cues, "0\n0:0:1,0 --> 0:0:2,0\n" + "<i>mot " * 2_000]))
+def timed_cue(suffix: str, text: str) -> str:
+    if suffix == ".ass":
+        return f"Dialogue: 0,0:00:01.00,0:00:02.00,Default,,0,0,0,,{text}\n"
+    return f"00:00:01.000 --> 00:00:02.000\n{text}\n\n"
+
+
+@pytest.mark.parametrize("suffix", [".srt", ".vtt", ".ass"])
+@pytest.mark.parametrize(
+    "line", ["<i>mot ", "<i>mot</i> ", "<i>mot</i> et ", "<i>", "{\\k20}mot ", "<i>mot</b> "]
+)
+def test_many_cues_and_long_lines_take_seconds(tmp_path: Path, suffix: str, line: str) -> None:
+    """Quadratic time would be minutes."""
+    path, out = (tmp_path / f"{name}{suffix}" for name in ("long", "out"))
+    head = {".srt": "", ".vtt": "WEBVTT\n\n", ".ass": "[Events]\n"}[suffix]
+    texts = [*["Un <i>mot</i>."] * 2_000, (line * 20_000).strip()]
+    path.write_text(head + "".join(timed_cue(suffix, text) for text in texts))
     begin = time.monotonic()
     document = read_document(path)
-    document.write(out, echoed(document.paragraphs), language="en")
-    assert time.monotonic() - begin < 30
+    pieces = [segments(text, lambda piece: len(piece) < 400) for text in document.paragraphs]
+    same = [
+        assembled(text, [(piece, piece) for piece in own])
+        for text, own in zip(document.paragraphs, pieces, strict=True)
+    ]
+    document.write(out, same, language="en")
     assert out.read_bytes() == path.read_bytes()
+    document.write(out, [louder(text) for text in same], language="en")
+    assert len(read_document(out).paragraphs) == len(same)
+    assert time.monotonic() - begin < 60

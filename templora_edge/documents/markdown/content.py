@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from markdown_it.token import Token
+
+from templora_edge.documents.markdown.label import Label, PlainText
 
 Atom = str | tuple[str, ...]
 """Text as it is read, or the kind and the values of anything else."""
@@ -18,6 +20,11 @@ _EMPHASIS: Final = {
     for slash, end in (("", "open"), ("/", "close"))
 }
 """Tags for emphasis whose delimiters would not be read as such -> its kind."""
+_TITLE: Final = re.compile(
+    r"\s(?:\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|\((?:[^()\\]|\\.)*\))\s*\)$", re.DOTALL
+)
+"""Title of a link and what follows it."""
+_BREAK_TAG: Final = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _NEWLINE: Final = re.compile(r"[ \t]*\n[ \t]*")
 
 
@@ -28,6 +35,7 @@ class Markup:
     sources: tuple[str, str, str]
     """Its source at each degree of caution; see `source.markdown`."""
     atoms: tuple[Atom, ...]
+    labels: tuple[Label, ...] = ()
 
     @classmethod
     def of(cls, *tokens: Token) -> "Markup":
@@ -41,8 +49,10 @@ class Markup:
             tag = f"<{'/' if token.nesting < 0 else ''}{token.tag}>"
             return cls((token.markup, token.markup.replace("_", "*"), tag), found)
         source = "[" if token.type == "link_open" else token.meta.get("source", _content(token))
+        if token.type == "image":
+            source = f"![{token.content}{source}"
         source = _NEWLINE.sub(" ", source)
-        return cls((source, source, source), found)
+        return cls((source, source, source), found, tuple(_labels(token)))
 
     @classmethod
     def space(cls, text: str) -> "Markup":
@@ -57,6 +67,13 @@ class Markup:
         return "text" if isinstance(first, str) else first[0]
 
     @property
+    def is_break(self) -> bool:
+        """Whether this markup is a line break and nothing else."""
+        return len(self.atoms) == 1 and (
+            self.kind == BREAK or _BREAK_TAG.fullmatch(self.sources[0]) is not None
+        )
+
+    @property
     def is_blank(self) -> bool:
         """Whether this markup is invisible at the end of a paragraph: a space or a hard break."""
         return self.kind == BREAK or self.sources[0] == " "
@@ -68,7 +85,27 @@ class Markup:
 
     def __add__(self, other: "Markup") -> "Markup":
         first, second, third = (a + b for a, b in zip(self.sources, other.sources, strict=True))
-        return Markup((first, second, third), self.atoms + other.atoms)
+        labels = (replace(each, atom=each.atom + len(self.atoms)) for each in other.labels)
+        return Markup((first, second, third), self.atoms + other.atoms, (*self.labels, *labels))
+
+    def relabelled(self, texts: Sequence[str]) -> "Markup":
+        """The same markup with ``texts`` instead of those of its labels."""
+        atoms = list(self.atoms)
+        sources = list(self.sources)
+        begins = [0] * len(sources)
+        for label, text in zip(self.labels, texts, strict=True):
+            is_same = text == label.plain.original
+            new, value = (label.source, "") if is_same else label.written(text)
+            for k, source in enumerate(sources):
+                at = source.index(label.source, begins[k])
+                sources[k] = source[:at] + new + source[at + len(label.source) :]
+                begins[k] = at + len(new)
+            if not is_same:
+                values = list(atoms[label.atom])
+                values[label.value] = value
+                atoms[label.atom] = tuple(values)
+        first, second, third = sources
+        return replace(self, sources=(first, second, third), atoms=tuple(atoms))
 
 
 Content = Sequence[str | Markup]
@@ -87,6 +124,23 @@ def atoms(tokens: Iterable[Token]) -> Iterator[Atom]:
         else:
             values = (str(value) for value in (_content(token), *token.attrs.values()))
             yield (token.type, *(WHITE.sub(" ", value) for value in values))
+
+
+def _labels(token: Token) -> Iterator[Label]:
+    """The texts in ``token``: of an image, of the end of a link."""
+    children = token.children or ()
+    if token.type == "image" and not any(child.type == "image" for child in children):
+        alt = "".join(
+            " " if child.type.endswith("break") else child.content
+            for child in children
+            if child.type != "html_inline"
+        )
+        yield Label(_NEWLINE.sub(" ", f"![{token.content}]"), PlainText(alt), 1)
+    title = token.attrs.get("title")
+    found = _TITLE.search(token.meta.get("source", "")) if title else None
+    if found:
+        label = _NEWLINE.sub(" ", found.group())
+        yield Label(label, PlainText(str(title)), len(token.attrs) + 1)
 
 
 def _content(token: Token) -> str:

@@ -8,11 +8,14 @@ from itertools import count, pairwise, zip_longest
 from pathlib import Path
 from typing import Final
 
+from markdown_it.common.utils import unescapeAll
 from markdown_it.token import Token
 
 from templora_edge.documents.document import Document, has_letters
 from templora_edge.documents.html.fragment import HtmlFragment
+from templora_edge.documents.markdown import front_matter
 from templora_edge.documents.markdown.content import Atom, Content, atoms, tidy
+from templora_edge.documents.markdown.label import PlacedText, PlainText, quoted
 from templora_edge.documents.markdown.paragraph import MarkdownParagraph
 from templora_edge.documents.markdown.parser import DEEPEST, MarkdownParser
 from templora_edge.documents.markdown.place import (
@@ -23,11 +26,18 @@ from templora_edge.documents.markdown.place import (
 )
 from templora_edge.documents.markup import plain, without_spans
 from templora_edge.documents.plain_file import PlainFile
+from templora_edge.errors import DocumentError
 
+_TITLE: Final = re.compile(
+    r"(?:^|\s)(\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|\((?:[^()\\]|\\.)*\))\s*$"
+)
+"""The title at the end of a definition."""
 _NO_SPANS: Final = 3
 _UNCHANGED: Final = 4
 """Degrees of caution beyond those of `source.markdown`."""
 
+_Change = tuple[tuple[int, int], tuple[int, int], str]
+"""Line and column of the beginning and the end of what is replaced, and the new text."""
 _Structure = list[list[Atom] | tuple[str, ...]]
 """The blocks of a file, and between them what their texts are read as."""
 
@@ -43,17 +53,30 @@ class _PlacedParagraph:
 
     @property
     def texts(self) -> Sequence[str]:
-        return [self.paragraph.text]
+        return [*self._own, *(label.text for label in self.paragraph.labels)]
 
-    def content(self, translation: str, caution: int, *, bilingual: bool) -> Content | None:
+    @property
+    def _own(self) -> list[str]:
+        text = self.paragraph.text
+        return [text] if has_letters(plain(text)) else []
+
+    def content(
+        self, translations: Sequence[str], caution: int, *, bilingual: bool
+    ) -> Content | None:
         """Text to write; None if nothing changes."""
-        source = self.paragraph.text
-        if caution == _UNCHANGED or (translation == source and not bilingual):
+        if caution == _UNCHANGED or (list(translations) == list(self.texts) and not bilingual):
             return None
-        texts = [source, translation] if bilingual else [translation]
+        own = self._own
+        texts = [*own, *translations[: len(own)]] if bilingual else translations[: len(own)]
         if caution == _NO_SPANS:
-            texts = [without_spans(source, text) for text in texts]
-        return self.paragraph.content(texts, self.place.line_break)
+            texts = [without_spans(self.paragraph.text, text) for text in texts]
+        labels = [
+            label.original
+            if text == label.text and not bilingual
+            else label.translated(text, bilingual=bilingual)
+            for label, text in zip(self.paragraph.labels, translations[len(own) :], strict=True)
+        ]
+        return self.paragraph.content(texts or [self.paragraph.text], labels, self.place.line_break)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +84,47 @@ class _HtmlBlock:
     """A block of HTML, as lines of the file."""
 
     begin: int
-    end: int
-    """Index of the line after the block."""
+    end: tuple[int, int]
+    """Line and column."""
+    first: str
+    """Prefix of the first line, in a quote or a list."""
+    rest: str
+    """Prefix of the other lines."""
+    source: str
     html: HtmlFragment
 
     @property
     def texts(self) -> Sequence[str]:
         return self.html.paragraphs
+
+    def change(self, texts: Sequence[str], *, language: str, bilingual: bool) -> _Change:
+        """What to write: no new blank line, as that could end the block."""
+        lines = self.html.translated(texts, language=language, bilingual=bilingual).split("\n")
+        if all(line.strip() for line in self.source.split("\n")):
+            lines = [line for line in lines if line.strip()]
+        text = "\n".join(f"{self.rest if i else self.first}{line}" for i, line in enumerate(lines))
+        return (self.begin, 0), self.end, text
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """A text by itself: in front matter, or the title of a definition."""
+
+    placed: PlacedText
+
+    @property
+    def texts(self) -> Sequence[str]:
+        return [self.placed.plain.text]
+
+    def change(self, texts: Sequence[str], *, language: str, bilingual: bool) -> _Change:
+        """What to write."""
+        del language
+        text = self.placed.plain.translated(texts[0], bilingual=bilingual)
+        line = self.placed.line
+        return (line, self.placed.begin), (line, self.placed.end), self.placed.write(text)
+
+
+_Part = _PlacedParagraph | _HtmlBlock | _Value
 
 
 class MarkdownDocument(Document):
@@ -82,13 +139,14 @@ class MarkdownDocument(Document):
         self._parser = MarkdownParser()
         tokens = self._parser.tokens(self._file.lines)
         self._structure = _structure(tokens)
-        self._parts = list(_parts(tokens, self._file.lines, str(path), language or ""))
+        lines = self._file.lines
         self._skipped = Counter(
             "blocks of code" for token in tokens if token.type in {"fence", "code_block"}
         )
-        for part in self._parts:
-            if isinstance(part, _HtmlBlock):
-                self._skipped += part.html.skipped
+        self._parts: list[_Part] = [
+            *map(_Value, front_matter.texts(lines[: front_matter.n_lines(lines)])),
+            *_parts(tokens, lines, str(path), language or "", self._skipped),
+        ]
         self._passages = [part for part in self._parts if isinstance(part, _PlacedParagraph)]
 
     @property
@@ -110,27 +168,29 @@ class MarkdownDocument(Document):
         more caution: escaped, with emphasis as HTML, without its spans, and finally not at all.
         """
         left = iter(translations)
-        by_part = [[next(left) for _ in part.texts] for part in self._parts]
-        translations = [
-            texts[0]
-            for part, texts in zip(self._parts, by_part, strict=True)
+        texts = [[next(left) for _ in part.texts] for part in self._parts]
+        passages = [
+            own
+            for part, own in zip(self._parts, texts, strict=True)
             if isinstance(part, _PlacedParagraph)
         ]
-        blocks = [
-            (part, part.html.translated(texts, language=language, bilingual=bilingual))
-            for part, texts in zip(self._parts, by_part, strict=True)
-            if isinstance(part, _HtmlBlock) and (bilingual or list(part.texts) != texts)
+        others = [
+            part.change(own, language=language, bilingual=bilingual)
+            for part, own in zip(self._parts, texts, strict=True)
+            if not isinstance(part, _PlacedParagraph)
+            and own
+            and (bilingual or list(part.texts) != own)
         ]
         caution = [0] * len(self._passages)
         mistaken: Sequence[int] = range(len(self._passages))
         contents: list[Content | None] = [None] * len(self._passages)
-        lines = self._lines(contents, caution, blocks)  # if there is nothing but HTML
+        lines = self._lines(contents, caution, others)  # if there are no paragraphs
         while mistaken:
             for k in mistaken:
                 contents[k] = self._passages[k].content(
-                    translations[k], caution[k], bilingual=bilingual
+                    passages[k], caution[k], bilingual=bilingual
                 )
-            lines = self._lines(contents, caution, blocks)
+            lines = self._lines(contents, caution, others)
             mistaken = self._mistaken(contents, self._parser.tokens(lines))
             for k in mistaken:
                 caution[k] += 1
@@ -140,9 +200,9 @@ class MarkdownDocument(Document):
         self,
         contents: Iterable[Content | None],
         caution: Iterable[int],
-        blocks: Iterable[tuple[_HtmlBlock, str]],
+        others: Iterable[_Change],
     ) -> Sequence[str]:
-        """Lines of the file with ``contents`` and ``blocks`` in their places.
+        """Lines of the file with ``contents`` and ``others`` in their places.
 
         A None leaves the source.
         """
@@ -150,8 +210,8 @@ class MarkdownDocument(Document):
         for line in self._file.lines:
             begins.append(begins[-1] + len(line) + 1)
         changes = [
-            (begins[block.begin], begins[block.end] - 1, _without_blank_lines(html))
-            for block, html in blocks
+            (begins[begin] + column, begins[end] + end_column, text)
+            for (begin, column), (end, end_column), text in others
         ]
         for passage, content, degree in zip(self._passages, contents, caution, strict=True):
             if content is not None:
@@ -198,36 +258,53 @@ def _structure(tokens: Iterable[Token]) -> _Structure:
             structure.append(tidy(atoms(token.children or ())))
         else:
             content = "" if token.type == "html_block" else token.content
-            fields = (token.tag, token.markup, token.info, content, token.hidden, token.meta)
+            meta = token.meta
+            if token.type == "definition":
+                meta = meta | {"title": bool(meta["title"])}
+            fields = (token.tag, token.markup, token.info, content, token.hidden, meta)
             values = (*fields, *token.attrs.values())
             structure.append((token.type, *map(str, values)))
     return structure
 
 
-def _without_blank_lines(html: str) -> str:
-    """``html`` on one line after another, as a blank one would end the block."""
-    return re.sub(r"\n\s*\n", "\n", html)
-
-
 def _html_block(token: Token, lines: Sequence[str], name: str, language: str) -> _HtmlBlock | None:
-    """The block of ``token`` if it has something to translate and lines of its own."""
-    if not token.map or token.content.lstrip().startswith(
-        ("<!--", "<?", "<!", "<script", "<style")
-    ):
+    """The block of ``token``; None if it cannot be read or has no lines of its own."""
+    source = token.content.rstrip()
+    if not token.map:
         return None
-    begin, end = token.map
-    source = "\n".join(lines[begin:end]).rstrip()
-    end = begin + source.count("\n") + 1
-    if source != token.content.rstrip() or not has_letters(re.sub("<[^<>]*>", "", source)):
+    begin = token.map[0]
+    own = [line.rstrip() for line in source.split("\n")]
+    whole = [line.rstrip() for line in lines[begin : begin + len(own)]]
+    if not all(map(str.endswith, whole, own)):
         return None
-    html = HtmlFragment(source, name, language)
-    return _HtmlBlock(begin, end, html) if html.paragraphs else None
+    prefixes = [line.removesuffix(text) for line, text in zip(whole, own, strict=True)]
+    rest = prefixes[1] if len(own) > 1 else re.sub(r"[^>\t]", " ", prefixes[0])
+    try:
+        html = HtmlFragment(source, name, language)
+    except DocumentError:  # nested too deeply
+        return None
+    end = begin + len(own) - 1, len(whole[-1])
+    return _HtmlBlock(begin, end, prefixes[0], rest, source, html)
+
+
+def _title(token: Token, lines: Sequence[str]) -> _Value | None:
+    """The title of the definition ``token``, if it has one on its last line."""
+    number = (token.map or (0, 0))[1] - 1
+    title = PlainText(token.meta["title"])
+    found = _TITLE.search(lines[number])
+    if not title.text or not found or unescapeAll(found[1][1:-1]) != title.original:
+        return None
+    return _Value(PlacedText(number, *found.span(1), title, quoted))
 
 
 def _parts(
-    tokens: Sequence[Token], lines: Sequence[str], name: str, language: str
-) -> Iterator[_PlacedParagraph | _HtmlBlock]:
-    """What in ``tokens`` has something to translate."""
+    tokens: Sequence[Token],
+    lines: Sequence[str],
+    name: str,
+    language: str,
+    skipped: Counter[str],
+) -> Iterator[_Part]:
+    """What in ``tokens`` has something to translate; what cannot be read is counted."""
     cells: Iterator[Place] = iter(())
     for index, (block, token) in enumerate(pairwise([Token("", "", 0), *tokens])):
         if block.type == "tr_open" and block.map:
@@ -236,17 +313,22 @@ def _parts(
             cells = iter(places_of_row(lines[block.map[0]], block.map[0], texts))
         # a row may lack cells at its end
         cell = next(cells, None) if block.type in {"th_open", "td_open"} else None
-        if token.type == "html_block":
+        if token.type == "definition" and (title := _title(token, lines)):
+            yield title
+        if token.type == "html_block" and has_letters(token.content):
             if html := _html_block(token, lines, name, language):
+                skipped += html.html.skipped
                 yield html
-            continue
+            else:
+                skipped["blocks of HTML"] += 1
         if token.type != "inline" or not token.map:
             continue
         children = token.children or []
         if any(child.level > DEEPEST for child in children):
+            skipped["paragraphs nested too deeply"] += 1
             continue
         paragraph = MarkdownParagraph(children)
-        if not has_letters(plain(paragraph.text)):
+        if not has_letters(plain(paragraph.text)) and not paragraph.labels:
             continue
         if "column" in token.meta:
             column = token.meta["column"]

@@ -1,13 +1,15 @@
 """Inline Markdown as a paragraph with placeholders, and translations in its place."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from markdown_it.token import Token
 
 from templora_edge.documents import markup
-from templora_edge.documents.markdown.content import BREAK, WHITE, Content, Markup
+from templora_edge.documents.markdown.content import WHITE, Content, Markup
+from templora_edge.documents.markdown.label import PlainText
 from templora_edge.documents.markdown.tree import Element, MarkdownNode, pieces, tree
+from templora_edge.documents.xml_file import ILLEGAL
 
 
 class MarkdownParagraph:
@@ -15,25 +17,53 @@ class MarkdownParagraph:
 
     def __init__(self, tokens: Iterable[Token]) -> None:
         self._marks: dict[int, str | Element] = {}
+        self._breaks: list[Markup] = []
         self._before: list[str | Markup] = []
         self._after: list[str | Markup] = []
         paragraph = markup.Paragraph()
-        self._add(self._core(tree(tokens)), paragraph)
+        nodes = tree(tokens)
+        self._labelled = [
+            mark for mark in pieces(nodes) if isinstance(mark, Markup) and mark.labels
+        ]
+        self._add(self._core(nodes), paragraph)
         self.text: Final = paragraph.text
         """As in `Document.paragraphs`, but perhaps without letters."""
 
-    def content(self, translations: Sequence[str], line_break: Markup) -> Content:
-        """The whole paragraph, its text replaced by ``translations`` with breaks between them."""
+    @property
+    def labels(self) -> list[PlainText]:
+        """Alternative texts of images, and titles, that have letters."""
+        return [label.plain for mark in self._labelled for label in mark.labels if label.plain.text]
+
+    def content(
+        self, translations: Sequence[str], labels: Sequence[str], line_break: Markup
+    ) -> Content:
+        """The whole paragraph.
+
+        Args:
+            translations: Take the place of its text, with breaks between them.
+            labels: Take the place of `labels`.
+        """
         content = list(self._before)
         for index, translation in enumerate(translations):
             content += [line_break] if index else []
-            content += self._pieces(markup.parse(translation) or (), in_link=False)
+            tree = markup.parse(translation) or ()
+            content += self._pieces(tree, iter(self._breaks), in_link=False)
         content += self._after
         while content and _is_blank(content[0]):
             content.pop(0)
         while content and _is_blank(content[-1]):
             content.pop()
-        return content
+        left = iter(labels)
+        relabelled = {
+            id(mark): mark.relabelled(
+                [next(left) if label.plain.text else label.plain.original for label in mark.labels]
+            )
+            for mark in self._labelled
+        }
+        return [
+            relabelled.get(id(piece), piece) if isinstance(piece, Markup) else piece
+            for piece in content
+        ]
 
     def _core(self, nodes: Sequence[MarkdownNode]) -> Sequence[MarkdownNode]:
         """``nodes`` without the markup around all of their text."""
@@ -63,6 +93,9 @@ class MarkdownParagraph:
         for node in nodes:
             if isinstance(node, str):
                 self._marks.update(paragraph.add_text(node))
+            elif node.opening.is_break:
+                self._breaks.append(node.opening)
+                paragraph.add_text("\n")
             elif node.closing:
                 number = paragraph.open_span()
                 self._marks[number] = node
@@ -70,27 +103,30 @@ class MarkdownParagraph:
                 paragraph.close_span(number)
             else:
                 self._marks[paragraph.add_single()] = node
-                if node.opening.kind == BREAK:
-                    paragraph.add_text(" ")
 
-    def _pieces(self, nodes: Iterable[markup.Node], *, in_link: bool) -> Content:
+    def _pieces(
+        self, nodes: Iterable[markup.Node], breaks: Iterator[Markup], *, in_link: bool
+    ) -> Content:
+        r"""``nodes`` as content, each "\n" as one of ``breaks``, or a space when none is left."""
         content: list[str | Markup] = []
         for node in nodes:
             mark = "" if isinstance(node, str) else self._marks[node.number]
             if isinstance(node, str):
-                content.append(WHITE.sub(" ", node.replace("\0", "\ufffd")))
+                content += _lines(ILLEGAL.sub("", node), breaks)
             elif isinstance(mark, str):
                 content.append(mark)
             elif isinstance(node, markup.Single):
                 content += _apart(content, mark.opening)
             else:
-                content += self._span(node, mark, in_link=in_link)
+                content += self._span(node, mark, breaks, in_link=in_link)
         return content
 
-    def _span(self, span: markup.Span, mark: Element, *, in_link: bool) -> Content:
+    def _span(
+        self, span: markup.Span, mark: Element, breaks: Iterator[Markup], *, in_link: bool
+    ) -> Content:
         """``span`` as content: no link in a link, no emphasis that is empty or ends in spaces."""
         is_link = mark.opening.kind == "link_open"
-        inner = list(self._pieces(span.children, in_link=in_link or is_link))
+        inner = list(self._pieces(span.children, breaks, in_link=in_link or is_link))
         if mark.closing is None or (is_link and in_link):
             return inner
         if not mark.opening.is_emphasis:
@@ -109,6 +145,14 @@ class MarkdownParagraph:
 def _is_around(node: MarkdownNode) -> bool:
     """Whether ``node`` is no part of a sentence that it begins or ends."""
     return isinstance(node, Element) and not (node.closing or node.is_word)
+
+
+def _lines(text: str, breaks: Iterator[Markup]) -> Content:
+    content: list[str | Markup] = []
+    while "\n" in text and (mark := next(breaks, None)):
+        line, _, text = text.partition("\n")
+        content += [WHITE.sub(" ", line), mark]
+    return [*content, WHITE.sub(" ", text)]
 
 
 def _is_blank(piece: str | Markup) -> bool:

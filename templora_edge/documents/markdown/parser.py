@@ -1,10 +1,12 @@
 """Markdown as tokens: CommonMark, GitHub's extensions, footnotes.
 
 An inline token whose source cannot be made again from its fields has it in ``meta["source"]``: the
-whole of code, images and autolinks, what follows the text of a link, and a hard break's backslash.
+whole of code and autolinks, what follows the text of a link or an image, and a hard break's
+backslash.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from markdown_it import MarkdownIt
@@ -18,14 +20,14 @@ from markdown_it.rules_inline import (
     link,
 )
 from markdown_it.token import Token
+from mdit_py_plugins.deflist import deflist_plugin
 from mdit_py_plugins.footnote import footnote_plugin
 
+from templora_edge.documents.markdown import front_matter
 from templora_edge.documents.markdown.extensions import extensions
 
 DEEPEST: Final = 100
 """Levels of nesting that nobody writes by hand."""
-_FRONT_MATTER: Final = {"---": ("---", "..."), "+++": ("+++",)}
-"""First lines of YAML and TOML -> their last lines."""
 _NOT_BREAKS: Final = str.maketrans("\r\v\f", "   ")
 """Characters that do not end a line here."""
 
@@ -41,11 +43,13 @@ class MarkdownParser:
                 "tasklists": True,
                 "alerts": True,
                 "strikethrough_single_tilde": True,
+                "inline_definitions": True,
             },
         ).enable(["table", "strikethrough"])
         # footnotes stay where they are; the text of an inline one is a part of its sentence; the
         # definition of a mark may be in another file
         self._markdown.use(footnote_plugin, inline=False, move_to_end=False, always_match_refs=True)
+        self._markdown.use(deflist_plugin)
         self._markdown.use(extensions)
         inline = self._markdown.inline.ruler
         inline.at("link", _link)
@@ -55,22 +59,9 @@ class MarkdownParser:
 
     def tokens(self, lines: Sequence[str]) -> list[Token]:
         """Tokens of ``lines``; front matter has none, but its lines are counted."""
-        n_front = _front_matter(lines)
+        n_front = front_matter.n_lines(lines)
         source = [line.removesuffix("\r").translate(_NOT_BREAKS) for line in lines[n_front:]]
         return self._markdown.parse("\n" * n_front + "\n".join(source))
-
-
-def _front_matter(lines: Sequence[str]) -> int:
-    """Number of lines of metadata before the text; a thematic break has a blank line after it.
-
-    mdit-py-plugins' rule knows no TOML, and takes a text between two thematic breaks for metadata.
-    """
-    ends = _FRONT_MATTER.get(lines[0].rstrip())
-    if ends and len(lines) > 1 and lines[1].strip():
-        for index, line in enumerate(lines[1:], 1):
-            if line.rstrip() in ends:
-                return index + 1
-    return 0
 
 
 def _recorded(rule: RuleFuncInlineType) -> RuleFuncInlineType:
@@ -88,19 +79,44 @@ def _recorded(rule: RuleFuncInlineType) -> RuleFuncInlineType:
 
 def _link(state: StateInline, silent: bool) -> bool:
     begin = state.pos
+    if begin > _last_bracket(state.src):
+        return False
     found = link(state, silent)
     if found and not silent:
-        state.tokens[-1].meta["source"] = _target(state, begin, is_image=False)
+        closing = state.tokens[-1]
+        closing.meta["source"] = _target(state, begin, is_image=False)
+        opening = next(
+            token
+            for token in reversed(state.tokens)
+            if token.type == "link_open" and token.level == closing.level
+        )
+        _take_title(opening, closing)
     return found
 
 
 def _image(state: StateInline, silent: bool) -> bool:
     begin = state.pos
+    if begin > _last_bracket(state.src):
+        return False
     found = image(state, silent)
     if found and not silent:
         token = state.tokens[-1]
-        token.meta["source"] = f"![{token.content}{_target(state, begin + 1, is_image=True)}"
+        token.meta["source"] = _target(state, begin + 1, is_image=True)
+        _take_title(token, token)
     return found
+
+
+@lru_cache(1)
+def _last_bracket(source: str) -> int:
+    """Where the last ``]`` is; without it, the rules would look through all for each ``[``."""
+    return source.rfind("]")
+
+
+def _take_title(token: Token, holder: Token) -> None:
+    """Let ``holder`` have the title of ``token`` if it stands there and not in a definition."""
+    title = token.attrs.pop("title", "")
+    if title and holder.meta["source"].startswith("]("):
+        holder.attrs["title"] = title
 
 
 def _target(state: StateInline, begin: int, *, is_image: bool) -> str:

@@ -5,17 +5,18 @@ from collections.abc import Sequence
 from typing import Final
 
 from templora_edge.documents.markdown.content import BREAK, Content, Markup
+from templora_edge.documents.markdown.label import SPECIAL
 
 SPACE: Final = "\0"
 """Stands for a space in markup, where no line may end."""
 _SPECIAL: Final = (
     re.compile(r"(?!)"),
-    re.compile(r"[\\`*\[\]~]|(?<![^\W_])_|_(?![^\W_])|<(?=[A-Za-z/!?]|$)|&(?=[#A-Za-z]|$)|!$|#+$"),
+    SPECIAL,
 )
 """Characters that can be markup anywhere in a text, for each degree of caution."""
 _INTERRUPTS: Final = (
     r"#{1,6}(?![^ ])|>|[-+*](?![^ ])|[0-9]{1,9}[.)](?![^ ])|`{3}|~{3}|<[A-Za-z/!?]|"
-    r"\[\^[^ \]]+\]:"
+    r"\[\^[^ \]]+\]:|\*\[|[:~](?![^ ])|:{3}|!{3}(?![^ ])|\?{3}|\$\$"
 )
 """Beginnings of blocks that can interrupt a paragraph."""
 _RULE: Final = re.compile(r"\\?[-_*=:|]+ *")

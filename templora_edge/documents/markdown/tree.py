@@ -13,7 +13,7 @@ from markdown_it.token import Token
 from templora_edge.documents.markdown.content import WHITE, Markup
 from templora_edge.documents.markdown.parser import DEEPEST
 
-_TAG: Final = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9-]*)(?:.*[^/])?>", re.DOTALL)
+_TAG: Final = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9.-]*)(?:.*[^/])?>", re.DOTALL)
 """A start or end tag of HTML."""
 _VOID: Final = frozenset(
     "area base br col embed hr img input link meta source track wbr".split()  # noqa: SIM905

@@ -32,6 +32,7 @@ class Paragraph:
         self._n = 0
         self._n_hidden = 0
         self._looks: dict[int, Hashable] = {}
+        self._begins: dict[int, int] = {}
 
     def add_text(self, text: str) -> list[tuple[int, str]]:
         """Append ``text``, in which anything that looks like a placeholder becomes a single one.
@@ -86,15 +87,18 @@ class Paragraph:
             return int(closed[2])
         self._n += 1
         self._looks[self._n] = look
+        self._begins[self._n] = len(self._pieces)
         self._pieces.append(f"<{self._n}>")
         return self._n
 
     def close_span(self, number: int) -> bool:
         """End span ``number``; False if it was dropped, since it has a look but no text."""
-        begin = len(self._pieces) - 1 - self._pieces[::-1].index(f"<{number}>")
-        inside = self._pieces[begin + 1 :]
-        if self._looks[number] is not None and not _HIDDEN.sub("", "".join(inside)).strip():
-            self._pieces[begin:] = inside
+        begin = self._begins[number]
+        inside = (self._pieces[i] for i in range(begin + 1, len(self._pieces)))
+        if self._looks[number] is not None and all(
+            piece.isspace() or _is_hidden(piece) for piece in inside
+        ):
+            del self._pieces[begin]
             self._n -= 1
             return False
         self._pieces.append(f"</{number}>")

@@ -127,6 +127,8 @@ def repaired(source: str, answer: str) -> str:
         source: a segment; each placeholder once, properly nested.
         answer: what a model made of it.
     """
+    if answer == source:
+        return answer
     read = _Source(source)
     text, tags, is_whole = _read(answer, read)
     if is_whole and is_kept(source, answer):

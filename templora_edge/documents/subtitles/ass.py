@@ -12,7 +12,8 @@ from templora_edge.errors import DocumentError
 
 _SECTION: Final = re.compile(r"\s*\[([^\]]*)\]\s*$")
 _EVENT: Final = re.compile(r"\s*(Format|Dialogue|Comment)\s*:\s*", re.IGNORECASE)
-_DRAWING: Final = re.compile(r"\{[^{}]*\\p[1-9][^{}]*\}")
+_TAGS: Final = re.compile(r"\{[^{}]*\}")
+_DRAWING: Final = re.compile(r"\\p[1-9]")
 _COMMENT: Final = re.compile(r"\{[^\\{}]*\}")
 """What is in braces without a tag and thus not shown."""
 _BREAK: Final = re.compile(r"\\[Nn]")
@@ -55,7 +56,7 @@ class AssDocument(SubtitleDocument):
                 n_fields = line[event.end() :].count(",") + 1
             elif event[1].lower() == "comment":
                 self._count("comments")
-            elif len(fields) == n_fields and _DRAWING.search(fields[-1]):
+            elif len(fields) == n_fields and _draws(fields[-1]):
                 self._count("drawings")
             elif len(fields) == n_fields:
                 yield i, i + 1, _Dialogue(line[: len(line) - len(fields[-1])], fields[-1])
@@ -83,3 +84,8 @@ class _Dialogue:
             lines = self._cue.lines(translations, bilingual=bilingual)
             text = self._comments + r"\N".join(lines).replace("\u00a0", r"\h")
         return [self._fields + text]
+
+
+def _draws(text: str) -> bool:
+    """Whether ``text`` is a drawing, or has one."""
+    return any(map(_DRAWING.search, _TAGS.findall(text)))

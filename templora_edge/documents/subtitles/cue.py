@@ -3,9 +3,10 @@
 import html
 import re
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
 from typing import Final
 
 from templora_edge.documents import markup
@@ -25,8 +26,10 @@ _STAND_IN: Final = re.compile("\0")
 _SPACE: Final = re.compile("[ \\t\\r\\n]+")
 _DASH: Final = re.compile(r"\s*(?:[-‐‑](?![-\d])|[–—―])\s*")
 _SPEAKER: Final = re.compile(rf"(?:\s*(?:{_TAG}))*{_DASH.pattern}(?=\S)|\s*<v[.\s]")
-_AROUND: Final = r"[\s♩♪♫♬]+"
+_AROUND: Final = re.compile(r"[\s♩♪♫♬]+")
 """Space and signs of song around the words."""
+_DEEPEST: Final = 100
+"""Levels of nesting that nobody writes by hand; tags beyond stand alone."""
 _SPLIT_BY_LINES: Final = re.compile(r"</(\w+)>\s*\n\s*<\1\b", re.IGNORECASE)
 _PLACE: Final = re.compile(r"\{\\(?:an?\d+|pos\([^()]*\))\}")
 
@@ -95,12 +98,7 @@ class _Speech:
         if translation == self.text:
             return list(self.lines)
         tree = markup.parse(translation.replace("\0", "")) or ()
-        pieces = _pieces(self._rendered(tree)) or [""]
-        begins = list(accumulate((columns(_TAGS.sub("", piece)) for piece in pieces), initial=0))
-        for share, time in reversed(self._times):
-            place = share * begins[-1]
-            k = min(range(len(pieces)), key=lambda k: abs(begins[k] - place))
-            pieces[k] = time + pieces[k]
+        pieces = _timed(_pieces(self._rendered(tree)) or [""], self._times)
         pieces[0] = self._prefix + pieces[0]
         pieces[-1] += self._suffix
         lines = _wrapped(pieces, len(self.lines))
@@ -109,14 +107,22 @@ class _Speech:
         return [line for line in lines if line.strip()]
 
     def _add(self, nodes: Sequence[_Marked], text: markup.Paragraph) -> None:
-        for node in nodes:
-            if isinstance(node, str):
-                words = html.unescape(node) if self._has_references else node
-                literals = text.add_text(words)
-                self._tags |= {number: (self._escaped(each), "") for number, each in literals}
-            elif isinstance(node, _LoneTag):
-                self._tags[text.add_single()] = node.tag, ""
+        for is_text, run in groupby(nodes, key=lambda node: isinstance(node, str)):
+            if is_text:
+                self._add_text("".join(map(str, run)), text)
             else:
+                self._add_tags(run, text)
+
+    def _add_text(self, node: str, text: markup.Paragraph) -> None:
+        words = html.unescape(node) if self._has_references else node
+        literals = text.add_text(words)
+        self._tags |= {number: (self._escaped(each), "") for number, each in literals}
+
+    def _add_tags(self, nodes: Iterable[_Marked], text: markup.Paragraph) -> None:
+        for node in nodes:
+            if isinstance(node, _LoneTag):
+                self._tags[text.add_single()] = node.tag, ""
+            elif isinstance(node, _TagPair):
                 number = text.open_span()
                 self._tags[number] = node.opening, node.closing
                 self._add(node.children, text)
@@ -147,6 +153,24 @@ def _without_times(text: str) -> tuple[str, list[tuple[float, str]]]:
     return "".join(texts), list(zip(shares, times, strict=False))
 
 
+def _timed(pieces: Sequence[str], times: Sequence[tuple[float, str]]) -> list[str]:
+    """``pieces``, each of ``times`` before the one that begins nearest to its share."""
+    begins = list(accumulate(map(_width, pieces), initial=0))
+    before: list[list[str]] = [[] for _ in pieces]
+    for share, time in times:
+        place = share * begins[-1]
+        k = bisect_left(begins, place, 1, len(pieces))
+        if k == len(pieces) or place - begins[k - 1] <= begins[k] - place:
+            k -= 1
+        before[k].append(time)
+    return ["".join([*found, piece]) for found, piece in zip(before, pieces, strict=True)]
+
+
+def _width(piece: str) -> int:
+    """Columns of what is seen of ``piece``."""
+    return columns(_TAGS.sub("", piece))
+
+
 def _speakers(lines: Sequence[str]) -> list[list[str]]:
     """Cut ``lines`` before each that begins with a dash, and around blank ones."""
     speakers: list[list[str]] = []
@@ -167,15 +191,15 @@ def _parsed(text: str) -> list[_Marked]:
                 children.append(token)
         elif token.startswith("</") and opening and _name(opening) == _name(token):
             stack.pop()
-            stack[-1][1].append(_TagPair(opening, token, _merged(children)))
-        elif _opens(token):
+            stack[-1][1].append(_TagPair(opening, token, children))
+        elif _opens(token) and len(stack) <= _DEEPEST:
             stack.append((token, []))
         else:
             children.append(_LoneTag(token))
-    while len(stack) > 1:
-        opening, children = stack.pop()
-        stack[-1][1].extend([_LoneTag(opening), *children])
-    return _merged(stack[0][1])
+    nodes = stack[0][1]
+    for opening, children in stack[1:]:
+        nodes += [_LoneTag(opening), *children]
+    return _merged(nodes)
 
 
 def _opens(tag: str) -> bool:
@@ -189,49 +213,58 @@ def _name(tag: str) -> str:
 def _merged(nodes: Sequence[_Marked]) -> list[_Marked]:
     """``nodes``, in which pairs of the same tag with only space between them are one."""
     merged: list[_Marked] = []
+    open_at = 0  # index of the pair that may go on
     for node in nodes:
-        space = merged[-1:] if merged and isinstance(merged[-1], str) else []
-        before = merged[-1 - len(space)] if len(merged) > len(space) else None
+        before = merged[open_at] if merged else None
         if (
             isinstance(node, _TagPair)
             and isinstance(before, _TagPair)
             and node.opening == before.opening
-            and not any(str(each).strip() for each in space)
         ):
-            children = _merged([*before.children, *space, *node.children])
-            merged[-1 - len(space) :] = [_TagPair(before.opening, node.closing, children)]
+            space = merged[open_at + 1 :]
+            del merged[open_at + 1 :]
+            merged[open_at] = _TagPair(before.opening, node.closing, before.children)
+            before.children.extend([*space, *node.children])
         else:
+            if not (isinstance(node, str) and not node.strip() and len(merged) == open_at + 1):
+                open_at = len(merged)
             merged.append(node)
+    for node in merged:
+        if isinstance(node, _TagPair):
+            node.children[:] = _merged(node.children)
     return merged
 
 
-def _stripped(nodes: list[_Marked]) -> tuple[list[_Marked], str, str]:
+def _stripped(nodes: Iterable[_Marked]) -> tuple[list[_Marked], str, str]:
     """The nodes within all tags, space and dash around them; then what was before and after."""
-    prefix = suffix = ""
-    while nodes:
-        first, last = nodes[0], nodes[-1]
+    left = deque(nodes)
+    prefix: list[str] = []
+    suffix: list[str] = []  # from the end
+    while left:
+        first, last = left[0], left[-1]
         if isinstance(first, _LoneTag):
-            prefix += first.tag
-            nodes = nodes[1:]
+            prefix.append(first.tag)
+            left.popleft()
         elif isinstance(last, _LoneTag):
-            suffix = last.tag + suffix
-            nodes = nodes[:-1]
-        elif isinstance(first, str) and (match := _DASH.match(first) or re.match(_AROUND, first)):
-            prefix += match.group()
-            nodes = [first[match.end() :], *nodes[1:]]
-        elif isinstance(last, str) and (match := re.search(_AROUND + "$", last)):
-            suffix = match.group() + suffix
-            nodes = [*nodes[:-1], last[: match.start()]]
+            suffix.append(last.tag)
+            left.pop()
+        elif isinstance(first, str) and (match := _DASH.match(first) or _AROUND.match(first)):
+            prefix.append(match.group())
+            left[0] = first[match.end() :]
+        elif isinstance(last, str) and (match := _AROUND.match(last[::-1])):
+            suffix.append(match.group()[::-1])
+            left[-1] = last[: -match.end()]
         elif not first:
-            nodes = nodes[1:]
+            left.popleft()
         elif not last:
-            nodes = nodes[:-1]
-        elif isinstance(first, _TagPair) and len(nodes) == 1:
-            prefix, suffix = prefix + first.opening, first.closing + suffix
-            nodes = first.children
+            left.pop()
+        elif isinstance(first, _TagPair) and len(left) == 1:
+            prefix.append(first.opening)
+            suffix.append(first.closing)
+            left = deque(first.children)
         else:
             break
-    return nodes, prefix, suffix
+    return list(left), "".join(prefix), "".join(reversed(suffix))
 
 
 def _pieces(text: str) -> list[str]:
@@ -253,7 +286,7 @@ def _pieces(text: str) -> list[str]:
 
 def _wrapped(pieces: Sequence[str], n_lines: int) -> list[str]:
     """Lines about equally long, as few as ``n_lines`` unless one would be too long."""
-    widths = [columns(_TAGS.sub("", piece)) for piece in pieces]
+    widths = [_width(piece) for piece in pieces]
 
     def begins(most: int) -> list[int]:
         """Indices of the pieces that begin a line if lines have up to ``most`` columns."""
