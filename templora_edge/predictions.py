@@ -91,18 +91,17 @@ class Predictions:
         return Predictions(self.ids[part], self.masses[part], starts - starts[0])
 
 
-def _draw(mass: npt.NDArray[np.float32], offset: float) -> tuple[list[int], float]:
+def _draw(mass: npt.NDArray[np.float32], offset: float) -> tuple[npt.NDArray[np.intp], float]:
     """`SAMPLES` ids in proportion to ``mass``, (n_vocab,), and its sum.
 
     They are evenly spaced on its cumulative sum, from ``offset`` on, a part of the distance. Ids of
     a like frequency are neighbours in a vocabulary, so each kind is drawn as often as it should be.
     """
     sums = np.add.reduceat(mass, np.arange(0, len(mass), _STRETCH)).cumsum()
-    drawn = []
-    for place in sums[-1] * (np.arange(SAMPLES) + offset) / SAMPLES:
-        stretch = min(int(sums.searchsorted(place)), len(sums) - 1)
-        begin = stretch * _STRETCH
-        part = mass[begin : begin + _STRETCH].cumsum()
-        left = place - (sums[stretch - 1] if stretch else 0)
-        drawn.append(begin + min(int(part.searchsorted(left)), len(part) - 1))
-    return drawn, float(sums[-1])
+    places = sums[-1] * (np.arange(SAMPLES) + offset) / SAMPLES
+    stretches = np.minimum(sums.searchsorted(places), len(sums) - 1)
+    left = places - np.where(stretches > 0, sums[stretches - 1], 0)
+    ids = stretches[:, None] * _STRETCH + np.arange(_STRETCH)
+    parts = mass.take(ids, mode="clip").cumsum(1)
+    passed = (parts < left[:, None])[:, :-1].sum(1)  # by rounding it could be all
+    return np.minimum(ids[:, 0] + passed, len(mass) - 1), float(sums[-1])

@@ -121,8 +121,8 @@ class Tokenizer(Protocol):
         """Tokens of a template's output, without BOS; parses control tokens outside quoted text."""
         ...
 
-    def detokenize(self, tokens: Sequence[int]) -> str:
-        """Text of ``tokens``."""
+    def piece(self, token: int) -> bytes:
+        """Bytes of one token, which may end within a UTF-8 character."""
         ...
 
 

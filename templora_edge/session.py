@@ -139,7 +139,10 @@ class TempLora(Closing):
                 self.engine.swap(adapter)
             head = self.engine.model.vocab.head
             start = self._start_trainer if self.options.templora else None
-            self.updates = Updates(self.engine, start, learns_own=learns_own)
+            learns_given = self.options.lora.learning_rate != 0
+            self.updates = Updates(
+                self.engine, start, learns_own=learns_own, learns_given=learns_given
+            )
             cache = TextCache(self.engine, self.options.blocks, head)
             self._loop = TempLoraLoop(cache, self.updates, overlap=self.options.training.overlap)
             if self.options.engine.self_extend is None and not past_training:

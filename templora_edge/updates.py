@@ -50,6 +50,7 @@ class Updates:
         start_trainer: Callable[[], Trainer] | None,
         *,
         learns_own: bool = True,
+        learns_given: bool = True,
     ) -> None:
         """Begin with a fresh adapter.
 
@@ -58,9 +59,10 @@ class Updates:
             start_trainer: starts the adapter's trainer, once there is something to learn; None:
                 there is no adapter at all.
             learns_own: whether blocks that the model wrote are learned.
+            learns_given: whether other blocks are.
         """
         self._start_trainer = start_trainer
-        self._learns_own = learns_own
+        self._learns_own, self._learns_given = learns_own, learns_given
         self._engine = engine
         self._trainer: Trainer | None = None
         self._trained = 0  # number of the trainer's adapter: that of its updates
@@ -73,6 +75,10 @@ class Updates:
     def enabled(self) -> bool:
         """Whether there is an adapter to update."""
         return self._start_trainer is not None
+
+    def learns(self, *, own: bool) -> bool:
+        """Whether blocks that the model wrote, or others, are learned."""
+        return self.enabled and (self._learns_own if own else self._learns_given)
 
     @property
     def learned(self) -> bool:
@@ -103,7 +109,7 @@ class Updates:
             captured: what the engine computed of the tokens that predict the block, as
                 `Trainer.train` takes it.
         """
-        if not self.enabled or (own and not self._learns_own):
+        if not self.learns(own=own):
             return UpdateReport(rss_bytes=self.rss_bytes)
         trainer = self._started()
         begun = time.perf_counter()
@@ -128,7 +134,7 @@ class Updates:
         captured: Captured | None = None,
     ) -> None:
         """Begin what `learn` does with the same arguments, which then waits for the rest."""
-        if self.enabled and (self._learns_own or not own):
+        if self.learns(own=own):
             self._started().begin(prefix, block, own=own, captured=captured)
 
     def swap(self) -> UpdateReport | None:

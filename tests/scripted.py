@@ -15,7 +15,7 @@ from templora_edge.protocols import Captured, Update
 from templora_edge.translation.answers import Answers, Languages
 from templora_edge.translation.glossary import Glossary
 from templora_edge.translation.pair_loop import PairLoop
-from templora_edge.translation.prompt import TemplatePrompt
+from templora_edge.translation.prompt import Prompt, TemplatePrompt
 from templora_edge.translation.run import TranslationRun, assemble, segments_of
 from templora_edge.translation.store import Store
 from templora_edge.updates import Updates
@@ -65,8 +65,8 @@ class ScriptedEngine(FakeEngine):
     def tokenize_prompt(self, prompt: str) -> list[int]:
         return self.tokenize(prompt)
 
-    def detokenize(self, tokens: Sequence[int]) -> str:
-        return "".join(map(chr, tokens))
+    def piece(self, token: int) -> bytes:
+        return chr(token).encode()
 
 
 class ScriptedTrainer:
@@ -115,14 +115,14 @@ class ScriptedTrainer:
         self.trained = [(shown, learned) for shown, learned in json.loads(path.read_text())]
 
 
-def make_loop(engine: ScriptedEngine, updates: Updates) -> PairLoop:
+def make_loop(engine: ScriptedEngine, updates: Updates, prompt: Prompt | None = None) -> PairLoop:
     options = BlockOptions(
         n_ctx=engine.n_ctx,
         block_len=60,
         prefix_len=min(200, engine.n_ctx - 60),
         train_prefix_len=400,
     )
-    prompt = TemplatePrompt(TEMPLATE, "the test's", "fr", "en")
+    prompt = prompt or TemplatePrompt(TEMPLATE, "the test's", "fr", "en")
     return PairLoop(engine, engine, updates, prompt, options)
 
 

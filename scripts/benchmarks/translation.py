@@ -2,7 +2,7 @@
 
 Usage: python -m scripts.benchmarks.translation RESULTS.jsonl PAIRS.jsonl... [-m MODEL]
            [--documents PATTERN...] [--systems NAME...] [--limit N] [--preset NAME]
-           [--learning-rate X] [--decay X] [-t THREADS]
+           [--learning-rate X] [--own-learning-rate X] [--decay X] [-t THREADS]
 
 PAIRS.jsonl has one sentence per line: doc, src, and the code of the other language. Each document
 is translated by four systems, segment by segment, in blocks:
@@ -22,7 +22,6 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
@@ -54,7 +53,12 @@ def translate(loop: PairLoop, pairs: list[Pair], *, references: bool) -> Iterato
     loop.begin_block(())
     n_tokens, block = 0, list[Pair]()
     for pair in pairs:
-        loop.ask(pair.source, ())
+        if n_tokens >= loop.options.block_len or not loop.ask(pair.source, ()):
+            if references:
+                loop.replace_block(block)  # learned as given ones
+            loop.finish_block()
+            n_tokens, block = 0, []
+            loop.ask(pair.source, ())
         losses = loop.score(pair.translation)
         reader = AnswerText(pair.source)
         answer = loop.answer(GREEDY, loop.longest_answer(pair.source), reader)
@@ -71,11 +75,6 @@ def translate(loop: PairLoop, pairs: list[Pair], *, references: bool) -> Iterato
             loop.accept(shown)
             block.append(shown)
         n_tokens += loop.n_tokens(shown.translation)
-        if n_tokens >= loop.options.block_len:
-            if references:
-                loop.replace_block(block)  # learned as given ones
-            loop.finish_block()
-            n_tokens, block = 0, []
         yield {
             "translation": written,
             "flags": flags,
@@ -99,8 +98,6 @@ def measure(
     base: BaseGguf, pairs: list[Pair], options: Options, *, references: bool
 ) -> dict[str, Any]:
     """Translate a document with one system."""
-    if references:  # given translations are learned with the rule for given text
-        options = replace(options, lora=options.resolve(base, text=TextKind.TEXT).lora)
     begun, segments = time.perf_counter(), []
     with TempLora(base.path, options, text=TextKind.TRANSLATION) as session:
         loop = pair_loop(session, own_prompt(base, None, *LANGUAGES), *LANGUAGES)
@@ -128,7 +125,8 @@ def main() -> None:
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
     parser.add_argument("--limit", type=int, help="most segments of each document")
     parser.add_argument("--preset", choices=list(Preset), default=Preset.DEFAULT)
-    parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--learning-rate", type=float, help="rate of references")
+    parser.add_argument("--own-learning-rate", type=float)
     parser.add_argument("--decay", type=float)
     parser.add_argument("-t", dest="threads", type=int, default=0, help="0: all physical cores")
     given = parser.parse_args()
@@ -137,7 +135,10 @@ def main() -> None:
     if not documents:
         parser.error(f"--documents {' '.join(given.documents)}: none of that name in PAIRS.jsonl")
     base = BaseGguf(given.model)
-    rule = {"preset": given.preset, "learning_rate": given.learning_rate, "decay": given.decay}
+    rule = {
+        name: getattr(given, name)
+        for name in ("preset", "learning_rate", "own_learning_rate", "decay")
+    }
     for document, pairs in documents.items():
         for system in given.systems:
             learns, references = SYSTEMS[system]

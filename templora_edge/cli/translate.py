@@ -61,7 +61,7 @@ def translate(
             "--prompt-template",
             metavar="FILE",
             help="Jinja template of the prompt, with source, pairs, terms, source_language and "
-            "target_language; default: the model's own.",
+            "target_language; default: the model's own, or examples if it has none.",
         ),
     ] = None,
     references: Annotated[

@@ -48,6 +48,12 @@ class Captures:
         self._tensors = GraphTensors(states, products) if states or products else None
         self._tokens: list[_Kept | None] = []
         self._n_rows = 0  # rows that were filled, or lost to a failed decode
+        self._first = 0  # a row that is, or was, the first one in the rings
+
+    @property
+    def predictions(self) -> bool:
+        """Whether predictions are kept."""
+        return self._capture.predictions
 
     def configure(self, params: object) -> None:
         """Change the parameters of the context before it is made."""
@@ -73,7 +79,7 @@ class Captures:
         if self._tensors is None:
             yield
         else:
-            with self._tensors.into(row, only_last=n_kept < n):
+            with self._tensors.into(row - self._first, n, only_last=n_kept < n):
                 yield
             for name, ring in self._states.items():
                 if ring.n_filled != n_kept:
@@ -115,14 +121,16 @@ class Captures:
         if not self._enabled or not 0 <= begin < end <= len(self._tokens):
             return None
         tokens = [token for token in self._tokens[begin:end] if token is not None]
-        capacity = self._capture.n_tokens
-        oldest = self._n_rows - capacity
+        oldest = self._n_rows - self._capture.n_tokens
         if len(tokens) < end - begin or tokens[0].row < oldest:
             return None
-        indices = [token.row % capacity for token in tokens]
-        first, last = indices[0], indices[-1]
-        consecutive = indices == list(range(first, last + 1))
-        rows: Any = slice(first, last + 1) if consecutive else indices
+        first, last = tokens[0].row, tokens[-1].row
+        consecutive = last - first == len(tokens) - 1
+        if consecutive and self._place(last) < self._place(first) and self._products:
+            self._roll(first)  # a copy of them all would take as much memory again
+        indices = [self._place(token.row) for token in tokens]
+        in_turn = consecutive and indices[0] <= indices[-1]
+        rows: Any = slice(indices[0], indices[-1] + 1) if in_turn else indices
         found = [token.predictions for token in tokens if token.predictions is not None]
         return Captured(
             states=next((ring.rows[rows] for ring in self._states.values()), None),
@@ -131,6 +139,16 @@ class Captures:
             else None,
             predictions=Predictions.join(found) if self._capture.predictions else None,
         )
+
+    def _place(self, row: int) -> int:
+        """Where in the rings a row is."""
+        return (row - self._first) % self._capture.n_tokens
+
+    def _roll(self, row: int) -> None:
+        """Have the rings begin with a row."""
+        for ring in (*self._states.values(), *self._products.values()):
+            ring.roll(self._place(row))
+        self._first = row
 
 
 def _weights(model: Model, layer: int) -> Iterator[tuple[str, int]]:

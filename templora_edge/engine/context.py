@@ -14,6 +14,7 @@ from templora_edge.engine import backend
 from templora_edge.engine.adapter import Adapter
 from templora_edge.engine.capture import Captures
 from templora_edge.engine.k_shift import check_k_shift, check_length
+from templora_edge.engine.logits import last_logits
 from templora_edge.engine.model import Model
 from templora_edge.engine.pointer import Pointer
 from templora_edge.errors import EngineError, InsufficientMemoryError
@@ -31,6 +32,9 @@ _DECODE_ERRORS: Final = {
 }
 
 _SEQUENCE: Final = 0
+MOST_LOGITS: Final = 128
+"""Tokens whose logits are all computed at once: llama.cpp keeps room for them twice, and scores
+hardly faster with more (docs/log.md)."""
 
 
 _ROPE_SCALING_TYPES: Final = {"none": 0, "linear": 1, "yarn": 2}
@@ -113,16 +117,15 @@ class Context(Closing):
         """
         for chunk in self._chunks(tokens):
             self._decode_chunk(chunk, every_logit=False)
-        if tokens:
+        if tokens and self._captures.predictions:
             self._note(self._last_logits[None])
 
     def decode_all(self, tokens: Sequence[int]) -> Iterator[npt.NDArray[np.float32]]:
         """Like `decode`, but yield the logits after every token, (n, n_vocab) per batch.
 
-        The arrays are views of llama.cpp's memory, valid until the next decode; a batch of 512
-        tokens takes half a gigabyte with a vocabulary of 262k.
+        The arrays are views of llama.cpp's memory, valid until the next decode.
         """
-        for chunk in self._chunks(tokens):
+        for chunk in self._chunks(tokens, MOST_LOGITS):
             self._decode_chunk(chunk, every_logit=True)
             logits = np.ctypeslib.as_array(
                 llama_cpp.llama_get_logits(self.pointer),
@@ -137,9 +140,7 @@ class Context(Closing):
 
     @property
     def _last_logits(self) -> npt.NDArray[np.float32]:
-        """A view, valid until the next decode."""
-        pointer = llama_cpp.llama_get_logits_ith(self.pointer, -1)
-        return np.ctypeslib.as_array(pointer, shape=(self.model.vocab.n_tokens,))
+        return last_logits(self.pointer, self.model.vocab.n_tokens)
 
     def _note(self, logits: npt.NDArray[np.float32]) -> None:
         """Keep the predictions that the last tokens make, for training."""
@@ -218,8 +219,14 @@ class Context(Closing):
             check_length(options.self_extend, self.n_ctx, scaling.n_trained)
         return Positions(options.self_extend, scaling.n_trained)
 
-    def _chunks(self, tokens: Sequence[int]) -> Iterator[Sequence[int]]:
-        """Cut ``tokens`` into chunks to decode in order, making room for each with SelfExtend."""
+    def _chunks(self, tokens: Sequence[int], most: int | None = None) -> Iterator[Sequence[int]]:
+        """Cut ``tokens`` into chunks to decode in order, making room for each with SelfExtend.
+
+        Args:
+            tokens: tokens to decode.
+            most: tokens in a chunk at most; None: `n_batch`, which is never exceeded.
+        """
+        most = min(most or self.n_batch, self.n_batch)
         begin = 0
         while begin < len(tokens):
             room = self._positions.room(self._n_positions)
@@ -227,7 +234,7 @@ class Context(Closing):
                 for move in self._positions.regroup(self._n_positions):
                     self._move(move)
                 room = self._positions.room(self._n_positions)
-            chunk = tokens[begin : begin + min(self.n_batch, room or self.n_batch)]
+            chunk = tokens[begin : begin + min(most, room or most)]
             yield chunk
             begin += len(chunk)
 

@@ -1,7 +1,9 @@
 """Tensors of llama.cpp's graphs, taken out while they are computed.
 
 llama.cpp's evaluation callback asks about every tensor of a graph whether it is wanted, and calls
-again when one that is has been computed. It works for every architecture.
+again when one that is has been computed. It works for every architecture. But the graph is cut
+there, which costs more than a small tensor itself: in the graph of one token, tensors are moved to
+memory of ours before they are computed instead, and nothing is wanted.
 """
 
 import ctypes
@@ -56,6 +58,13 @@ class Ring:
         self._float32 = buffer  # keeps it alive
         self._buffer = 0 if buffer is None else buffer.ctypes.data
         self._most = capacity if buffer is None else len(buffer) // width
+        self._slot = np.empty(width, np.float32)  # where a single row is computed
+        self.slot = self._slot.ctypes.data
+        """Address of room for a row in float32."""
+
+    def roll(self, row: int) -> None:
+        """Move ``row`` to the first place, and later ones after it."""
+        self.rows[:] = np.roll(self.rows, -row, axis=0)
 
     def begin(self, row: int) -> None:
         """Begin a batch at ``row`` of an endless count."""
@@ -85,6 +94,15 @@ class Ring:
                 _to_bf16(self._buffer, target, width * n)
             done, self.n_filled = done + n, self.n_filled + n
 
+    def take_slot(self) -> None:
+        """Append the row in `slot`."""
+        row = self._row % len(self.rows)
+        if self._buffer:
+            _to_bf16(self.slot, self._address + row * self._stride, len(self._slot))
+        else:
+            self.rows[row] = self._slot
+        self.n_filled = 1
+
 
 class GraphTensors:
     """Fills rings with tensors of the graphs that are computed.
@@ -100,6 +118,9 @@ class GraphTensors:
         self._products = {name.encode(): ring for name, ring in products.items()}
         self._by_weight: dict[int, Ring | None] = {}  # address of a node's first source
         self._only_last: bool | None = None  # None: nothing is wanted
+        self._moves = False
+        self._moved: dict[int, int] = {}  # address of a moved tensor -> bytes
+        self._slots: list[Ring] = []  # whose rows are in slots
         self._error: BaseException | None = None
         answers = self._answers()
         next(answers)
@@ -111,18 +132,24 @@ class GraphTensors:
         params.cb_eval = ctypes.cast(self._callback, llama_cpp.ggml_backend_sched_eval_callback)
 
     @contextmanager
-    def into(self, row: int, *, only_last: bool) -> Iterator[None]:
+    def into(self, row: int, n_tokens: int, *, only_last: bool) -> Iterator[None]:
         """Fill rows from ``row`` on in the block; raise what a callback raised, Ctrl-C for one.
 
         Args:
             row: first row of the batch that is decoded in the block, see `Ring.begin`.
+            n_tokens: number of tokens in the batch.
             only_last: the batch's last token alone counts.
         """
         for ring in self._rings:
             ring.begin(row)
+        self._moves = n_tokens == 1 and not _MAY_OFFLOAD
+        self._moved.clear()
+        self._slots.clear()
         self._only_last, self._error = only_last, None
         try:
             yield
+            for ring in self._slots:
+                ring.take_slot()
         finally:
             self._only_last = None
             error, self._error = self._error, None
@@ -145,7 +172,7 @@ class GraphTensors:
                         wanted = None
                     else:
                         ring = None if self._only_last is None else self._ring_of(tensor)
-                        answer = ring is not None
+                        answer = ring is not None and not self._move(tensor, ring)
                         wanted = tensor if answer else None
             except GeneratorExit:
                 return
@@ -161,29 +188,60 @@ class GraphTensors:
         except KeyError:
             ring = self._products.get(_get_name(source)) if source else None
             self._by_weight[source] = ring
+        if source in self._moved:
+            self._move_view(tensor, source)
         return ring or self._named.get(_get_name(tensor))
+
+    def _move(self, tensor: int, ring: Ring) -> bool:
+        """Have a ``tensor`` of one row computed in the slot of ``ring``; whether it will be.
+
+        Only itself and views of it are moved. What llama.cpp computes in place has memory of its
+        own, which may be where the tensor was.
+        """
+        if not self._moves or _n_bytes(tensor) != ring.rows.shape[1] * 4:
+            return False
+        data = ctypes.c_uint64.from_address(tensor + _DATA)
+        self._moved[tensor] = ring.slot - data.value  # 0 where the last token's graph is used again
+        data.value = ring.slot
+        self._slots.append(ring)
+        return True
+
+    def _move_view(self, tensor: int, source: int) -> None:
+        """Move ``tensor`` with what it is a view of, its ``source`` or what that is a view of."""
+        viewed = ctypes.c_uint64.from_address(tensor + _VIEWED).value
+        if viewed in self._moved:  # values that are written into a cache are not what is viewed
+            self._moved[tensor] = self._moved[source]
+            ctypes.c_uint64.from_address(tensor + _DATA).value += self._moved[source]
 
 
 class _InitParams(ctypes.Structure):
     _fields_ = (("mem_size", _Size), ("mem_buffer", _Address), ("no_alloc", ctypes.c_bool))
 
 
-def _first_source() -> int:
-    """Where a `ggml_tensor` has the address of its first source.
+def _layout() -> tuple[int, int, int]:
+    """Where a `ggml_tensor` has the addresses of its first source, its data, what it is a view of.
 
-    Found by making a product of two tensors: ggml promises no layout of the struct.
+    Found by making tensors: ggml promises no layout of the struct.
     """
     overhead = _function("ggml_tensor_overhead", _Size)()
-    context = _function("ggml_init", _Address, _InitParams)(_InitParams(8 * overhead, None, True))
+    size = 8 * overhead
+    context = _function("ggml_init", _Address, _InitParams)(_InitParams(size, None, False))
     new = _function("ggml_new_tensor_1d", _Address, _Address, ctypes.c_int, ctypes.c_int64)
     multiply = _function("ggml_mul_mat", _Address, _Address, _Address, _Address)
+    view = _function("ggml_view_tensor", _Address, _Address, _Address)
+    data_of = _function("ggml_get_data", _Address, _Address)
+
+    def place(tensor: int, value: int) -> int:
+        return 8 * list((ctypes.c_uint64 * (overhead // 8)).from_address(tensor)).index(value)
+
     try:
         first, second = new(context, 0, 1), new(context, 0, 1)
-        product = multiply(context, first, second)
-        words = (ctypes.c_uint64 * (overhead // 8)).from_address(product)
-        return 8 * list(words).index(first)
+        product, viewing = multiply(context, first, second), view(context, first)
+        return place(product, first), place(product, data_of(product)), place(viewing, first)
     finally:
         _function("ggml_free", None, _Address)(context)
 
 
-_FIRST_SOURCE: Final = _first_source()
+_FIRST_SOURCE, _DATA, _VIEWED = _layout()
+_MAY_OFFLOAD: Final = bool(llama_cpp.llama_supports_gpu_offload())
+"""Whether tensors may be in another device's memory."""

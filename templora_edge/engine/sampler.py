@@ -7,6 +7,8 @@ from typing import Any, Final
 import llama_cpp
 
 from templora_edge.closing import Closing
+from templora_edge.engine.greedy import Greedy
+from templora_edge.engine.logits import last_logits
 from templora_edge.engine.pointer import Pointer
 from templora_edge.engine.vocab import Vocab
 from templora_edge.options import SamplingOptions
@@ -33,6 +35,8 @@ class Sampler(Closing):
             n_ctx if n == -1 else n for n in (options.repeat_last_n, options.dry_penalty_last_n)
         )
         self._n_history = max(counted, searched)
+        self._n_vocab = vocab.n_tokens
+        self._greedy = Greedy(options, counted) if Greedy.can_replace(options) else None
         chain: Any = llama_cpp.llama_sampler_chain_init(
             llama_cpp.llama_sampler_chain_default_params()
         )
@@ -78,11 +82,15 @@ class Sampler(Closing):
 
     def accept(self, tokens: Sequence[int]) -> None:
         """Add ``tokens`` to the history, for the penalties and DRY."""
+        if self._greedy is not None:
+            self._greedy.accept(tokens)
         for token in tokens[-self._n_history :]:
             llama_cpp.llama_sampler_accept(self.pointer, token)
 
     def sample(self, context: Any) -> int:
         """Sample from the last logits of a `llama_context`, and accept the token."""
+        if self._greedy is not None:
+            return self._greedy.choose(last_logits(context, self._n_vocab))
         return int(llama_cpp.llama_sampler_sample(self.pointer, context, -1))
 
     def close(self) -> None:

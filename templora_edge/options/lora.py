@@ -27,11 +27,11 @@ class LoraOptions(Section):
         "--learning-rate",
         paper=5e-5,
         metavar="X",
-        above=0,
+        min=0,
         label="learning rate",
         also=("auto",),
-        help="Learning rate of text that is given: a number, or auto: each new block shows how "
-        "much of what was learned helps (preset).",
+        help="Learning rate of text that is given: a number, 0: it is not learned, or auto: each "
+        "new block shows how much of what was learned helps (preset).",
     )
     own_learning_rate: float = option(
         "--own-learning-rate",

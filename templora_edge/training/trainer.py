@@ -152,7 +152,7 @@ class LoraTrainer:
         if n_scored == 0:  # the first token of a text: nothing precedes it
             return Update(0.0, 0.0)
         mask = torch.tensor([True] * len(block) if loss_mask is None else loss_mask)[-n_scored:]
-        if captured is not None:
+        if captured is not None and n_scored < len(block):
             captured = captured[len(block) - n_scored :]
         losses, skipped, slope = [], 0, (0.0, 0.0)
         evidence = None if own else self._evidence

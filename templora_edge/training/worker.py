@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 from templora_edge.errors import InsufficientMemoryError, OutputError, TemploraError
 from templora_edge.host import memory
 from templora_edge.host.workspace import rooms
+from templora_edge.protocols import BFloat16s, Captured
 from templora_edge.training.messages import (
     Export,
     Failed,
@@ -50,9 +51,27 @@ def _read(stream: IO[bytes], requests: "queue.Queue[Any]") -> None:
     """Queue requests; when the parent is gone, end the process at once, even in mid-training."""
     while True:
         try:
-            requests.put(receive(stream))
+            requests.put(handed_over(receive(stream)))
         except EOFError:
             os._exit(0)
+
+
+class _HandedOver(dict[str, BFloat16s]):
+    """Products of which each is gone once it is taken."""
+
+    def __getitem__(self, name: str) -> BFloat16s:
+        return self.pop(name)
+
+
+def handed_over(request: Any) -> Any:
+    """``request``, which lets go of each of its products once a layer has taken it.
+
+    So activations take their place while forward goes on.
+    """
+    match request:
+        case Train(captured=Captured(products=dict(products)) as captured):
+            return replace(request, captured=replace(captured, products=_HandedOver(products)))
+    return request
 
 
 def _serve(requests: "queue.Queue[Any]", answers: IO[bytes]) -> None:

@@ -56,11 +56,12 @@ class Answers:
             if row.translation is not None:
                 self._sources[row.translation].add(row.source)
 
-    def ask(self, row: SegmentRow) -> None:
-        """Decode the prompt for a segment, unless it has no words."""
+    def ask(self, row: SegmentRow) -> bool:
+        """Decode the prompt for a segment, unless it has no words; False: as in `PairLoop.ask`."""
         shown = Literals.of(row.source).shown
-        if has_words(shown):
-            self._loop.ask(shown, self._glossary.found_in(row.source))
+        if not has_words(shown):
+            return True
+        return self._loop.ask(shown, self._glossary.found_in(row.source))
 
     def best(self, row: SegmentRow) -> SegmentRow:
         """The first answer to `ask` that passes all checks, or else the one with fewest flags.

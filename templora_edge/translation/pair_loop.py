@@ -1,21 +1,24 @@
 """Temp-LoRA over pairs: translate a block of segments, learn it, then begin the next one.
 
-    for each block, a run of segments up to Δ tokens of translation:
+    for each block, a run of segments up to Δ tokens of translation
+    whose prompt fits W, and whose questions fit L_T:
         decode the prompt with the preceding pairs       (Engine)
         for each segment: translate, check, retry        (Engine)
         train on the translations of the block
         that passed every check, as answers              (Updates)
         swap the new adapter in                          (Updates)
 
-The contents of the cache depend on the texts alone: every token is decoded in the same batches,
-whether it was just generated or is read again by a resumed job. So a job that was killed and
-resumed writes the same bytes as one that was not.
+The contents of the cache and the ends of blocks depend on the texts alone: every token is decoded
+in the same batches, whether it was just generated or is read again by a resumed job. So a job that
+was killed and resumed writes the same bytes as one that was not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from templora_edge.errors import OptionError
 from templora_edge.options import BlockOptions, SamplingOptions
 from templora_edge.protocols import PairEngine, Tokenizer
 from templora_edge.translation.answer_text import AnswerText
@@ -31,6 +34,8 @@ LEAST_TOKENS: Final = 48
 """Tokens that a translation may always have, however short its source."""
 REASONING_TOKENS: Final = 2048
 """Most tokens of reasoning before a translation."""
+_KNOWN_LENGTHS: Final = 4096
+"""Texts whose lengths are kept: more than a block and what is shown before it have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +67,37 @@ class PairLoop:
             updates: the update path.
             prompt: builds the prompt for a segment.
             options: resolved lengths in tokens. W holds prompt and translation together; Δ counts
-                tokens of translations, L_X those of the pairs shown before a block, L_T those of
-                the prompt in an update.
+                tokens of translations, L_X those of the pairs shown before a block, as the prompt
+                shows them, L_T those of an update that it does not learn.
+
+        Raises:
+            OptionError: the context is too short for the prompt itself, or the prompt fails.
         """
         self.options = options
         self._engine, self._tokenizer, self._updates = engine, tokenizer, updates
         self._prompt = prompt
+        self._len = lru_cache(_KNOWN_LENGTHS)(lambda text: len(tokenizer.tokenize(text)))
         self._before: tuple[Pair, ...] = ()  # pairs before the block
         self._block: list[Pair] = []  # pairs of the block that passed their checks
         self._own = True  # whether the model wrote them
         self._shown = 0  # index of the first pair before the block that the prompt shows
         self._cached: list[int] = []  # tokens of the prompt that are in the cache
+        self._rendered: dict[Request, list[int]] = {}  # prompts of the block
+        self._frame = len(self._render(Request("")))  # tokens of a prompt without any text
+        self._question_len = lru_cache(_KNOWN_LENGTHS)(self._measure_question)
+        least = self._n_head + self._frame + 2 * LEAST_TOKENS
+        if least > options.n_ctx:
+            raise OptionError(
+                f"-c {options.n_ctx}: too short for the prompt, which takes {self._frame} tokens "
+                f"without any text; expected at least {least}"
+            )
 
     def fits(self, source: str) -> bool:
-        """Whether a segment is short enough to translate: at most a quarter of the context."""
-        return 4 * self.n_tokens(source) <= self.options.n_ctx
+        """Whether the context holds the prompt for ``source`` without pairs, and any answer."""
+        n_tokens = self.n_tokens(source)
+        if self._n_head + n_tokens + self.longest_answer(source) > self.options.n_ctx:
+            return False
+        return self._has_room(self._render(Request(source)), source)
 
     def tokenize(self, text: str) -> list[int]:
         """Tokens of ``text``, without BOS."""
@@ -84,15 +105,25 @@ class PairLoop:
 
     def n_tokens(self, text: str) -> int:
         """Length of ``text`` in tokens."""
-        return len(self.tokenize(text))
+        return self._len(text)
 
     def longest_answer(self, source: str) -> int:
         """Most tokens of the translation of ``source``; a longer one would probably never end."""
         return max(LEAST_TOKENS, TOKENS_A_TOKEN * self.n_tokens(source))
 
-    def ask(self, source: str, terms: tuple[Pair, ...]) -> None:
-        """Decode the prompt for ``source``; `answer` may then be called, more than once."""
+    def ask(self, source: str, terms: tuple[Pair, ...]) -> bool:
+        """Decode the prompt for ``source``; `answer` may then be called, more than once.
+
+        Returns:
+            False, and nothing is decoded, if the block has no room for another pair: it has to be
+            finished first. A block that shows no pair yet always has room.
+
+        Raises:
+            EngineError: llama.cpp fails.
+        """
         tokens = self._prompt_tokens(source, terms)
+        if tokens is None:
+            return False
         n_kept = _common(self._cached, tokens[:-1])
         if n_kept < len(self._cached) or self._engine.n_past > n_kept:
             self._engine.truncate(n_kept)
@@ -100,6 +131,7 @@ class PairLoop:
         self._engine.decode(tokens[n_kept:-1])
         self._cached = tokens[:-1]
         self._last = tokens[-1]
+        return True
 
     def answer(self, sampling: SamplingOptions, n_predict: int, reader: AnswerText) -> Answer:
         """Generate an answer to `ask`, as the model writes it.
@@ -113,19 +145,20 @@ class PairLoop:
         self._rewind()
         self._engine.use_sampling(sampling)
         self._engine.decode([self._last])
-        written: list[int] = []
-        text, n_reasoning = "", 0
+        written = bytearray()
+        text, n_written, n_reasoning = "", 0, 0
         room = self.options.n_ctx - self._engine.n_past
-        while len(written) < min(n_predict + n_reasoning, room):
+        while n_written < min(n_predict + n_reasoning, room):
             token = self._engine.sample()
             if self._engine.is_end(token):
                 return Answer(text, finished=True)
-            written.append(token)
-            text = self._tokenizer.detokenize(written)
+            written += self._tokenizer.piece(token)
+            n_written += 1
+            text = written.decode(errors="replace")
             if "\n" in text and reader.is_whole(text):
                 return Answer(text, finished=True)
             if n_reasoning < REASONING_TOKENS and reader.is_reasoning(text):
-                n_reasoning = len(written)
+                n_reasoning = n_written
             self._engine.decode([token])
         return Answer(text, finished=False)
 
@@ -155,16 +188,29 @@ class PairLoop:
     def begin_block(self, before: Sequence[Pair]) -> None:
         """Empty the cache, and show the last pairs of ``before`` that fit L_X from now on."""
         self._before = tuple(before)
+        self._rendered.clear()
         self._shown = self._first_that_fits(self.options.prefix_len)
         self._cached = []
         self._engine.clear()
+
+    def blocks_of(self, pairs: Sequence[Pair]) -> Iterator[tuple[Sequence[Pair], Sequence[Pair]]]:
+        """Cut ``pairs`` into blocks to learn; yield (pairs before the block, its pairs)."""
+        begin, n_tokens = 0, 0
+        for end, pair in enumerate(pairs):
+            block = pairs[begin:end]
+            if n_tokens >= self.options.block_len or not self._can_learn(block, pair.source):
+                yield pairs[:begin], block
+                begin, n_tokens = end, 0
+            n_tokens += self.n_tokens(pair.translation)
+        if pairs:
+            yield pairs[:begin], pairs[begin:]
 
     def learn(self, pairs: Sequence[Pair], *, own: bool) -> UpdateReport | None:
         """Train on the translations of ``pairs``, as answers to their prompts; None if disabled.
 
         ``own`` says whether the model wrote them: they then have a learning rate of their own.
         """
-        if not self._updates.enabled:
+        if not self._updates.learns(own=own):
             return None
         tokens, mask = self._turns(pairs) if self._prompt.in_turns else self._questions(pairs)
         length = self.options.train_prefix_len + sum(mask)
@@ -188,11 +234,12 @@ class PairLoop:
 
     def _end(self, translation: str, tokens: list[int], begin: int) -> int:
         """Index after ``translation``, which starts at ``begin``, and the token that ends it."""
-        length = len(translation.strip())
+        length, text = len(translation.strip().encode()), bytearray()
         for end in range(begin, len(tokens)):
-            text = self._tokenizer.detokenize(tokens[begin:end]).lstrip()
-            if len(text) >= length:
-                return end + (len(text) == length)  # otherwise its last token also ends it
+            n_written = len(text.lstrip())
+            if n_written >= length:
+                return end + (n_written == length)  # otherwise its last token also ends it
+            text += self._tokenizer.piece(tokens[end])
         return len(tokens)
 
     def _questions(self, pairs: Sequence[Pair]) -> tuple[list[int], list[bool]]:
@@ -207,9 +254,20 @@ class PairLoop:
         return tokens, mask
 
     def _tokens(self, request: Request) -> list[int]:
+        """Tokens of the prompt for ``request``, without BOS, rendered once in each block."""
+        tokens = self._rendered.get(request)
+        if tokens is None:
+            tokens = self._rendered[request] = self._render(request)
+        return tokens
+
+    def _render(self, request: Request) -> list[int]:
         """Tokens of the prompt for ``request``, without BOS; texts in it yield no control token."""
         quoted = request.changed(self._tokenizer.quote)
         return self._tokenizer.tokenize_prompt(self._prompt(quoted))
+
+    @property
+    def _n_head(self) -> int:
+        return len(self._tokenizer.head)
 
     def _rewind(self) -> None:
         """Restore the cache to the prompt without its last token."""
@@ -217,22 +275,49 @@ class PairLoop:
         if self._engine.n_past < len(self._cached):
             self._engine.decode(self._cached[self._engine.n_past :])
 
-    def _prompt_tokens(self, source: str, terms: tuple[Pair, ...]) -> list[int]:
-        """Tokens of the prompt for ``source``, without the oldest pairs if the context is short."""
-        room = self.options.n_ctx - 2 * self.n_tokens(source) - 64
+    def _prompt_tokens(self, source: str, terms: tuple[Pair, ...]) -> list[int] | None:
+        """Tokens of the prompt for ``source``; None if the block has no room for it.
+
+        The first prompt of a block leaves out what the context has no room for: the oldest pairs,
+        then terms.
+        """
+        if not self._can_learn(self._block, source):
+            return None
         while True:
             pairs = (*self._before[self._shown :], *self._block)
-            tokens = [*self._tokenizer.head, *self._tokens(Request(source, pairs, terms))]
-            if len(tokens) <= room or self._shown >= len(self._before):
-                return tokens
-            # drop half of them at once; otherwise every further segment would move the window
-            self._shown += max(1, (len(self._before) - self._shown) // 2)
+            tokens = self._tokens(Request(source, pairs, terms))
+            if self._has_room(tokens, source):
+                return [*self._tokenizer.head, *tokens]
+            if self._block:
+                return None
+            if self._shown < len(self._before):
+                self._shown += 1
+            elif terms:
+                terms = terms[:-1]
+            else:  # not `fits`: `answer` takes the room that is left
+                return [*self._tokenizer.head, *tokens]
+
+    def _has_room(self, tokens: Sequence[int], source: str) -> bool:
+        """Whether the context holds a prompt for ``source``, without BOS, and any answer to it."""
+        n_tokens = self._n_head + len(tokens) + self.longest_answer(source)
+        return n_tokens <= self.options.n_ctx
+
+    def _can_learn(self, block: Sequence[Pair], source: str) -> bool:
+        """Whether an update sees all of ``block`` and one more pair: L_T holds their questions."""
+        n_questions = sum(self._question_len(pair.source) for pair in block)
+        n_questions += self._question_len(source)
+        return not block or n_questions <= self.options.train_prefix_len
+
+    def _measure_question(self, source: str) -> int:
+        """Length of the turn that shows ``source``, without its translation, in tokens."""
+        turn = len(self._render(Request("", (Pair(source, ""),)))) - self._frame
+        return max(turn, self.n_tokens(source))  # a template may show no pairs
 
     def _first_that_fits(self, n_tokens: int) -> int:
         first = len(self._before)
         while first > 0:
             pair = self._before[first - 1]
-            n_tokens -= self.n_tokens(pair.source) + self.n_tokens(pair.translation)
+            n_tokens -= self._question_len(pair.source) + self.n_tokens(pair.translation)
             if n_tokens < 0:
                 break
             first -= 1

@@ -8,6 +8,7 @@ from typing import Final
 from templora_edge.options import SamplingOptions
 from templora_edge.translation.answer_text import AnswerText
 from templora_edge.translation.pair_loop import PairLoop
+from templora_edge.translation.prompt import Pair
 from templora_edge.updates import Updates
 
 TRIED_SEGMENTS: Final = 2
@@ -32,7 +33,9 @@ def estimate(
 ) -> Plan:
     """The plan for ``sources``; the adapter is trained to time it, and is of no use afterwards."""
     tokens = sum(map(loop.n_tokens, sources))
-    n_updates = tokens // loop.options.block_len if updates.enabled else 0
+    # translations about as long as their sources; nothing is learned after the last block
+    blocks = loop.blocks_of([Pair(source, source) for source in sources])
+    n_updates = max(0, sum(1 for _ in blocks) - 1) if updates.learns(own=True) else 0
     seconds = tokens * _seconds_a_token(sources[:TRIED_SEGMENTS], loop, sampling)
     if n_updates:
         seconds += n_updates * _seconds_an_update(sources, loop, updates)

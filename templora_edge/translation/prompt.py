@@ -14,11 +14,20 @@ from templora_edge.documents.markup import PLACEHOLDER
 from templora_edge.errors import OptionError
 from templora_edge.host.text_file import read_text
 from templora_edge.models.gguf_file import TRANSLATION_TEMPLATE, GgufFile
+from templora_edge.translation.example_pairs import example_pairs
 
 INSTRUCTION: Final = "Translate this text from {source_language} into {target_language}."
 TAGS: Final = " Keep tags like <1> and </1>."
 TERMS: Final = " Use these terms: {terms}."
 ONLY: Final = " Answer with the translation only.\n\n"
+
+FEW_SHOT: Final = """\
+{% for pair in pairs + terms %}{{ source_language }}: {{ pair.source }}
+{{ target_language }}: {{ pair.translation }}
+
+{% endfor %}{{ source_language }}: {{ source }}
+{{ target_language }}:"""
+"""What a base model goes on with: pairs, terms as pairs too, and an answer that a line ends."""
 
 SEVERAL_SCRIPTS: Final = frozenset(
     ["az", "ff", "ks", "pa", "sd", "shi", "sr", "su", "uz", "vai", "yue", "zh"]
@@ -99,12 +108,20 @@ class TemplatePrompt:
         name: its origin, for messages.
         source_language: BCP 47 tag of the sources.
         target_language: BCP 47 tag of the translations.
+        examples: pairs that every prompt begins with.
 
     Raises:
         OptionError: the template does not work.
     """
 
-    def __init__(self, text: str, name: str, source_language: str, target_language: str) -> None:
+    def __init__(
+        self,
+        text: str,
+        name: str,
+        source_language: str,
+        target_language: str,
+        examples: tuple[Pair, ...] = (),
+    ) -> None:
         environment = ImmutableSandboxedEnvironment(
             undefined=jinja2.StrictUndefined, keep_trailing_newline=False
         )
@@ -113,7 +130,7 @@ class TemplatePrompt:
             "source_language": language_name(source_language),
             "target_language": language_name(target_language),
         }
-        self._name = name
+        self._name, self._examples = name, examples
         try:
             self._template = environment.from_string(text)
         except jinja2.TemplateError as error:
@@ -148,7 +165,7 @@ class TemplatePrompt:
         try:
             return self._template.render(
                 source=request.source,
-                pairs=request.pairs,
+                pairs=self._examples + request.pairs,
                 terms=request.terms,
                 **self._languages,
             )
@@ -170,10 +187,10 @@ Prompt = ChatPrompt | TemplatePrompt
 def own_prompt(
     base: GgufFile, template: Path | None, source_language: str, target_language: str
 ) -> TemplatePrompt | None:
-    """The user's template, or else the model's; None if the model only has a chat template.
+    """The user's template, or the model's, or examples; None if the model has a chat template.
 
     Raises:
-        OptionError: there is no template at all, or it does not work.
+        OptionError: the template does not work.
     """
     languages = source_language, target_language
     if template is not None:
@@ -182,10 +199,8 @@ def own_prompt(
     if text is not None:
         return TemplatePrompt(text, str(base.path), *languages)
     if base.get("tokenizer.chat_template") is None:
-        raise OptionError(
-            f"--prompt-template: {base.path} has no chat template (tokenizer.chat_template); "
-            "expected a file with the prompt that the model was trained on"
-        )
+        examples = tuple(Pair(*both) for both in example_pairs(*languages))
+        return TemplatePrompt(FEW_SHOT, "the built-in prompt", *languages, examples)
     return None
 
 

@@ -73,24 +73,25 @@ class TranslationRun:
         done = list(accumulate(self._loop.n_tokens(row.source) for row in rows))
         block: list[SegmentRow] = []
         for index in range(n_learned, min(len(rows), self._limit or len(rows))):
-            row = self._segment(rows[index])
+            is_full = sum(one.tokens for one in block) >= self._loop.options.block_len
+            if is_full or not self._answers.ask(rows[index]):
+                yield Step("training", done[index - 1], done[-1])
+                self._finish_block(block, index)
+                block = []
+                self._answers.ask(rows[index])
+            row = self._translated(rows[index])
             block.append(row)
             if not row.flags:
                 self._loop.accept(Pair(row.source, str(row.translation)))
             yield Step("segments", done[index], done[-1], row)
-            if sum(one.tokens for one in block) >= self._loop.options.block_len:
-                if index + 1 < len(rows):  # nothing comes after the last block
-                    yield Step("training", done[index], done[-1])
-                    self._finish_block(block, index + 1)
-                block = []
 
     def retry(self) -> Iterator[Step]:
         """Learn all segments that passed their checks, then translate the flagged ones again."""
         rows = self._store.segments()
-        for before, block in self._blocks_of(self._references):
+        for before, block in self._loop.blocks_of(self._references):
             self._loop.begin_block(before)
             self._loop.learn(block, own=False)
-        for before, block in self._blocks_of(_believed(rows)):
+        for before, block in self._loop.blocks_of(_believed(rows)):
             self._loop.begin_block((*self._references, *before))
             self._loop.learn(block, own=True)
         self._updates.swap()
@@ -111,7 +112,7 @@ class TranslationRun:
             self._finish_block(rows[learned.segments :], len(rows))
 
     def _learn_references(self) -> Iterator[Step]:
-        blocks = list(self._blocks_of(self._references))
+        blocks = list(self._loop.blocks_of(self._references))
         for index, (before, block) in enumerate(blocks):
             if index < self._store.learned.references:
                 continue
@@ -122,18 +123,8 @@ class TranslationRun:
                 self._updates.swap()
             yield Step("references", len(before) + len(block), len(self._references))
 
-    def _blocks_of(self, pairs: Sequence[Pair]) -> Iterator[tuple[Sequence[Pair], Sequence[Pair]]]:
-        """Cut ``pairs`` into blocks of Δ tokens; yield (pairs before the block, its pairs)."""
-        begin, n_tokens = 0, 0
-        for end, pair in enumerate(pairs, 1):
-            n_tokens += self._loop.n_tokens(pair.translation)
-            if n_tokens >= self._loop.options.block_len or end == len(pairs):
-                yield pairs[:begin], pairs[begin:end]
-                begin, n_tokens = end, 0
-
-    def _segment(self, row: SegmentRow) -> SegmentRow:
-        """Translate ``row`` and save it; if it has a translation, only decode its prompt."""
-        self._answers.ask(row)
+    def _translated(self, row: SegmentRow) -> SegmentRow:
+        """``row``, which was asked, with a translation, which is saved; it may have one already."""
         if row.translation is None:
             row = self._answers.best(row)
             self._store.finish_segment(row)

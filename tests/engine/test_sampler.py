@@ -15,6 +15,7 @@ from paths import PROSE
 from templora_edge import SamplingOptions, TempLora
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.engine import Model
+from templora_edge.engine.greedy import Greedy
 from templora_edge.engine.sampler import Sampler
 from templora_edge.engine.vocab import Vocab
 
@@ -128,6 +129,35 @@ def test_penalties_are_the_reference(values: dict[str, float], vocab: Vocab) -> 
         assert last_n != 0 or np.array_equal(after, before)
         changed += chosen == RIVAL
     assert changed
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"repeat_penalty": 1.1},
+        {"presence_penalty": 0.3},
+        {"repeat_penalty": 0.9, "presence_penalty": -0.4, "frequency_penalty": 0.1},
+    ],
+)
+def test_greedy_chooses_what_the_chain_chooses(values: dict[str, float], vocab: Vocab) -> None:
+    random = np.random.default_rng(6)
+    changed = 0
+    for history, last_n in product(histories(vocab), LAST_N):
+        options = SamplingOptions(temperature=0, repeat_last_n=last_n, **values)  # type: ignore[arg-type]
+        assert Greedy.can_replace(options)
+        greedy = Greedy(options, N_CTX if last_n == -1 else last_n)
+        greedy.accept(history)
+        written = list(history)
+        for _ in range(20):  # each choice is a part of the history of the next one
+            logits = random.normal(0, 1, vocab.n_tokens).astype(np.float32)
+            logits[sorted(set(history))] = random.normal(4, 0.2, len(set(history)))
+            logits[RIVAL] = 4
+            _, chosen = apply(vocab, options, written, logits)
+            assert greedy.choose(logits) == chosen
+            written.append(chosen)
+            changed += chosen != int(logits.argmax())
+    assert bool(changed) == bool(values)
 
 
 def test_the_chain_has_the_order_of_llama_cpp(vocab: Vocab) -> None:

@@ -1,6 +1,8 @@
 """Blocks read in turn, with kept keys and values and given states, against one plain pass."""
 
+import weakref
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +20,10 @@ from templora_edge.models.families import GATED_MLP
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.options import PAPER, Capture
 from templora_edge.protocols import Captured
+from templora_edge.training.messages import Train
 from templora_edge.training.reader import SINKS, Reader
 from templora_edge.training.trainer import LoraTrainer
+from templora_edge.training.worker import handed_over
 
 READS = replace(PAPER, rank=8, alpha=16, dropout=0.0, prefix_gradient=False, learning_rate=1e-3)
 
@@ -302,6 +306,30 @@ def test_layers_that_are_recomputed_take_products_twice(
     plain = gradients(trainer, tokens, None)
     for name, ours in gradients(saving, tokens, None).items():
         assert_same_to_1e4(ours, plain[name])
+
+
+def test_products_are_let_go_of_in_forward(
+    given: Given, tokens: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where they were sent to the training process, which has no other use for them."""
+    trainer, captured = given
+    request = handed_over(Train((), (), None, False, deepcopy(captured)))
+    products = request.captured.products
+    arrays = [weakref.ref(one) for one in products.values()]
+    assert arrays
+    alive: list[int] = []
+    true_loss = trainer._head.cross_entropy
+
+    def loss(hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        alive.append(sum(one() is not None for one in arrays))
+        return true_loss(hidden, targets)
+
+    monkeypatch.setattr(trainer._head, "cross_entropy", loss)
+    expected = gradients(trainer, tokens, captured)
+    ours = gradients(trainer, tokens, request.captured)
+    assert all(torch.equal(ours[name], one) for name, one in expected.items())
+    assert alive == [len(arrays), 0]
+    assert not products
 
 
 def test_later_epochs_use_no_products(

@@ -94,10 +94,14 @@ def test_the_bundled_translator_refuses_other_languages(tmp_path: Path, novel: P
     check_failure(result, "from French to English only", "-m")
 
 
-def test_a_model_without_a_chat_template_needs_a_prompt(tmp_path: Path, novel: Path) -> None:
-    result = run(*translate(novel, "-m", BUNDLED_MODEL))
-    check_failure(result, "--prompt-template", "no chat template")
-    assert sorted(tmp_path.iterdir()) == [novel]
+def test_a_model_without_a_chat_template_goes_on_from_examples(tmp_path: Path) -> None:
+    source = tmp_path / "text.txt"
+    source.write_text(f"{FRENCH[0]}\n\n{FRENCH[1]}\n", encoding="utf-8")
+    result = run(*translate(source, "-m", BUNDLED_MODEL))
+    assert result.returncode == 0, result.stderr
+    written = (tmp_path / "novel.txt").read_text(encoding="utf-8")
+    assert written.count("\n\n") == 1
+    assert "French:" not in written
 
 
 def finished(job: Path) -> list[tuple[object, ...]]:

@@ -12,7 +12,7 @@ from texts import ENGLISH, FRENCH
 
 from templora_edge.assets import BUNDLED_TRANSLATOR
 from templora_edge.engine import LlamaEngine
-from templora_edge.errors import JobError
+from templora_edge.errors import JobError, OptionError
 from templora_edge.models.gguf_file import TRANSLATION_TEMPLATE, GgufFile
 from templora_edge.options import BlockOptions, SamplingOptions
 from templora_edge.translation.answer_text import AnswerText
@@ -41,11 +41,13 @@ def start(
     rule: Rule,
     paragraphs: list[str] = FRENCH,
     glossary: Glossary | None = None,
+    n_ctx: int = 2000,
+    prompt: Prompt | None = None,
     **others: object,
 ) -> tuple[TranslationRun, Store, ScriptedEngine, ScriptedTrainer]:
-    engine, trainer = ScriptedEngine(rule), ScriptedTrainer(folder)
+    engine, trainer = ScriptedEngine(rule, n_ctx), ScriptedTrainer(folder)
     updates = Updates(engine, lambda: trainer)
-    loop = make_loop(engine, updates)
+    loop = make_loop(engine, updates, prompt)
     job = Store(folder / "out.job")
     if job.settings is None:
         job.begin({}, segments_of(paragraphs, loop))
@@ -177,32 +179,87 @@ def test_a_second_attempt_may_pass(tmp_path: Path) -> None:
     job.close()
 
 
+SHORT = [f"{french} {index}." for index in range(12) for french in ("Oui", "Non", "Jamais", "Ah")]
+CHAT = ChatPrompt(chat, "fr", "en")
+
+
+def shortly(source: str, attempt: int) -> str:
+    """The translation of one of `SHORT`, also where its turn of `chat` surrounds it."""
+    source = source.removesuffix("<end><assistant>")
+    return source.translate(str.maketrans("OuiNnJams", "YesBbSltr"))
+
+
+@pytest.mark.parametrize("n_ctx", [600, 800, 1200])
+@pytest.mark.parametrize("paragraphs", [SHORT, [*SHORT, *FRENCH, *SHORT]], ids=["short", "mixed"])
+def test_a_prompt_that_repeats_its_instruction_never_overflows(
+    paragraphs: list[str], n_ctx: int, tmp_path: Path
+) -> None:
+    """The engine raises where tokens do not fit; each block is learned whole."""
+
+    def rule(source: str, attempt: int) -> str:
+        return BY_HAND.get(source.removesuffix("<end><assistant>")) or shortly(source, attempt)
+
+    run, job, _, trainer = start(tmp_path, rule, paragraphs, n_ctx=n_ctx, prompt=CHAT)
+    list(run)
+    rows = job.segments()
+    assert all(row.translation for row in rows)
+    learned = job.learned.segments
+    expected = [f"{row.translation}<" for row in rows[:learned] if not row.flags]
+    assert "".join(text for _, text in trainer.trained) == "".join(expected)
+    assert len(expected) > len(rows) / 2
+    for shown, _ in trainer.trained:  # with the question of each
+        assert shown.startswith(("<user>", "<assistant>")) or "<user>Translate" in shown
+    job.close()
+
+
+def test_terms_that_do_not_fit_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "terms.csv"
+    path.write_text(f"marin,{'sailor ' * 40}\nphare,lighthouse\n", encoding="utf-8")
+    run, job, engine, _ = start(
+        tmp_path, lambda source, _: "It is so.", n_ctx=520, prompt=CHAT,
+        glossary=Glossary.read(path, "fr", "en"),
+    )  # fmt: skip
+    list(run)
+    assert not any("marin = " in prompt for prompt in engine.prompts)
+    assert all(row.translation for row in job.segments())
+    job.close()
+
+
+def test_a_context_that_is_too_short_for_the_prompt_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"-c 150: too short for the prompt.*at least \d+"):
+        start(tmp_path, well, n_ctx=150, prompt=CHAT)
+
+
+@pytest.mark.parametrize("n_ctx", [110, 2000])
 @given(stops=st.lists(st.integers(1, 9), max_size=6))
 @settings(deadline=None, max_examples=25)
 def test_a_job_that_stops_anywhere_goes_on_as_if_it_had_not(
-    stops: list[int], tmp_path_factory: pytest.TempPathFactory
+    n_ctx: int, stops: list[int], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Same prompts, same cache, same training, same translations, nothing twice."""
 
     def rule(source: str, attempt: int) -> str:
-        return "" if source == FRENCH[4] else BY_HAND[source]
+        bad = source in {FRENCH[4], SHORT[7]}
+        return "" if bad else BY_HAND.get(source) or shortly(source, attempt)
+
+    paragraphs = FRENCH if n_ctx == 2000 else SHORT
 
     whole = tmp_path_factory.mktemp("whole")
-    run, job, engine, trainer = start(whole, rule)
+    run, job, engine, trainer = start(whole, rule, paragraphs, n_ctx=n_ctx)
     list(run)
     expected, prompts = job.segments(), engine.prompts
     trained = trainer.trained
     job.close()
     folder, seen = tmp_path_factory.mktemp("parts"), []
     for stop in stops:
-        run, job, engine, trainer = start(folder, rule)
+        run, job, engine, trainer = start(folder, rule, paragraphs, n_ctx=n_ctx)
         events: Iterator[object] = iter(run)
         for _ in range(stop):
             if next(events, None) is None:
                 break
         job.close()
         seen += engine.prompts
-    run, job, engine, trainer = start(folder, rule)
+    run, job, engine, trainer = start(folder, rule, paragraphs, n_ctx=n_ctx)
     list(run)
     seen += engine.prompts
     assert [(r.translation, r.flags) for r in job.segments()] == [

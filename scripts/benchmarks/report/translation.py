@@ -45,6 +45,8 @@ def name_of(system: str, rule: Mapping[str, Any] | None) -> str:
             parts.append(rule["preset"])
         if rule["learning_rate"] is not None:
             parts.append(f"rate {rule['learning_rate']:g}")
+        if rule.get("own_learning_rate") is not None:  # results before 2026-11-26 have none
+            parts.append(f"own rate {rule['own_learning_rate']:g}")
         if rule["decay"] is not None:
             parts.append(f"decay {rule['decay']:g}")
     return ", ".join(parts)
