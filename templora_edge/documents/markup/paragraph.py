@@ -21,9 +21,9 @@ class Paragraph:
 
     Small models lose placeholders, so each must be for something that a reader sees within the
     sentence. Line breaks and tabs are text, "\n" and "\t". What cannot be seen (comments, anchors,
-    bookmarks) is hidden: it has a place in `marked`, none in `text`. Spans that are opened with a look are
-    merged where they follow one another, also across white space, and dropped where they have no
-    text:
+    bookmarks) is hidden: it has a place in `marked`, none in `text`. Spans that are opened with
+    a look are merged where they follow one another, also across white space, and dropped where they
+    have no text:
 
         number = paragraph.open_span(look)  # perhaps that of the span before, which goes on
         ...

@@ -278,10 +278,9 @@ def _placed(events: Sequence[_Event], source: _Source, alignment: Alignment) -> 
         begin, end = there.get((number, "open")), there.get((number, "close"))
         if begin is not None and end is not None:
             continue
-        same = alignment.same(first, last) if begin is end else None
-        if begin is end and source.is_initial(number):
-            left, right = alignment.initial(first, last)
-        elif same is not None:
+        find = alignment.initial if source.is_initial(number) else alignment.same
+        same = find(first, last) if begin is end else None
+        if same is not None:
             left, right = same
         else:
             left = alignment.begin(first) if begin is None else begin.offset
