@@ -83,8 +83,8 @@ class TranslationRun:
                 self._answers.ask(rows[index])
             row = self._translated(rows[index])
             block.append(row)
-            if not row.flags:
-                self._loop.accept(shown_pair(Pair(row.source, str(row.translation))))
+            for pair in _believed([row]):
+                self._loop.accept(pair)
             yield Step("segments", done[index], done[-1], row)
 
     def retry(self) -> Iterator[Step]:
@@ -187,9 +187,12 @@ def assemble(paragraphs: Sequence[str], rows: Sequence[SegmentRow]) -> list[str]
 
 
 def _believed(rows: Sequence[SegmentRow]) -> list[Pair]:
-    """The pairs of ``rows`` that passed every check, as the model is shown them."""
+    """The pairs of ``rows`` that passed every check, as the model is shown them.
+
+    What it was not asked for, as there is nothing to translate, would teach it to copy.
+    """
     return [
         shown_pair(Pair(row.source, row.translation))
         for row in rows
-        if row.translation is not None and not row.flags
+        if row.translation is not None and row.attempts and not row.flags
     ]
