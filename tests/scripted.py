@@ -17,7 +17,7 @@ from templora_edge.translation.glossary import Glossary
 from templora_edge.translation.pair_loop import PairLoop
 from templora_edge.translation.prompt import Prompt, TemplatePrompt
 from templora_edge.translation.run import TranslationRun, assemble, segments_of
-from templora_edge.translation.store import Store
+from templora_edge.translation.store import SegmentRow, Store
 from templora_edge.updates import Updates
 
 END = 0
@@ -126,8 +126,14 @@ def make_loop(engine: ScriptedEngine, updates: Updates, prompt: Prompt | None = 
     return PairLoop(engine, engine, updates, prompt, options)
 
 
-def make_answers(loop: PairLoop, languages: Languages, glossary: Glossary | None = None) -> Answers:
-    return Answers(loop, languages, SamplingOptions(temperature=0), glossary or Glossary(()))
+def make_answers(
+    loop: PairLoop,
+    languages: Languages,
+    glossary: Glossary | None = None,
+    known: Sequence[SegmentRow] = (),
+) -> Answers:
+    sampling = SamplingOptions(temperature=0)
+    return Answers(loop, languages, sampling, glossary or Glossary(()), known)
 
 
 def echoed(paragraphs: Sequence[str]) -> list[str]:

@@ -173,7 +173,8 @@ class AnswerText:
         if not _META_WORD.search(self.source):
             lead = _LEAD.match(line)
             if lead and _META_WORD.search(lead[0]) and len(lead[0].split()) <= PREAMBLE_WORDS:
-                return line[lead.end() :].strip().removeprefix("**").lstrip()
+                rest = line[lead.end() :].strip().removeprefix("**").lstrip()
+                return rest or line * self.source.rstrip().endswith((":", "："))
         label = _LABEL.match(line)
         own = _LABEL.match(self.source)
         if label and not own and label[1].strip().casefold() in self.labels:

@@ -51,10 +51,9 @@ class Answers:
         self._sampling, self._glossary = sampling, glossary
         self._labels = labels(languages.source, languages.target)
         self._sources: defaultdict[str, set[str]] = defaultdict(set)
-        """Translation -> sources that have it."""
+        """Translation without markup -> sources that have it."""
         for row in known:
-            if row.translation is not None:
-                self._sources[row.translation].add(row.source)
+            self._remember(row)
 
     def ask(self, row: SegmentRow) -> bool:
         """Decode the prompt for a segment, unless it has no words; False: as in `PairLoop.ask`."""
@@ -78,8 +77,7 @@ class Answers:
         best = min(answers, key=lambda one: (Flag.EMPTY in one.flags, len(one.flags)))
         if Flag.EMPTY in best.flags:  # keep the source instead
             best = replace(best, translation=row.source)
-        else:
-            self._sources[str(best.translation)].add(row.source)
+        self._remember(best)
         return replace(
             best,
             attempts=len(answers),
@@ -111,10 +109,15 @@ class Answers:
             source_language=self._languages.source,
             target_language=self._languages.target,
             finished=answer.finished,
-            other_sources=self._sources.get(text, ()),
+            other_sources=self._sources.get(plain(text), ()),
         )
         text = literals.restored(repaired(literals.shown, written))
         return replace(row, translation=text, flags=tuple(flags))
+
+    def _remember(self, row: SegmentRow) -> None:
+        """Note whose translation that of ``row`` is, unless it is its source."""
+        if row.translation is not None and row.translation != row.source:
+            self._sources[plain(row.translation)].add(row.source)
 
     def _sampling_of(self, number: int, attempt: int) -> SamplingOptions:
         """The user's sampling at first; then a higher temperature and repeat penalty each time."""

@@ -107,7 +107,7 @@ def check(
         Flag.LOOP: _loops(text) > max(MOST_REPEATS, 2 * _loops(original)),
         Flag.UNFINISHED: not finished,
         Flag.PREAMBLE: reader.is_refusal(text) or reader.unframed(text) != text.strip(),
-        Flag.SAME: _is_repeated(original, [plain(other) for other in other_sources]),
+        Flag.SAME: _is_repeated(original, text, [plain(other) for other in other_sources]),
     }
     return [flag for flag, found in findings.items() if found]
 
@@ -117,16 +117,20 @@ def _main(language: str) -> str:
     return language.lower().partition("-")[0]
 
 
-def _is_repeated(source: str, others: Sequence[str]) -> bool:
-    """Whether ``others``, which have the same translation, are too different from ``source``."""
+def _is_repeated(source: str, translation: str, others: Sequence[str]) -> bool:
+    """Whether ``others``, which have ``translation`` too, are too different from ``source``."""
     words = set(_WORD_OR_NUMBER.findall(source.casefold()))
-    different = [len(words)]
+    different = []
     for other in others:
         there = set(_WORD_OR_NUMBER.findall(other.casefold()))
         if len(words & there) < SAME_WORDS * max(len(words), len(there)):
             different.append(len(there))
-    many = sum(n >= SHORTEST_REPEATED for n in different) > MOST_REPEATED
-    return len(different) > 1 and (many or max(different) >= DIFFERENT_WORDS)
+    if len(words) >= SHORTEST_REPEATED:
+        many = sum(n >= SHORTEST_REPEATED for n in different) >= MOST_REPEATED
+    else:  # "Yes." is the translation of many
+        many = len(different) >= MOST_REPEATED
+        many &= len(_WORD_OR_NUMBER.findall(translation)) > SHORTEST_REPEATED
+    return many or (bool(different) and len(words) >= DIFFERENT_WORDS)
 
 
 def other_language(paragraphs: Sequence[str], language: str) -> str | None:

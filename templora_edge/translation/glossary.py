@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from templora_edge.errors import DocumentError
+from templora_edge.errors import DocumentError, listed
 from templora_edge.extras import needs_extra
 from templora_edge.host.text_file import read_text
 from templora_edge.translation.pair_table import read_table
@@ -47,15 +47,15 @@ class Glossary:
                 with needs_extra("documents", f"--glossary {path}"):
                     from templora_edge.translation.tbx import read_tbx
                 terms = read_tbx(path, source_language, target_language)
+                if not terms:
+                    raise DocumentError(
+                        f"--glossary {path}: no terms from {source_language} to {target_language}; "
+                        "expected a TBX with both languages"
+                    )
             else:
                 terms = _read_table(path, source_language, target_language)
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DocumentError(f"--glossary {path}: cannot be read ({error})") from error
-        if not terms:
-            raise DocumentError(
-                f"--glossary {path}: no terms from {source_language} to {target_language}; "
-                "expected lines of source,translation, or a TBX with both languages"
-            )
         return cls(_one_each(terms, path))
 
 
@@ -72,16 +72,28 @@ def _has_spaces(term: str) -> bool:
 
 
 def _read_table(path: Path, source_language: str, target_language: str) -> list[Pair]:
-    terms = []
-    for row in read_table(read_text(path), source_language, target_language):
-        if not row.pair.source or not row.pair.translation:
-            missing = "translation" if row.pair.source else "term"
+    """The terms of a table; those that have no translation yet are named in a warning.
+
+    Raises:
+        DocumentError: there is no table, or a row has one cell.
+    """
+    rows = read_table(read_text(path), source_language, target_language)
+    for row in rows:
+        if not row.has_both:
             raise DocumentError(
-                f"--glossary {path}: line {row.line} has no {missing} "
+                f"--glossary {path}: line {row.line} has no translation "
                 f"({(row.pair.source or row.pair.translation)[:80]!r}); expected source,translation"
             )
-        terms.append(row.pair)
-    return terms
+    if not rows:
+        raise DocumentError(f"--glossary {path}: no terms; expected lines of source,translation")
+    empty = [row for row in rows if not row.pair.source or not row.pair.translation]
+    if empty:
+        _logger.warning(
+            "--glossary %s: line %s: a term or its translation is missing; left out",
+            path,
+            listed([str(row.line) for row in empty]),
+        )
+    return [row.pair for row in rows if row.pair.source and row.pair.translation]
 
 
 def _one_each(terms: Sequence[Pair], path: Path) -> tuple[Pair, ...]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from templora_edge.documents.markup import PLACEHOLDER
+from templora_edge.translation.prompt import Pair
 
 _CODE: Final = r"``[^\n]+?``|`[^`\n]+`"
 _MATH: Final = (
@@ -36,7 +37,7 @@ _LITERAL: Final = re.compile(
 _AFTER_URL: Final = ".,;:!?…'’*_"
 """Characters that end the sentence around an address and not the address."""
 _NAME: Final = r"[^\W\d_a-z][^\Wa-z_]*[.]?"
-_SPEAKER: Final = rf"{_NAME}(?:[ '’-]{_NAME}){{0,2}}[ \u00a0\u202f]?:(?=\s)"
+_SPEAKER: Final = rf"(?=[^\W_]{{2}}){_NAME}(?:[ '’-]{_NAME}){{0,2}}[ \u00a0\u202f]?:(?=\s)"
 _BEFORE: Final = re.compile(rf"\s*(?:(?:[♪♫♬]+|-(?=\s*[^\W\d_])|>>+|{_SPEAKER})\s*)+")
 _AFTER: Final = re.compile(r"(?:\s*[♪♫♬]+)+\s*$")
 
@@ -88,6 +89,18 @@ class Literals:
                 right = " " * right[:1].isalnum() + right
             answer = left + (literal if found else "") + right
         return self.before + answer + self.after
+
+
+def shown_pair(pair: Pair) -> Pair:
+    """``pair`` as a model is shown it, which is how `Literals.of` shows a segment to translate.
+
+    A pair whose translation lacks a literal stays as it is.
+    """
+    literals = Literals.of(pair.source)
+    if lost(pair.source, pair.translation):
+        return pair
+    text = pair.translation.removeprefix(literals.before).removesuffix(literals.after)
+    return Pair(literals.shown, literals.hidden(text))
 
 
 def lost(source: str, translation: str) -> list[str]:

@@ -30,6 +30,8 @@ class PairRow:
     line: int
     """Number of its last line in the file, from 1."""
     pair: Pair
+    has_both: bool
+    """Whether it has a cell for each text, even if that is empty."""
 
 
 def read_table(text: str, source_language: str, target_language: str) -> list[PairRow]:
@@ -51,7 +53,10 @@ def read_table(text: str, source_language: str, target_language: str) -> list[Pa
     header = _columns(rows[0][1], source_language, target_language) if rows else None
     if header is not None:
         columns, rows = header, rows[1:]
-    return [PairRow(line, Pair(*(_cell(cells, one) for one in columns))) for line, cells in rows]
+    return [
+        PairRow(line, Pair(*(_cell(cells, one) for one in columns)), len(cells) > max(columns))
+        for line, cells in rows
+    ]
 
 
 def _rows(text: str, delimiter: str) -> list[tuple[int, list[str]]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from templora_edge.translation.answers import Answers
+from templora_edge.translation.literals import shown_pair
 from templora_edge.translation.pair_loop import PairLoop
 from templora_edge.translation.prompt import Pair
 from templora_edge.translation.segmenter import assembled, segments
@@ -54,7 +55,8 @@ class TranslationRun:
         limit: int | None = None,
     ) -> None:
         self._store, self._loop, self._updates, self._answers = store, loop, updates, answers
-        self._references, self._review, self._limit = tuple(references), review, limit
+        self._references = tuple(map(shown_pair, references))
+        self._review, self._limit = review, limit
 
     def __iter__(self) -> Iterator[Step]:
         """Learn the references, then translate the segments, block by block.
@@ -81,8 +83,8 @@ class TranslationRun:
                 self._answers.ask(rows[index])
             row = self._translated(rows[index])
             block.append(row)
-            if not row.flags:
-                self._loop.accept(Pair(row.source, str(row.translation)))
+            for pair in _believed([row]):
+                self._loop.accept(pair)
             yield Step("segments", done[index], done[-1], row)
 
     def retry(self) -> Iterator[Step]:
@@ -190,9 +192,12 @@ def assemble(paragraphs: Sequence[str], rows: Sequence[SegmentRow]) -> list[str]
 
 
 def _believed(rows: Sequence[SegmentRow]) -> list[Pair]:
-    """The pairs of ``rows`` that passed every check."""
+    """The pairs of ``rows`` that passed every check, as the model is shown them.
+
+    What it was not asked for, as there is nothing to translate, would teach it to copy.
+    """
     return [
-        Pair(row.source, row.translation)
+        shown_pair(Pair(row.source, row.translation))
         for row in rows
-        if row.translation is not None and not row.flags
+        if row.translation is not None and row.attempts and not row.flags
     ]

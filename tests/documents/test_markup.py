@@ -7,7 +7,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from templora_edge.documents.markup import PLACEHOLDER, Paragraph, is_kept, plain, repaired
+from templora_edge.documents.markup import (
+    PLACEHOLDER,
+    Paragraph,
+    is_kept,
+    plain,
+    repaired,
+    shown,
+    whole,
+)
 
 SOURCE = "Le gardien <1>du phare</1> dort<2/> bien ce soir."
 GOOD = "The keeper <1>of the lighthouse</1> sleeps<2/> well tonight."
@@ -137,10 +145,74 @@ def test_what_is_hidden_goes_where_the_words_went() -> None:
     end = paragraph.add_hidden()
     paragraph.add_text(" dort")
     assert paragraph.text == "Le roi Arthur dort"
-    assert paragraph.whole("King Arthur sleeps") == (
+    assert whole("King Arthur sleeps", paragraph.marked) == (
         f"<{start}/>King <{middle}/>Arthur<{end}/> sleeps"
     )
-    assert paragraph.whole(paragraph.text) == (f"<{start}/>Le roi <{middle}/>Arthur<{end}/> dort")
+    assert whole(paragraph.text, paragraph.marked) == (
+        f"<{start}/>Le roi <{middle}/>Arthur<{end}/> dort"
+    )
+
+
+@pytest.mark.parametrize(
+    ("marked", "text", "translation", "expected"),
+    [
+        (
+            "<1>L</1>e vieux <2>roi</2>",
+            "Le vieux <2>roi</2>",
+            "The <2>king</2>",
+            "<1>T</1>he <2>king</2>",
+        ),
+        ("« <1>L</1>a mer.", "« La mer.", "“The sea.”", "“<1>T</1>he sea.”"),
+        ("<1>L’</1>été finit.", "L’été finit.", "Summer is over.", "<1>S</1>ummer is over."),
+        ("<1>É</1>tienne", "Étienne", "", "<1></1>"),
+        ("<1>L</1>a mer", "La mer", "海", "<1>海</1>"),
+        # whose look is no letter's but a word's, or a part's of one
+        ("<1>Le</1> vieux", "<1>Le</1> vieux", "<1>The</1> old", "<1>The</1> old"),
+        ("M<1>me</1> Roy", "M<1>me</1> Roy", "M<1>rs</1> Roy", "M<1>rs</1> Roy"),
+        ("<1>A</1>\nbas", "<1>A</1>\nbas", "<1>A</1>\ndown", "<1>A</1>\ndown"),
+    ],
+)
+def test_a_drop_cap_is_a_part_of_its_word(
+    marked: str, text: str, translation: str, expected: str
+) -> None:
+    assert shown(marked) == text
+    assert whole(text, marked) == marked
+    assert whole(translation, marked) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "answer", "expected"),
+    [
+        ("L’<1>énergie</1> vaut.", "The<1>energy</1>counts.", "The <1>energy</1> counts."),
+        ("Voir <1>la mer</1>. Partir.", "See<1>the sea</1>.Leave.", "See <1>the sea</1>.Leave."),
+        ("La note<1/> finit.", "The note<1/>ends.", "The note<1/> ends."),
+        ("L’<1>or</1> vaut.", "It is so.<1>Gold</1> counts.", "It is so. <1>Gold</1> counts."),
+        ("im<1>possible</1>", "im<1>possible</1>", "im<1>possible</1>"),
+        ("La <1>mer</1> dort.", "あ<1>海</1>い", "あ<1>海</1>い"),
+    ],
+)
+def test_no_words_run_together_at_a_placeholder(source: str, answer: str, expected: str) -> None:
+    assert repaired(source, answer) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "answer", "expected"),
+    [
+        ("dix <1/><2>vingt</2> francs", "ten <2>twenty</2> francs", "ten <1/><2>twenty</2> francs"),
+        ("dix <1>vingt</1><2/> francs", "ten <1>twenty</1> francs", "ten <1>twenty</1><2/> francs"),
+        ("dix <1><2/>vingt</1> francs", "ten <1>twenty</1> francs", "ten <1><2/>twenty</1> francs"),
+    ],
+)
+def test_what_stood_beside_a_span_stays_outside(source: str, answer: str, expected: str) -> None:
+    assert repaired(source, answer) == expected
+
+
+def test_a_word_s_look_goes_to_a_word() -> None:
+    source = "Chacun veille, et <1>personne</1> ne dort."
+    answer = "All watch. To, the household."
+    done = repaired(source, answer)
+    assert re.search(r"<1>\w+</1>", done), done
+    assert repaired("Il a <1>faim</1> !", "It is < <1>hunger</1> !") == "It is <1>hunger</1> !"
 
 
 words = st.text("abé字 .,!", min_size=1, max_size=10)

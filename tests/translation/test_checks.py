@@ -104,6 +104,10 @@ def test_one_translation_of_many_sources() -> None:
     assert flags(spring, answer) == flags(spring, answer, spring.upper()) == []
     assert flags(spring, answer, "Le chat dort près de la grande fenêtre.") == [Flag.SAME]
     assert flags("Oui.", "Yes.", "Si !", "Mais oui.", "Ouais.") == []
+    assert flags("Oui.", "Yes.", "Le vieux gardien a dit que oui.") == []
+    short = ["Voile", "rouge", "Kerbrat", "Un prix"]
+    assert flags("Nom", "The ship is here.", *short[:3]) == []
+    assert flags("Nom", "The ship is here.", *short) == [Flag.SAME]
     many = [f"{word} vient ici" for word in ("Il le", "On la", "Un chat", "Mon ami", "Son roi")]
     assert flags("Que dis-tu ?", "What do you say?", *many) == [Flag.SAME]
 
@@ -180,7 +184,10 @@ def test_glossaries(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         known = (Pair("phare", "lighthouse"), Pair("gardien", "keeper"))
         assert Glossary.read(csv, "fr", "en").terms == known
     csv.write_text("fr,en\nphare,\n", encoding="utf-8")
-    with pytest.raises(DocumentError, match=r"line 2 has no translation \('phare'\)"):
+    assert Glossary.read(csv, "fr", "en").terms == ()
+    assert "terms.csv: line 2: a term or its translation is missing; left out" in caplog.text
+    csv.write_text("", encoding="utf-8")
+    with pytest.raises(DocumentError, match=r"terms\.csv: no terms; expected lines"):
         Glossary.read(csv, "fr", "en")
     csv.write_text("gardien,keeper\ngardien,guardian\n", encoding="utf-8")
     assert Glossary.read(csv, "fr", "en").terms == (Pair("gardien", "keeper"),)

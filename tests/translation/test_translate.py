@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -15,9 +16,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import docx
 import pytest
 from command import LANGUAGES, SMALL_JOB, TEMPLORA, check_failure, run, translate
 from disks import disk
+from docx.oxml import OxmlElement
+from docx.oxml.ns import qn
 from epub_files import NASTY, chapter, encryption, members, pack
 from paths import EXAMPLES
 from texts import FRENCH
@@ -424,6 +428,68 @@ def test_literals_come_through(kind: str, text: str, kept: list[str], tmp_path: 
     translated = out.read_text(encoding="utf-8")
     assert [translated.count(literal) for literal in kept] == [1] * len(kept)
     assert len(translated.split("\n\n")) == len(text.split("\n\n"))
+
+
+def test_tabs_fields_and_comments_of_a_word_document(tmp_path: Path) -> None:
+    document = docx.Document()
+    paragraph = document.add_paragraph("Nom :\tKerbrat\tCapitaine du vieux bateau")
+    document.add_comment(paragraph.runs, text="Ce commentaire est en français.", author="A")
+    numbered = document.add_paragraph("Figure ")
+    for kind, text in (("begin", ""), ("", " SEQ Figure "), ("separate", ""), ("end", "")):
+        run_ = numbered.add_run()._r
+        one = OxmlElement("w:fldChar" if kind else "w:instrText")
+        if kind:
+            one.set(qn("w:fldCharType"), kind)
+        one.text = text or None
+        run_.append(one)
+        if kind == "separate":
+            numbered.add_run("7")
+    numbered.add_run(" : le phare dans la nuit.")
+    cell = document.add_table(1, 1).cell(0, 0)
+    cell.text = "Le bateau arrive.\nLa mer est calme."
+    source, out = tmp_path / "in.docx", tmp_path / "out.docx"
+    document.save(str(source))
+    result = run(*translate(source, out=out))
+    assert result.returncode == 0, result.stderr
+    assert "left as in the source: 1 fields" in result.stderr
+    after = docx.Document(str(out))
+    first, second = after.paragraphs
+    assert first.text.count("\t") == 2
+    assert first.text.split("\t")[2] != "Capitaine du vieux bateau"
+    assert first.text.split("\t")[2].strip()
+    fields = [one.tag.rpartition("}")[2] for one in second._p.iter() if "fld" in one.tag]
+    assert fields == ["fldChar"] * 3
+    assert "7" in second.text
+    assert "le phare" not in second.text
+    [comment] = after.comments
+    assert comment.text.strip()
+    assert "commentaire" not in comment.text
+    text = after.tables[0].cell(0, 0).text
+    assert text.count("\n") == 1
+    assert all(line.strip() for line in text.split("\n"))
+
+
+def test_verse_and_notes_of_a_book(tmp_path: Path) -> None:
+    verse = "Ô mer profonde et noire<br/>\nrends-moi mon seul ami<br/>\nle vent se lève au large"
+    notes = (
+        'Le chapitre commence<a href="#n1"><sup>1</sup></a> par une tempête'
+        '<a href="#n2"><sup>2</sup></a>, et <em>personne</em> ne dort.'
+    )
+    drop_cap = '<span class="cap">L</span>e vieux gardien regardait la mer.'
+    body = f"<p>{verse}</p><p>{notes}</p><p>{drop_cap}</p>"
+    source, out = pack(tmp_path / "in.epub", members(c1=chapter(body))), tmp_path / "out.epub"
+    result = run(*translate(source, out=out))
+    assert result.returncode == 0, result.stderr
+    with zipfile.ZipFile(out) as book:
+        [text] = [
+            book.read(name).decode() for name in book.namelist() if "<sup>" in str(book.read(name))
+        ]
+    lines, noted, cap = re.findall(r"<p>(.*?)</p>", text, re.DOTALL)
+    assert [len(line.strip()) > 3 for line in lines.split("<br/>")] == [True] * 3
+    assert re.findall(r"<sup>(\d)</sup>", noted) == ["1", "2"]
+    assert not noted.endswith("</sup></a><a")
+    assert re.search(r"<em>[^<]*\w[^<]*</em>", noted)
+    assert re.match(r'\W*<span class="cap">[A-Z]</span>[a-z ]', cap), cap
 
 
 def test_a_language_that_seems_to_be_another_is_a_warning(tmp_path: Path) -> None:

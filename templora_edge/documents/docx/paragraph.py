@@ -69,7 +69,7 @@ class DocxParagraph:
             self._add(self._core, base, text)
         self._base = base
         self._built = text
-        self.text: Final = text.text
+        self.text: Final = markup.shown(text.marked)
         """As in `Document.paragraphs`, but perhaps without letters."""
         things = [*self._hidden.values()]
         things += [thing for one in self._singles.values() for thing in one]
@@ -83,7 +83,7 @@ class DocxParagraph:
         """Replace the text by ``translation``, or append it, tagged with its ``language``."""
         tree = markup.parse(translation)
         if tree is not None and not bilingual:
-            tree = markup.parse(self._built.whole(translation))
+            tree = markup.parse(markup.whole(translation, self._built.marked))
         if tree is None or self._base is None:
             raise ValueError(f"not a translation of {self.text!r}: {translation!r}")
         run = self._base.run

@@ -24,7 +24,7 @@ from templora_edge.documents.html.inline import (
     tag_beside,
 )
 from templora_edge.documents.html.language import is_foreign
-from templora_edge.documents.markup import Node, Paragraph, Single, parse, plain
+from templora_edge.documents.markup import Node, Paragraph, Single, parse, plain, shown, whole
 from templora_edge.documents.xml_file import ILLEGAL
 
 _TEXT: Final = ("text",)
@@ -66,16 +66,17 @@ class Line:
         """Whether it has letters that are not kept as they are."""
         self._pieces: dict[int, list[XmlItem]] = {}
         self._paragraph = paragraph
-        begin = len(paragraph.text)
+        begin = len(paragraph.marked)
         if all(is_ruby(item) for item in items):
             self._add_text(base_text(items))
         else:
             self._add(items)
-        self.text = paragraph.text[begin:]
+        self._marked = paragraph.marked[begin:]
+        self.text = shown(self._marked)
 
     def translated(self, translation: str, line_break: XmlItem | None) -> list[XmlItem]:
         """The translated items, after the source and ``line_break`` if there is one."""
-        nodes = parse(translation) or (plain(translation),)
+        nodes = parse(whole(translation, self._marked)) or (plain(translation),)
         if line_break is None:
             items = _placed(self._built(nodes, self._pieces), self._beside, self._length)
         else:

@@ -1,6 +1,6 @@
 """Inline markup as placeholders: how they are written, read, and kept through a translation."""
 
-from templora_edge.documents.markup.paragraph import Paragraph
+from templora_edge.documents.markup.paragraph import Paragraph, shown, whole
 from templora_edge.documents.markup.repair import repaired
 from templora_edge.documents.markup.syntax import (
     PLACEHOLDER,
@@ -30,6 +30,8 @@ __all__ = [
     "parse",
     "plain",
     "repaired",
+    "shown",
     "singles",
+    "whole",
     "without_spans",
 ]

@@ -35,8 +35,11 @@ class Alignment:
     def __init__(self, source: str, target: str, pins: Sequence[tuple[int, int]] = ()) -> None:
         self._source, self._target = source, target
         tokens = _tokens(target)
+        words = [token for token in tokens if token.key.isalnum()] or tokens
         self._begins = [token.begin for token in tokens] or [0]
         self._ends = [token.end for token in tokens] or [0]
+        self._word_begins = [token.begin for token in words] or [0]
+        self._word_ends = [token.end for token in words] or [0]
         places = [(0, 0), (len(source), len(target))]
         for pin in pins:
             _add(pin, places)
@@ -62,20 +65,45 @@ class Alignment:
         )
 
     def begin(self, offset: int) -> int:
-        """Where the token begins that stands for the one at ``offset`` of the source."""
-        return _nearest(self._begins, self._interpolated(offset))
+        """Where the token begins that stands for the one at ``offset`` of the source.
+
+        It is a word if that is one.
+        """
+        is_word = self._source[offset : offset + 1].isalnum()
+        edges = self._word_begins if is_word else self._begins
+        return _nearest(edges, self._interpolated(offset))
 
     def end(self, offset: int) -> int:
-        """Where the token ends that stands for the one before ``offset`` of the source."""
-        return _nearest(self._ends, self._interpolated(offset))
+        """Where the token ends that stands for the one before ``offset`` of the source.
+
+        It is a word if that is one.
+        """
+        is_word = self._source[:offset][-1:].isalnum()
+        return _nearest(self._word_ends if is_word else self._ends, self._interpolated(offset))
 
     def token(self, begin: int, end: int) -> tuple[int, int]:
-        """The token nearest to where ``begin`` to ``end`` of the source would be expected."""
+        """The token nearest to where ``begin`` to ``end`` of the source would be expected.
+
+        It is a word if there are letters or digits between them.
+        """
         middle = (self._interpolated(begin) + self._interpolated(end)) / 2
+        is_word = any(map(str.isalnum, self._source[begin:end]))
         return min(
-            zip(self._begins, self._ends, strict=True),
+            zip(self._word_begins, self._word_ends, strict=True)
+            if is_word
+            else zip(self._begins, self._ends, strict=True),
             key=lambda token: abs(sum(token) / 2 - middle),
         )
+
+    def initial(self, begin: int, end: int) -> tuple[int, int]:
+        """As many letters of the word that stands for the one at ``begin`` as there are to ``end``.
+
+        At least one of it is left.
+        """
+        left = self.begin(begin)
+        last = self._word_ends[self._word_begins.index(left)] if left in self._word_begins else left
+        n_letters = sum(map(str.isalpha, self._source[begin:end]))
+        return left, max(min(left + n_letters, last - 1), min(left + 1, last))
 
     def token_end(self, offset: int) -> int:
         """The end of the first token of the target that ends after ``offset``, or the last."""

@@ -10,6 +10,10 @@ from templora_edge.documents.markup.syntax import PLACEHOLDER
 _MOST: Final = 1_000_000
 """Numbers of hidden things count down from here."""
 _HIDDEN: Final = re.compile("<99[0-9]{4}/>")
+_INITIAL: Final = re.compile(
+    r"^(?P<before>\W*)<(?P<number>\d+)>(?P<text>[^\w<>]*[^\W\d_]['’]?)</(?P=number)>(?=[^\W\d_])"
+)
+"""A first letter with a look of its own, before the rest of its word: if large, a drop cap."""
 
 
 class Paragraph:
@@ -17,8 +21,8 @@ class Paragraph:
 
     Small models lose placeholders, so each must be for something that a reader sees within the
     sentence. Line breaks and tabs are text, "\n" and "\t". What cannot be seen (comments, anchors,
-    bookmarks) is hidden: it has a place in `whole`, none in `text`. Spans that are opened with a
-    look are merged where they follow one another, also across white space, and dropped where they
+    bookmarks) is hidden: it has a place in `marked`, none in `text`. Spans that are opened with
+    a look are merged where they follow one another, also across white space, and dropped where they
     have no text:
 
         number = paragraph.open_span(look)  # perhaps that of the span before, which goes on
@@ -66,7 +70,7 @@ class Paragraph:
         return self._n
 
     def add_hidden(self) -> int:
-        """Note the place of something invisible, and return its number for `whole`."""
+        """Note the place of something invisible, and return its number for `marked`."""
         self._n_hidden += 1
         number = _MOST - self._n_hidden
         self._pieces.append(f"<{number}/>")
@@ -107,14 +111,29 @@ class Paragraph:
     @property
     def text(self) -> str:
         """The paragraph built so far."""
-        return _HIDDEN.sub("", "".join(self._pieces))
+        return _HIDDEN.sub("", self.marked)
 
-    def whole(self, translation: str) -> str:
-        """``translation`` with single placeholders for what is hidden, where its words went."""
-        if not self._n_hidden:
-            return translation
-        whole = "".join(self._pieces)
-        return whole if translation == self.text else repaired(whole, translation)
+    @property
+    def marked(self) -> str:
+        """`text` with placeholders for what is hidden, too."""
+        return "".join(self._pieces)
+
+
+def shown(marked: str) -> str:
+    """``marked`` without what is hidden, and without the look of a drop cap, which cuts a word."""
+    text = _HIDDEN.sub("", marked)
+    initial = _INITIAL.match(text)
+    if initial is None or not initial["text"].isupper():
+        return text
+    return initial["before"] + initial["text"] + text[initial.end() :]
+
+
+def whole(translation: str, marked: str) -> str:
+    """``translation`` of what is `shown` of ``marked`` with all placeholders of ``marked``."""
+    source = shown(marked)
+    if source == marked:
+        return translation
+    return marked if translation == source else repaired(marked, translation)
 
 
 def _is_hidden(piece: str) -> bool:

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from templora_edge.documents.markup.alignment import Alignment
@@ -19,7 +19,7 @@ _DAMAGED: Final = re.compile(
     |[<＜]\s*/?\s*\d+(?:\s*/)?(?![\d>＞])                  # without its end
     |(?:(?<![\w<＜/])/?\d+|(?<![\d<＜/])\d+/)[>＞])          # without its beginning
     |(?P<foreign></?[A-Za-z][\w:.-]*(?:{_ATTRIBUTE})*\s*/?>|\*\*)
-    |(?P<cut>[<＜]\s*/?\s*\Z)""",
+    |(?P<cut>[<＜](?:\s*/?\s*\Z|\s+(?=</?\d)))""",
     re.VERBOSE,
 )
 _ESCAPES: Final = {
@@ -27,6 +27,9 @@ _ESCAPES: Final = {
     **{r"\<": "<", r"\>": ">"},
 }
 _ESCAPE: Final = re.compile("|".join(map(re.escape, _ESCAPES)))
+_TAGS: Final = re.compile(rf"(?:{PLACEHOLDER.pattern.replace('(', '(?:')})+")
+_OPENING: Final = re.compile(r"<\d+>")
+_BEFORE_SPACE: Final = ".,;:!?…"
 
 _OUTSIDE: Final = " \t\n<>＜＞〈〉《》⟨⟩‹›[](){}（）［］【】｛｝"
 _SLASHES: Final = ("/", "／", "\\")
@@ -76,7 +79,7 @@ class _Source:
     """The text of a source and where its placeholders are in it."""
 
     def __init__(self, source: str) -> None:
-        self.text = ""
+        self.marked, self.text = source, ""
         self.spans: dict[int, tuple[int, int]] = {}
         self.singles: dict[int, int] = {}
         self.orders: dict[tuple[int, Kind], int] = {}
@@ -110,6 +113,13 @@ class _Source:
         begin, end = self.orders[outer, "open"], self.orders[outer, "close"]
         return begin < self.orders[inner, "open"] < end
 
+    def is_initial(self, number: int) -> bool:
+        """Whether span ``number`` is the beginning of a word that goes on after it."""
+        begin, end = self.spans[number]
+        letters = self.text[begin:end].rstrip("'’")
+        follows = self.text[:begin][-1:].isalpha()
+        return letters[-1:].isupper() and self.text[end : end + 1].isalpha() and not follows
+
     def says(self, text: str) -> bool:
         """Whether ``text`` stands in the source's own text."""
         return _normal(text) in self._normal
@@ -132,11 +142,42 @@ def repaired(source: str, answer: str) -> str:
     read = _Source(source)
     text, tags, is_whole = _read(answer, read)
     if is_whole and is_kept(source, answer):
-        return answer
+        return _spaced(read, answer)
     events = [*_found(tags, read)]
     pins = [(read.place(event), event.offset) for event in events]
     events += _placed(events, read, Alignment(read.text, text, pins))
-    return _written(text, sorted(events, key=lambda event: event.key), read)
+    written = _written(text, sorted(events, key=lambda event: event.key), read)
+    return repaired(source, written)  # what stands beside a placeholder now may look like debris
+
+
+def _spaced(source: _Source, answer: str) -> str:
+    """``answer`` with a space at placeholders where two words meet that do not in ``source``."""
+    meeting = {("/", str(number), "") for number in source.spans if source.is_initial(number)}
+    for match in _TAGS.finditer(source.marked):
+        if _meet(match):
+            meeting.update(PLACEHOLDER.findall(match.group()))
+    whole, end = "", 0
+    for match in _TAGS.finditer(answer):
+        tags = match.group()
+        whole += answer[end : match.start()]
+        end = match.end()
+        if _meet(match) and meeting.isdisjoint(PLACEHOLDER.findall(tags)):
+            opening = _OPENING.search(tags)
+            at = opening.start() if opening else len(tags)
+            tags = f"{tags[:at]} {tags[at:]}"
+        whole += tags
+    return whole + answer[end:]
+
+
+def _meet(tags: re.Match[str]) -> bool:
+    """Whether ``tags`` stand between letters, of a script with spaces, or after a sentence."""
+    before = tags.string[: tags.start()][-1:]
+    after = tags.string[tags.end() : tags.end() + 1]
+    return _is_cased(after) and (_is_cased(before) or before in tuple(_BEFORE_SPACE))
+
+
+def _is_cased(character: str) -> bool:
+    return character.lower() != character.upper()
 
 
 def _kind(tag: str) -> Kind:
@@ -234,12 +275,13 @@ def _placed(events: Sequence[_Event], source: _Source, alignment: Alignment) -> 
     there = {(event.number, event.kind): event for event in events}
     for number, place in source.singles.items():
         if (number, "single") not in there:
-            yield _single(number, place, source, alignment)
+            yield _beside(_single(number, place, source, alignment), place, events, source)
     for number, (first, last) in source.spans.items():
         begin, end = there.get((number, "open")), there.get((number, "close"))
         if begin is not None and end is not None:
             continue
-        same = alignment.same(first, last) if begin is end else None
+        find = alignment.initial if source.is_initial(number) else alignment.same
+        same = find(first, last) if begin is end else None
         if same is not None:
             left, right = same
         else:
@@ -274,6 +316,17 @@ def _single(number: int, place: int, source: _Source, alignment: Alignment) -> _
         offset = alignment.end(len(before.rstrip()))
         return _Event(offset, -1, order, "single", number, (" ", ""))
     return _Event(alignment.begin(place), 1, order, "single", number)
+
+
+def _beside(event: _Event, place: int, events: Sequence[_Event], source: _Source) -> _Event:
+    """``event``, of what stood at ``place``, before or after the ends of spans as in the source."""
+    for other in events:
+        if other.kind == "single" or other.offset != event.offset or source.place(other) != place:
+            continue
+        is_before = event.order < source.orders[other.number, other.kind]
+        if is_before == (other.kind == "open"):
+            return replace(event, rank=0, order=-1 if is_before else 1_000_000)
+    return event
 
 
 def _written(text: str, events: Sequence[_Event], source: _Source) -> str:
