@@ -290,7 +290,7 @@ def test_bad_requests() -> None:
             list(text.generate(PROMPT, n_predict=-1))
     with pytest.raises(OptionError, match="smaller than the context"):
         TempLora(n_ctx=128, block_len=128)
-    for rate in (0, float("inf"), float("nan")):
+    for rate in (-1e-4, float("inf"), float("nan")):
         with pytest.raises(OptionError, match="learning rate"):
             TempLora(n_ctx=128, learning_rate=rate)
 
