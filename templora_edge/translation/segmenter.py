@@ -80,15 +80,36 @@ def assembled(paragraph: str, pairs: Sequence[tuple[str, str]]) -> str:
     begin = 0
     for end in (*_LINE_END.finditer(paragraph), None):
         line = paragraph[begin : end.start() if end else None]
-        n_left = len(_NO_CONTENT.sub("", line))
-        translated = []
-        while n_left > 0 and (pair := next(left, None)) is not None:
-            n_left -= len(_NO_CONTENT.sub("", pair[0]))
-            translated.append(_LINE_END.sub(" ", repaired(*pair)))
-        whole += join(translated) + (end.group() if end else "")
+        n_whole, tight = _tight(line)
+        n_done = 0
+        translated = ""
+        while n_done < n_whole and (pair := next(left, None)) is not None:
+            piece = _LINE_END.sub(" ", repaired(*pair)).strip()
+            translated = translated + piece if n_done in tight else join([translated, piece])
+            n_done += len(_NO_CONTENT.sub("", pair[0]))
+        whole += translated + (end.group() if end else "")
         begin = end.end() if end else len(paragraph)
     whole = merged(whole)
     return whole if is_kept(paragraph, whole) else repaired(paragraph, whole)
+
+
+def _tight(line: str) -> tuple[int, frozenset[int]]:
+    """How much content ``line`` has, and after how much of it no space belongs.
+
+    There is none in ``line`` then, in a script that has spaces.
+    """
+    content = ""
+    spaced = set()
+    end = 0
+    for match in (*_NO_CONTENT.finditer(line), None):
+        content += line[end : match.start() if match else None]
+        if match:
+            end = match.end()
+            spaced |= {len(content)} if match[0].isspace() else set()
+    tight = (
+        n for n in range(1, len(content)) if n not in spaced and not _CJK.match(content[n - 1])
+    )
+    return len(content), frozenset(tight)
 
 
 def split(paragraph: str, fits: Callable[[str], bool]) -> list[str]:

@@ -12,6 +12,8 @@ def test_right_to_left(language: str) -> None:
     assert is_rtl(language)
 
 
-@pytest.mark.parametrize("language", ["fr", "en-US", "zh", "az", "ku", "ar-Latn", "mn-Mong"])
+@pytest.mark.parametrize(
+    "language", ["fr", "en-US", "zh", "az", "ku", "ar-Latn", "mn-Mong", "", "C", "x y"]
+)
 def test_left_to_right(language: str) -> None:
     assert not is_rtl(language)

@@ -138,6 +138,24 @@ def test_a_span_across_segments_is_closed_and_opened() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "paragraph", ["aaaaa–bbbbb cccc", "aaaa:bbbb, cccc", "x" * 40, "<1>aaaa</1>:<2>bbbb</2> c"]
+)
+def test_no_space_comes_where_a_segment_was_cut_without_one(paragraph: str) -> None:
+    pieces = segments(paragraph, lambda piece: len(plain(piece)) < 8)
+    assert len(pieces) > 1
+    assert assembled(paragraph, [(piece, piece) for piece in pieces]) == paragraph
+
+
+def test_a_script_without_spaces_is_translated_into_one_with_spaces() -> None:
+    paragraph = "彼は去った。彼女は残った。"
+    pieces = segments(paragraph, lambda piece: len(piece) < 8)
+    translations = ["He left.", "She stayed."]
+    assert assembled(paragraph, list(zip(pieces, translations, strict=True))) == (
+        "He left. She stayed."
+    )
+
+
 def test_lost_markup_costs_its_own_segment_alone() -> None:
     paragraph = "<1>Marie</1> dort.\nIl voit <2>Paul</2> là-bas<3/>."
     pieces = segments(paragraph, lambda piece: True)

@@ -25,9 +25,10 @@ _LINE: Final = re.compile(
 _FORMULA: Final = r"(?:[\^_=+{}<>/\d]|\\[A-Za-z])"
 _INLINE: Final = re.compile(
     r"\{\{.{0,999}?\}\}|\{%.{0,999}?%\}|!\[\[[^\[\]\n]+\]\]|\[\[[^\[\]|\n]+\]\]"
-    # escaped brackets are mathematics if signs or commands of it are in them
+    # escaped brackets are mathematics if signs or commands of it are in them; writers of Markdown
+    # escape square ones in text
     rf"|\\\((?=(?:[^\\]|\\[^()]){{0,999}}?{_FORMULA})(?:[^\\]|\\[^()]){{1,999}}\\\)"
-    rf"|\\\[(?=(?:[^\\]|\\[^\[\]]){{0,999}}?{_FORMULA})(?:[^\\]|\\[^\[\]]){{1,999}}\\\]"
+    r"|\\\[(?=(?:[^\\]|\\[^\[\]]){0,999}?(?:[\^=]|\\[A-Za-z]))(?:[^\\]|\\[^\[\]]){1,999}\\\]"
     r"|\$\$[^$]+\$\$|\$(?=[^\s$])[^$\n]*(?<=[^\s\\])\$(?![\d$])"
     r"|\{:?[ \t]*[.#][\w-]+(?:[ \t]+[^{}\n]*)?\}|:[a-z0-9_+-]+:(?!\w)",
     re.DOTALL,
