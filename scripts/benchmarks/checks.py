@@ -158,7 +158,9 @@ def measure(
 
 def main() -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser("checks", description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        "python -m scripts.benchmarks.checks", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("pairs", type=Path, nargs="+")
     parser.add_argument("--documents", nargs="+", default=["*"], metavar="PATTERN")
     parser.add_argument("--every", type=int, default=1, metavar="N")
