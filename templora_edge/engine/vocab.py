@@ -108,7 +108,10 @@ class Vocab:
         return tokens + self.tokenize(_unquote(prompt[end:]))
 
     def quote(self, text: str) -> str:
-        """``text`` marked for use in a template, so that `tokenize_prompt` parses nothing in it."""
+        """``text`` marked for use in a template, so that `tokenize_prompt` parses nothing in it.
+
+        User-defined tokens, which llama.cpp finds in any text, stay: they are text.
+        """
         text = text.replace(_QUOTE, 2 * _QUOTE)
         if not self._control_tokens:
             return text

@@ -109,6 +109,27 @@ def test_any_text_stays_text(text: str, vocabs: list[Vocab]) -> None:
         assert 0 not in tokens[:-1]
 
 
+def test_every_control_token_of_a_vocabulary_is_text_in_a_text(smollm2: Path, gemma3: Path) -> None:
+    """Tokens that a vocabulary's maker added for text, such as Gemma's <table>, stay what they are.
+
+    They are found in any text, by llama.cpp as in training, and read back as that text.
+    """
+    for path in (smollm2, gemma3):
+        with Model(path) as model:
+            vocab = model.vocab
+            added = [
+                vocab.text(token)
+                for token in range(vocab.n_tokens)
+                if llama_cpp.llama_vocab_get_attr(vocab.pointer, token)
+                & llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
+            ]
+            text = " a".join([*vocab._control_tokens, *added, "."])
+            quoted, plain = vocab.tokenize_prompt(vocab.quote(text)), vocab.tokenize(text)
+            assert quoted == plain
+            assert not any(map(vocab.is_control, plain))
+            assert vocab.detokenize(plain) == text
+
+
 def test_a_template_that_fails_says_so_in_a_line(tmp_path: Path) -> None:
     for template in ("{{ raise_exception('no\\nturns') }}", "{% for %}"):
         with (
