@@ -215,7 +215,7 @@ def _work(translator: "Translator", *, show: bool) -> None:
 def _summarise(report: dict[str, Any]) -> None:
     lines = [f"{report['done']} of {report['segments']} segments in {report['seconds']:.0f} s"]
     if report["skipped"]:
-        skipped = (f"{count:,} {name}" for name, count in report["skipped"].items())
+        skipped = (f"{name} ({count:,})" for name, count in report["skipped"].items())
         lines.append(f"left as in the source: {', '.join(skipped)}")
     for row in report["flagged_segments"]:
         lines.append(f"segment {row['id']}: {', '.join(row['flags'])}: {row['source'][:60]}")

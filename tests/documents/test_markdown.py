@@ -273,7 +273,8 @@ def blocks(data: bytes) -> list[tuple[str, str, str, str]]:
 
 
 def spaced(text: str) -> str:
-    return squeezed(PLACEHOLDER.sub(" ", ILLEGAL.sub("", text)))
+    # HTML is read without soft hyphens
+    return squeezed(PLACEHOLDER.sub(" ", ILLEGAL.sub("", text.replace("\xad", ""))))
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -296,9 +297,12 @@ def test_text_never_becomes_markup(
     if bilingual:
         originals = paragraphs(tmp_path, source)
         expected = [f"{spaced(o)} {e}" for o, e in zip(originals, expected, strict=True)]
+        # a label has both on one line, and stands in the text and in its translation
+        result = result.replace(b" / ", b" ")
+        assert {spaced(paragraph) for paragraph in paragraphs(tmp_path, result)} == {*expected}
     else:
         assert page(result).tags == page(source.encode()).tags
-    assert [spaced(paragraph) for paragraph in paragraphs(tmp_path, result)] == expected
+        assert [spaced(paragraph) for paragraph in paragraphs(tmp_path, result)] == expected
 
 
 @pytest.mark.parametrize(

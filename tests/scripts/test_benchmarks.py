@@ -29,6 +29,7 @@ REPEATS = 6
 N = REPEATS * len(FRENCH)
 UPDATE = 20
 """Segments of a block of 256 tokens, at least."""
+RATES = ("--learning-rate", 5e-4, "--own-learning-rate", 5e-4)
 
 
 def translate(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -41,7 +42,7 @@ def test_four_systems_are_measured_once(tmp_path: Path, monkeypatch: pytest.Monk
     results, out, pairs = (tmp_path / name for name in ("r.jsonl", "out.md", "pairs.jsonl"))
     entries = [{"doc": "sea", "src": f, "en": e} for f, e in zip(FRENCH, ENGLISH, strict=True)]
     pairs.write_text("".join(json.dumps(entry) + "\n" for entry in REPEATS * entries))
-    found = translate(results, pairs, "-t", 1)
+    found = translate(results, pairs, "-t", 1, *RATES)
     assert found.returncode == 0, found.stderr
     lines = [json.loads(line) for line in results.read_text().splitlines()]
     losses = {line["run"]["system"]: [s["nll"] for s in line["segments"]] for line in lines}
@@ -53,8 +54,8 @@ def test_four_systems_are_measured_once(tmp_path: Path, monkeypatch: pytest.Monk
     write_report()
     report = out.read_text()
     assert f"## sea, {N} segments" in report
-    assert report.count("| base → own |") == 4
-    again = translate(results, pairs, "-t", 1)
+    assert report.count("| base → own, rate") == 4
+    again = translate(results, pairs, "-t", 1, *RATES)
     assert (again.returncode, again.stderr) == (0, "")
     assert len(results.read_text().splitlines()) == len(lines)
     write_report()

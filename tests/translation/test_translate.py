@@ -44,7 +44,7 @@ def test_a_book_and_all_that_can_be_had_of_it(tmp_path: Path) -> None:
     glossary.write_text("marin,jack-tar\n")
     command = [
         *translate(source, "--bilingual", tmp_path / "both.epub", "--report", report),
-        *("--adapter-out", adapter, "--glossary", glossary),
+        *("--adapter-out", adapter, "--glossary", glossary, "--own-learning-rate", 1e-5),
     ]
     result = run(*command)
     assert result.returncode == 0, result.stderr
@@ -52,7 +52,7 @@ def test_a_book_and_all_that_can_be_had_of_it(tmp_path: Path) -> None:
     assert "source tokens translated (100 %)" in result.stderr
     assert "term not used: marin = jack-tar (1 times)" in result.stderr
     found = json.loads(report.read_text())
-    n_segments = len(read_document(source).paragraphs)
+    n_segments = sum(len(text.splitlines()) for text in read_document(source).paragraphs)
     assert found["done"] == found["segments"] == n_segments
     assert found["glossary_violations"] == {"marin = jack-tar": 1}
     assert found["flagged"] == len(found["flagged_segments"])
@@ -75,7 +75,7 @@ def test_a_book_and_all_that_can_be_had_of_it(tmp_path: Path) -> None:
     following = tmp_path / "next.epub"
     result = run(*translate(source, "--adapter-in", adapter, "--test", 2, out=following))
     assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith("Premier <1>chapitre</1>\n")
+    assert result.stdout.startswith("Le livre\n")
     assert result.stdout.count("\n\n") == 2
     assert not following.exists()
 
@@ -259,10 +259,6 @@ def is_empty(path: Path) -> None:
     path.write_text("")
 
 
-def is_english(path: Path) -> None:
-    path.write_text("It was a dark and stormy night; the rain fell in torrents. " * 20)
-
-
 def is_prose(path: Path) -> None:
     path.write_text(FRENCH[0])
 
@@ -287,7 +283,6 @@ def reads_files(path: Path) -> None:
 BAD: dict[str, tuple[str, Callable[[Path], None], list[str]]] = {
     "missing": ("a.txt", lambda path: None, ["no such file"]),
     "empty": ("a.txt", is_empty, ["empty"]),
-    "another language": ("a.md", is_english, ["another language (en)", "-sl fr"]),
     "another format": ("a.pdf", is_prose, [".pdf", ".epub"]),
     "no EPUB": ("a.epub", is_prose, ["not a zip archive"]),
     "no DOCX": ("a.docx", is_prose, ["not a zip archive"]),
@@ -451,7 +446,7 @@ def test_tabs_fields_and_comments_of_a_word_document(tmp_path: Path) -> None:
     document.save(str(source))
     result = run(*translate(source, out=out))
     assert result.returncode == 0, result.stderr
-    assert "left as in the source: 1 fields" in result.stderr
+    assert "left as in the source: fields (1)" in result.stderr
     after = docx.Document(str(out))
     first, second = after.paragraphs
     assert first.text.count("\t") == 2

@@ -99,6 +99,7 @@ class _HtmlBlock:
 
     def change(self, texts: Sequence[str], *, language: str, bilingual: bool) -> _Change:
         """What to write: no new blank line, as that could end the block."""
+        texts = [text.replace("\r", " ") for text in texts]  # which would end a line of the file
         lines = self.html.translated(texts, language=language, bilingual=bilingual).split("\n")
         if all(line.strip() for line in self.source.split("\n")):
             lines = [line for line in lines if line.strip()]

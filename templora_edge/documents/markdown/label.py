@@ -11,7 +11,7 @@ from templora_edge.documents.document import has_letters
 from templora_edge.documents.xml_file import ILLEGAL
 
 SPECIAL: Final = re.compile(
-    r"[\\`*\[\]~]|(?<![^\W_])_|_(?![^\W_])|<(?=[A-Za-z/!?]|$)|&(?=[#A-Za-z]|$)|!$|#+$"
+    r"[\\`*\[\]~]|(?<![^\W_])_|_(?![^\W_])|<(?=[A-Za-z/!?>]|$)|&(?=[#A-Za-z]|$)|!$|#+$"
 )
 """Characters that can be markup anywhere in a text."""
 _WHITE: Final = re.compile(r"\s+")
