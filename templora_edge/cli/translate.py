@@ -36,7 +36,10 @@ EXAMPLES: Final = (
 def translate(
     *,
     source: Annotated[
-        Path, typer.Argument(metavar="IN", help="Document: .txt, .md, .epub, .docx or .srt.")
+        Path,
+        typer.Argument(
+            metavar="IN", help="Document: text, Markdown, HTML, EPUB, Word or subtitles."
+        ),
     ],
     out: Annotated[
         Path,
