@@ -57,7 +57,7 @@ class Label:
     def written(self, text: str) -> tuple[str, str]:
         """The source of ``text``, and the value it is read as."""
         if self.source.startswith("!"):
-            escaped = SPECIAL.sub(r"\\\g<0>", text)
+            escaped = SPECIAL.sub(r"\\\g<0>", text).replace("\\[", "&#91;")  # could be a formula
             return f"![{escaped}]", escaped
         return f" {quoted(text)})", text
 
