@@ -330,7 +330,7 @@ def test_text_never_becomes_markup(
         (
             "[un](x) ![deux](y) !\n",
             ["Look!<1>one</1>! <2/>", "[two]*"],
-            "Look\\![one](x)! ![\\[two\\]\\*](y)\n",
+            "Look\\![one](x)! ![&#91;two\\]\\*](y)\n",
         ),
         (
             "Un [chat], ![ici][].\n\n[chat]: x\n[ici]: y\n",

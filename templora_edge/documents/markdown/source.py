@@ -36,7 +36,8 @@ def markdown(content: Content, caution: int, *, begins_line: bool) -> str:
 
     Args:
         caution: 0 leaves text as it is, 1 escapes it, 2 also writes emphasis as HTML, and as
-            references pipes, which could make a table, and brackets, which could make a formula.
+            references pipes, which could make a table, and brackets and dollars, which could make a
+            formula.
         begins_line: Whether it could be read as the beginning of a block.
     """
     source = ""
@@ -47,7 +48,7 @@ def markdown(content: Content, caution: int, *, begins_line: bool) -> str:
             continue
         text = _SPECIAL[min(caution, 1)].sub(r"\\\g<0>", piece)
         if caution > 1:
-            text = text.replace("|", "&#124;").replace("\\[", "&#91;")
+            text = text.replace("|", "&#124;").replace("\\[", "&#91;").replace("$", "&#36;")
         if begins_line and piece.strip(" "):
             text = _as_text(text.lstrip(" "))
             begins_line = False
