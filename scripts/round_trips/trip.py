@@ -11,7 +11,7 @@ from typing import Final
 
 from scripts.round_trips import books, plain, word
 from templora_edge.documents import read_document
-from templora_edge.documents.markup import PLACEHOLDER
+from templora_edge.documents.markup import PLACEHOLDER, UNGROUPED
 from templora_edge.errors import TemploraError
 from templora_edge.translation.segmenter import assembled, segments
 
@@ -25,15 +25,15 @@ _COMPARISONS: Final[Mapping[str, Callable[[Path, Path], list[str]]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Trip:
-    """What came of one document."""
+    """The result for one document."""
 
     refused: str = ""
     """The message, if it was not read."""
     paragraphs: int = 0
     skipped: int = 0
-    """What is left untranslated on purpose."""
+    """Number of texts left untranslated on purpose."""
     differ: tuple[str, ...] = ()
-    """What is not as it was although each segment was its own translation."""
+    """Differences after each segment was its own translation, such as names of parts."""
     lost: tuple[str, ...] = ()
     """Paragraphs in capitals that were not in the document that they were written to."""
     seconds: float = 0
@@ -72,7 +72,7 @@ def _again(text: str, translate: Callable[[str], str]) -> str:
 def _upper(text: str) -> str:
     return "".join(
         part if PLACEHOLDER.fullmatch(part) else part.upper()
-        for part in re.split(r"(</?[1-9]\d*/?>)", text)
+        for part in re.split(f"({UNGROUPED})", text)
     )
 
 

@@ -19,7 +19,7 @@ class Document(Protocol):
 
     @property
     def skipped(self) -> Mapping[str, int]:
-        """What is left untranslated on purpose: its name, in the plural, and how many there are.
+        """Texts left untranslated on purpose: a kind, in the plural -> their number.
 
         A format that leaves nothing out inherits this.
         """

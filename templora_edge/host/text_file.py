@@ -53,7 +53,7 @@ def decode(data: bytes, name: str, language: str | None = None) -> str:
         UnicodeDecodeError: ``data`` is not text.
     """
     for bom, encoding in _BOMS:
-        if data.startswith(bom) and (encoding != "utf-8" or _is_utf_8(data)):
+        if data.startswith(bom) and (encoding != "utf-8" or is_utf_8(data)):
             text = data[len(bom) :].decode(encoding)
             if "\0" in text:
                 raise _not_text(data, data.index(0))
@@ -66,7 +66,8 @@ def decode(data: bytes, name: str, language: str | None = None) -> str:
         return _guessed(data.removeprefix(codecs.BOM_UTF8), name, language)
 
 
-def _is_utf_8(data: bytes) -> bool:
+def is_utf_8(data: bytes) -> bool:
+    """Whether ``data`` is valid UTF-8."""
     try:
         data.decode()
     except UnicodeDecodeError:

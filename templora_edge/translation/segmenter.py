@@ -11,6 +11,7 @@ from typing import Final
 
 from templora_edge.documents.markup import (
     PLACEHOLDER,
+    UNGROUPED,
     closed,
     is_kept,
     merged,
@@ -20,7 +21,7 @@ from templora_edge.documents.markup import (
 _CLOSING: Final = r"(?:[\s\u00a0\u202f]*»|[\"'”’)\]\}])*"
 """Quotes and brackets that stay with the sentence they close."""
 _CJK_CLOSING: Final = r"[」』”’）】》〉\"'\)]*"
-_TAGS: Final = rf"(?:{PLACEHOLDER.pattern.replace('(', '(?:')})*"
+_TAGS: Final = rf"(?:{UNGROUPED})*"
 _LATIN_END: Final = re.compile(
     # it begins at no other place, so that a long line takes no longer than its length
     rf"(?<![^\s.!?…])(?!(?<=[.!?…])[.!?…])"

@@ -117,7 +117,7 @@ class Thing:
 
     @property
     def kind(self) -> str | None:
-        """What text it has that is left as it is, in the plural, if it has any."""
+        """Kind of its text that is left untranslated, in the plural; None if there is none."""
         if len(self.content) == 1 and self.content[0][1].tag == _FIELD_CHARACTER:
             return None  # of a field that goes on in another paragraph
         return next((_LEFT[node.tag] for _, node in self.content if node.tag in _LEFT), None)

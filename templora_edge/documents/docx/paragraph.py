@@ -199,7 +199,7 @@ _AFTER: Final = {
         *("outlineLvl", "divId", "cnfStyle", "rPr", "sectPr", "pPrChange"),
     ),
 }
-"""What comes after a property (17.3.1.26, 17.3.2.28)."""
+"""Properties that come after another one (17.3.1.26, 17.3.2.28)."""
 
 
 def set_flag(properties: etree._Element, name: str) -> None:

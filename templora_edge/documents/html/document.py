@@ -10,7 +10,7 @@ from typing import Final
 from templora_edge.documents.document import Document
 from templora_edge.documents.html.fragment import HtmlFragment
 from templora_edge.errors import DocumentError
-from templora_edge.host.text_file import decode
+from templora_edge.host.text_file import decode, is_utf_8
 
 MAX_SIZE: Final = 32 << 20
 """Largest file, in bytes; its tree takes ten times as many."""
@@ -85,7 +85,7 @@ def _decoded(data: bytes, name: str, language: str | None) -> tuple[bytes, str, 
                 f"{name}: neither UTF-8 nor in an encoding that it names; convert it with iconv"
             ) from error
         # a mark says what nothing in the file does
-        return b"" if data.isascii() or _is_utf_8(data) else codecs.BOM_UTF8, "utf-8", text
+        return b"" if data.isascii() or is_utf_8(data) else codecs.BOM_UTF8, "utf-8", text
     try:
         return bom, encoding, data[len(bom) :].decode(encoding)
     except UnicodeDecodeError as error:
@@ -106,11 +106,3 @@ def _encoding(label: str) -> str:
     if name.startswith("utf-16"):  # it would not have been read so far
         return "utf-8"
     return _WIDER.get(name, name)
-
-
-def _is_utf_8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -4,6 +4,7 @@ from templora_edge.documents.markup.paragraph import Paragraph, shown, whole
 from templora_edge.documents.markup.repair import repaired
 from templora_edge.documents.markup.syntax import (
     PLACEHOLDER,
+    UNGROUPED,
     Node,
     Single,
     Span,
@@ -19,6 +20,7 @@ from templora_edge.documents.markup.syntax import (
 
 __all__ = [
     "PLACEHOLDER",
+    "UNGROUPED",
     "Node",
     "Paragraph",
     "Single",

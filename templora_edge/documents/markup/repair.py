@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from templora_edge.documents.markup.alignment import Alignment
-from templora_edge.documents.markup.syntax import PLACEHOLDER, is_kept
+from templora_edge.documents.markup.syntax import PLACEHOLDER, UNGROUPED, is_kept
 
 _ANGLES: Final = "[<＜〈《⟨‹]", "[>＞〉》⟩›]"
 _BRACKETS: Final = r"[\[({（［【｛]", r"[\])}）］】｝]"
@@ -27,7 +27,7 @@ _ESCAPES: Final = {
     **{r"\<": "<", r"\>": ">"},
 }
 _ESCAPE: Final = re.compile("|".join(map(re.escape, _ESCAPES)))
-_TAGS: Final = re.compile(rf"(?:{PLACEHOLDER.pattern.replace('(', '(?:')})+")
+_TAGS: Final = re.compile(rf"(?:{UNGROUPED})+")
 _OPENING: Final = re.compile(r"<\d+>")
 _BEFORE_SPACE: Final = ".,;:!?…"
 

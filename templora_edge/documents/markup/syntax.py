@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 PLACEHOLDER: Final = re.compile(r"<(/?)([1-9][0-9]{0,5})(/?)>")
+UNGROUPED: Final = PLACEHOLDER.pattern.replace("(", "(?:")
+"""The pattern of a placeholder without groups, as a part of others."""
 
 
 @dataclass(frozen=True, slots=True)
