@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Final
 
 from docx.oxml.ns import qn
@@ -106,15 +107,12 @@ class DocxParagraph:
         things: list[Thing] = []
         for fragment in _joined(_with_spaces_settled(_joined(fragments), base)):
             if isinstance(fragment, Thing):
-                if fragment.is_invisible:
-                    self._hidden[text.add_hidden()] = fragment
-                    continue
                 things.append(fragment)
                 continue
             if number and not (isinstance(fragment, RunText) and fragment.look == look):
                 text.close_span(number)
                 number, look = 0, base.look
-            self._add_single(things, text)
+            self._add_things(things, text)
             things = []
             if isinstance(fragment, RunText):
                 if fragment.look != look:
@@ -128,11 +126,16 @@ class DocxParagraph:
                 text.close_span(opened)
         if number:
             text.close_span(number)
-        self._add_single(things, text)
+        self._add_things(things, text)
 
-    def _add_single(self, things: Sequence[Thing], text: markup.Paragraph) -> None:
-        if things:
-            self._singles[text.add_single()] = things
+    def _add_things(self, things: Sequence[Thing], text: markup.Paragraph) -> None:
+        """Append ``things`` in order: a placeholder for those together that a reader sees."""
+        for is_invisible, group in groupby(things, lambda thing: thing.is_invisible):
+            if is_invisible:
+                for thing in group:
+                    self._hidden[text.add_hidden()] = thing
+            else:
+                self._singles[text.add_single()] = list(group)
 
     def _is_mark(self, number: int) -> bool:
         return any(thing.is_mark for thing in self._singles[number])
