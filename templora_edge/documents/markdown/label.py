@@ -17,6 +17,11 @@ SPECIAL: Final = re.compile(
 _WHITE: Final = re.compile(r"\s+")
 
 
+def without_formulas(escaped: str) -> str:
+    """``escaped`` text with references for what could make a formula."""
+    return escaped.replace("\\[", "&#91;").replace("$", "&#36;")
+
+
 @dataclass(frozen=True)
 class PlainText:
     """Text without markup."""
@@ -57,7 +62,7 @@ class Label:
     def written(self, text: str) -> tuple[str, str]:
         """The source of ``text``, and the value it is read as."""
         if self.source.startswith("!"):
-            escaped = SPECIAL.sub(r"\\\g<0>", text).replace("\\[", "&#91;")  # could be a formula
+            escaped = without_formulas(SPECIAL.sub(r"\\\g<0>", text))
             return f"![{escaped}]", escaped
         return f" {quoted(text)})", text
 

@@ -46,7 +46,7 @@ class MarkdownParagraph:
         content = list(self._before)
         for index, translation in enumerate(translations):
             content += [line_break] if index else []
-            tree = markup.parse(translation) or ()
+            tree = markup.parse(translation.strip()) or ()  # a break at its end is none
             content += self._pieces(tree, iter(self._breaks), in_link=False)
         content += self._after
         while content and _is_blank(content[0]):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from templora_edge.documents.markdown.content import BREAK, Content, Markup
-from templora_edge.documents.markdown.label import SPECIAL
+from templora_edge.documents.markdown.label import SPECIAL, without_formulas
 
 SPACE: Final = "\0"
 """Stands for a space in markup, where no line may end."""
@@ -48,7 +48,7 @@ def markdown(content: Content, caution: int, *, begins_line: bool) -> str:
             continue
         text = _SPECIAL[min(caution, 1)].sub(r"\\\g<0>", piece)
         if caution > 1:
-            text = text.replace("|", "&#124;").replace("\\[", "&#91;").replace("$", "&#36;")
+            text = without_formulas(text.replace("|", "&#124;"))
         if begins_line and piece.strip(" "):
             text = _as_text(text.lstrip(" "))
             begins_line = False
