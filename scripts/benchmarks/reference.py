@@ -5,9 +5,10 @@ Usage: python -m scripts.benchmarks.reference MODEL [--tokens N] [-c W] [-t THRE
 
 Both write at least N tokens in whole blocks on the same base, dequantized for the reference, and
 learn each block at the same Δ and L_T: the reference by the paper's rule, the product by each
-preset, at the paper's rate for text of its own. They run one after the other, in processes of their
-own, after a block to warm up. Memory is the peak of private memory (Linux: RssAnon) from then on,
-the product's that of its two processes. The last line is JSON.
+preset, at the paper's rate for text of its own. llama.cpp alone writes as many (the product with
+--no-templora). They run one after the other, in processes of their own, after a block to warm up.
+Memory is the peak of private memory (Linux: RssAnon) from then on, the
+product's that of its two processes. The last line is JSON.
 """
 
 import argparse
@@ -84,9 +85,7 @@ def measure_reference(what: Comparison) -> Figures:
 def measure_product(what: Comparison) -> Figures:
     """Figures of `TempLora` with the preset in the options."""
     with TempLora(what.model, what.options, past_training=True) as session, ExitStack() as stack:
-        if session.trainer is None:
-            raise SystemExit("the product learns nothing")
-        pids = os.getpid(), session.trainer.pid
+        pids = [os.getpid()] + ([session.trainer.pid] if session.trainer else [])
         peaks = [stack.enter_context(PrivatePeak(pid)) for pid in pids]
         blocks = endless_blocks(session)
         next(blocks)
@@ -114,15 +113,20 @@ def apart(work: Callable[[Comparison], Figures], what: Comparison) -> Figures:
 
 
 def compare(what: Comparison, presets: list[Preset]) -> Iterator[tuple[str, Figures]]:
-    """Figures of the reference, then of the product with each preset."""
+    """Figures of the reference, of llama.cpp alone, then of the product with each preset."""
     reference = apart(measure_reference, what)
     yield "reference", reference
+    plain = what.options.changed(templora=False)
+    alone = apart(measure_product, Comparison(what.model, plain, what.blocks))
+    yield "llama.cpp alone", alone
     for preset in presets:
         changed = what.options.changed(preset=preset)
         product = apart(measure_product, Comparison(what.model, changed, what.blocks))
         speed = product["tokens_per_s"] / reference["tokens_per_s"]
         memory = product["private_peak_bytes"] / reference["private_peak_bytes"]
-        yield preset, product | {"speed_ratio": speed, "memory_ratio": memory}
+        longer = alone["tokens_per_s"] / product["tokens_per_s"]
+        ratios = {"speed_ratio": speed, "memory_ratio": memory, "time_over_llama_cpp": longer}
+        yield preset, product | ratios
 
 
 def main() -> None:

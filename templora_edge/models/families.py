@@ -67,8 +67,11 @@ class Family:
 
     def targets(self, wanted: Targets) -> tuple[str, ...]:
         """Names of the linear layers that ``wanted`` selects."""
-        block = {Targets.ALL: "", Targets.MLP: "mlp.", Targets.ATTENTION: "self_attn."}[wanted]
-        return tuple(name for name in self.linear if name.startswith(block))
+        if wanted is Targets.ALL:
+            return self.linear
+        block = "self_attn." if wanted is Targets.ATTENTION else "mlp."
+        left_out = "mlp.gate_proj" if wanted is Targets.UP_DOWN else None
+        return tuple(x for x in self.linear if x.startswith(block) and x != left_out)
 
     def modules(
         self, n_layers: int, targets: Targets = Targets.ALL, layers: int | None = None

@@ -36,7 +36,7 @@ _DEFAULT: Final = PAPER.changed(
     alpha=128.0,
     dropout=0.0,
     epochs=1,
-    targets=Targets.MLP,
+    targets=Targets.UP_DOWN,
     prefix_gradient=False,
     exact_loss=False,
     learning_rate="auto",
@@ -58,7 +58,12 @@ _TRANSLATION: Final[Mapping[Preset, LoraOptions]] = MappingProxyType(
         Preset.DEFAULT: PAPER.changed(learning_rate=0.0, own_learning_rate=0.0, decay=0.02),
         Preset.PAPER: PAPER,
         Preset.BEST: _DEFAULT.changed(
-            rank=128, alpha=512.0, learning_rate=1e-5, own_learning_rate=1e-5, decay=0.02
+            rank=128,
+            alpha=512.0,
+            targets=Targets.MLP,
+            learning_rate=1e-5,
+            own_learning_rate=1e-5,
+            decay=0.02,
         ),
     }
 )

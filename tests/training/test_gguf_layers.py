@@ -249,9 +249,11 @@ def test_targets(targets: Targets, tiny_gguf: Callable[[str], Path], tokens: lis
     base = GgufFile(tiny_gguf("f32"))
     options = TRAIN.changed(rank=8, alpha=64, learning_rate=2e-3, targets=targets)
     trainer = LoraTrainer(base, options)
-    names = {n.split(".")[-5] for n, p in trainer.model.named_parameters() if p.requires_grad}
+    names = {n.split(".")[-4] for n, p in trainer.model.named_parameters() if p.requires_grad}
+    attention, mlp = {"q_proj", "k_proj", "v_proj", "o_proj"}, {"gate_proj", "up_proj", "down_proj"}
     assert names == {
-        Targets.ALL: {"self_attn", "mlp"}, Targets.MLP: {"mlp"}, Targets.ATTENTION: {"self_attn"},
+        Targets.ALL: attention | mlp, Targets.ATTENTION: attention,
+        Targets.MLP: mlp, Targets.UP_DOWN: {"up_proj", "down_proj"},
     }[targets]  # fmt: skip
     n_trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     assert adapter_parameters(base, replace(PAPER, rank=8, targets=targets)) == n_trained
