@@ -35,7 +35,7 @@ class TrainingOptions(Section):
         "--overlap",
         default=False,
         help="Learn each block while the next one is written, and serve it to the one after that; "
-        "the processor's cores are shared.",
+        "the processor's cores are shared. Not for translations.",
     )
     adapter: Path | None = option(
         "--adapter-in",
