@@ -39,6 +39,7 @@ _logger = logging.getLogger(__name__)
 _MAX_FAILURES: Final = 5
 """Attempts in a row that brought no byte, before a download is given up."""
 _SHA256_LENGTH: Final = 64
+"""Length of a hex SHA-256."""
 
 
 def fetch(
@@ -57,10 +58,7 @@ def fetch(
         links = [_link_in(folder, repo, path) for path in paths]
         if all(map(_is_whole, links, files)):
             return links
-    holders = (
-        one for one in folders if all(_is_whole(_blob_in(one, file), file) for file in files)
-    )
-    folder = next(holders, folders[0])
+    folder = next((one for one in folders if _holds(one, files)), folders[0])
     with hub_errors(name), _disk_errors(name, folder.parent):
         found = [_fetch_one(name, repo, path, folder, progress) for path in paths]
         _write(folder / "refs" / "main", repo.commit)

@@ -1,6 +1,7 @@
 """A repository as the hub describes it, and the hub's errors in one line each."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from templora_edge.errors import HubError
 from templora_edge.models.hub.name import HubName
 
 USER_AGENT: Final = f"templora-edge/{version('templora-edge')}"
+_DIGEST: Final = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 _LOG_IN: Final = "log in with hf auth login or set HF_TOKEN"
 
 
@@ -62,11 +64,17 @@ def look_up(name: HubName) -> RemoteRepo:
     files = {}
     for one in found.siblings or ():
         digest = one.lfs.sha256 if one.lfs else one.blob_id
-        if one.size is not None and digest:
-            files[one.rfilename] = RemoteFile(one.size, digest)
-    if found.sha is None or (found.siblings and not files):
+        # both become parts of paths
+        if one.size is not None and _DIGEST.fullmatch(digest or "") and _is_inside(one.rfilename):
+            files[one.rfilename] = RemoteFile(one.size, str(digest))
+    if not _DIGEST.fullmatch(found.sha or "") or (found.siblings and not files):
         raise HubError(f"{name}: {endpoint()} gives no checksums, so nothing can be downloaded")
-    return RemoteRepo(found.sha, files)
+    return RemoteRepo(str(found.sha), files)
+
+
+def _is_inside(path: str) -> bool:
+    """Whether ``path`` stays inside of the folder that it is relative to."""
+    return not path.startswith("/") and ".." not in path.split("/")
 
 
 @contextmanager
