@@ -24,7 +24,11 @@ _FILE: Final = Annotated[
 ]
 
 
-@with_examples("templora info model.gguf", "templora info adapter.gguf")
+@with_examples(
+    "templora info model.gguf",
+    "templora info adapter.gguf",
+    "templora info -hf bartowski/Llama-3.2-1B-Instruct-GGUF:Q8_0",
+)
 @takes_model_flags(_FILE, "FILE.gguf")
 def info(
     *,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from templora_edge.cli.examples import with_examples
-from templora_edge.cli.output import size, write, write_table
+from templora_edge.cli.output import size, write
 from templora_edge.cli.screen import SCREEN
 from templora_edge.host.json_text import to_json
 
@@ -35,13 +35,13 @@ def models(
 
 
 def _print(found: "Sequence[CachedModel]") -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for heading in ("-hf", "size", "architecture", "Temp-LoRA", "path"):
-        table.add_column(heading, justify="right" if heading == "size" else "left", no_wrap=True)
+    rows = [("-hf", "size", "architecture", "Temp-LoRA", "path")]
     for one in found:
         name = one.name if one.file is None else f"{one.name} -hff {one.file}"
-        applies = "yes" if one.templora else "no" if one.architecture else "unreadable"
-        table.add_row(name, size(one.file_bytes), one.architecture, applies, one.path)
-    write_table(table, soft_wrap=True)
+        applies = "yes" if one.templora else "no" if one.architecture else "unusable"
+        rows.append((name, size(one.file_bytes), one.architecture, applies, one.path))
+    # wider than a terminal: rich would cut the paths
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
+        write("  ".join(cells).rstrip() + "\n")

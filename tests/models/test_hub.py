@@ -16,7 +16,7 @@ from hub_server import COMMIT, HubServer, Repo, serving
 from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.utils import close_session
 
-from templora_edge import TempLora
+from templora_edge import Options, SamplingOptions, TempLora
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.errors import HubError, OptionError
 from templora_edge.models.hub import download
@@ -284,6 +284,18 @@ def test_a_truncated_file_is_never_used(hub: HubServer, cache: Path) -> None:
     assert find_model(HubName.parse("a/b")).read_bytes() == DATA
 
 
+def test_a_rest_that_is_whole_is_checked_and_used(hub: HubServer, cache: Path) -> None:
+    """As if the process had been killed before the file got its name."""
+    hub.repos["a/b"] = Repo({"m-Q8_0.gguf": DATA})
+    blobs = cache / "models--a--b" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / f"{hashlib.sha256(DATA).hexdigest()}.incomplete").write_bytes(DATA)
+    seen = Seen()
+    assert find_model(HubName.parse("a/b"), progress=seen).read_bytes() == DATA
+    assert (seen.begun, seen.done) == ([("m-Q8_0.gguf", len(DATA), len(DATA))], [-1])
+    assert not hub.downloads
+
+
 def test_a_longer_rest_than_the_file_is_thrown_away(hub: HubServer, cache: Path) -> None:
     hub.repos["a/b"] = Repo({"m-Q8_0.gguf": DATA})
     blobs = cache / "models--a--b" / "blobs"
@@ -457,9 +469,13 @@ def test_a_full_disk(
 
 def test_in_python_a_name_is_as_good_as_a_path(hub: HubServer, cache: Path) -> None:
     hub.repos["a/b"] = Repo({"toy-Q8_0.gguf": BUNDLED_MODEL.read_bytes()})
-    with TempLora("hf:a/b:q8_0", templora=False, n_ctx=64, block_len=16) as text:
+    learns = Options().changed(own_learning_rate=1e-3, rank=4, train_dtype="fp32")
+    with TempLora("hf:a/b:q8_0", learns, n_ctx=128, block_len=16) as text:
         assert text.base.path.is_relative_to(cache)
-        assert "".join(piece.text for piece in text.generate("It was", n_predict=2))
+        sampling = SamplingOptions(seed=1, ignore_eos=True)
+        for _ in text.generate("It was", n_predict=20, sampling=sampling):
+            pass
+        assert text.blocks[0].loss_before is not None
     assert model_path("a/b") == Path("a/b")
     with pytest.raises(OptionError, match="expected USER/REPO"):
         model_path("hf:model.gguf")

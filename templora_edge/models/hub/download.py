@@ -98,11 +98,14 @@ def _download(
             f"{name}: {path} needs {_mib(file.size - done)} more in {part.parent}, where "
             f"{_mib(free)} are free; make room, or set LLAMA_CACHE or HF_HOME to another folder"
         )
-    progress.begin(path, done, file.size)
-    failures = 0
+    begun, failures = False, 0
     while (done := _size(part)) < file.size:
         try:
-            _append(url, part, done, progress)
+            for there in _append(url, part, done):
+                if not begun:  # not before the hub has agreed
+                    progress.begin(path, there, file.size)
+                    begun = True
+                progress.update(there)
         except httpx2.TransportError:
             if failures == _MAX_FAILURES:
                 raise
@@ -110,6 +113,8 @@ def _download(
         if failures > _MAX_FAILURES:
             raise HubError(f"{name}: {endpoint()} sends no more of {path}; try again later")
         time.sleep(failures)
+    if not begun:
+        progress.begin(path, done, file.size)
     digest = _digest(part, file)
     if digest != file.digest:
         part.unlink()
@@ -119,8 +124,8 @@ def _download(
         )
 
 
-def _append(url: str, part: Path, done: int, progress: DownloadProgress) -> None:
-    """Append what comes after the first ``done`` bytes."""
+def _append(url: str, part: Path, done: int) -> Iterator[int]:
+    """Append what comes after the first ``done`` bytes; yields how many bytes there are."""
     headers = build_hf_headers(user_agent=USER_AGENT)
     headers |= {"Range": f"bytes={done}-", "Accept-Encoding": "identity"}
     timeout = HF_HUB_DOWNLOAD_TIMEOUT
@@ -128,9 +133,10 @@ def _append(url: str, part: Path, done: int, progress: DownloadProgress) -> None
         hf_raise_for_status(response)
         resumes = response.status_code == httpx2.codes.PARTIAL_CONTENT
         with part.open("ab" if resumes else "wb") as out:
+            yield out.tell()
             for chunk in response.iter_bytes():
                 out.write(chunk)
-                progress.update(out.tell())
+                yield out.tell()
             os.fsync(out.fileno())
 
 
