@@ -14,7 +14,7 @@ import pytest
 from disks import disk
 from hub_server import COMMIT, HubServer, Repo, serving
 from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
-from huggingface_hub.utils import close_session
+from huggingface_hub.utils import close_session  # type: ignore[attr-defined]
 
 from templora_edge import Options, SamplingOptions, TempLora
 from templora_edge.assets import BUNDLED_MODEL
@@ -126,8 +126,8 @@ def test_a_download_lies_where_the_hub_and_llama_cpp_look(hub: HubServer, cache:
     found = try_to_load_from_cache("a/b", "sub/model-Q8_0.gguf", cache_dir=cache)
     assert found == str(path)
     asked = len(hub.downloads)
-    arguments = {"cache_dir": cache, "endpoint": hub.url}
-    assert hf_hub_download("a/b", "sub/model-Q8_0.gguf", **arguments) == str(path)
+    theirs = hf_hub_download("a/b", "sub/model-Q8_0.gguf", endpoint=hub.url, cache_dir=cache)
+    assert theirs == str(path)
     assert find_model(HubName.parse("a/b")) == path
     assert len(hub.downloads) == asked == 1
 

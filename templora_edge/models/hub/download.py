@@ -17,9 +17,9 @@ from typing import Final
 import httpx2
 from huggingface_hub import get_session, hf_hub_url
 from huggingface_hub.constants import HF_HUB_DOWNLOAD_TIMEOUT
-from huggingface_hub.utils import (  # documented there, but it has no __all__
-    build_hf_headers,  # type: ignore[attr-defined]
-    hf_raise_for_status,  # type: ignore[attr-defined]
+from huggingface_hub.utils import (  # type: ignore[attr-defined]  # it has no __all__
+    build_hf_headers,
+    hf_raise_for_status,
 )
 
 from templora_edge.errors import HubError

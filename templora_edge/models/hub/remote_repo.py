@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Final
 
 import httpx2
@@ -20,7 +19,7 @@ from huggingface_hub.errors import (
 from templora_edge.errors import HubError
 from templora_edge.models.hub.name import HubName
 
-USER_AGENT: Final = f"templora-edge/{version('templora-edge')}"
+USER_AGENT: Final = "templora-edge"
 _DIGEST: Final = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 _LOG_IN: Final = "log in with hf auth login or set HF_TOKEN"
 
