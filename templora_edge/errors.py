@@ -7,6 +7,7 @@
     ├── DocumentError                a document that cannot be translated
     ├── ModelFileError               a path that is not a readable GGUF model
     │   └── UnsupportedModelError    a GGUF that Temp-LoRA does not know how to train
+    ├── HubError                     a model's name that leads to no file
     ├── EngineError                  llama.cpp refused, or ran into an error
     ├── AdapterError                 weights that are not a LoRA adapter for this base
     ├── CheckpointError              a checkpoint directory that cannot be converted
@@ -55,6 +56,10 @@ class ModelFileError(TemploraError):
 
 class UnsupportedModelError(ModelFileError):
     """A GGUF whose architecture Temp-LoRA cannot train."""
+
+
+class HubError(TemploraError):
+    """A model that is given by its name is not on the hub, or cannot be had."""
 
 
 class EngineError(TemploraError):

@@ -23,6 +23,7 @@ from templora_edge.models.base_gguf import BaseGguf
 from templora_edge.models.families import adapted_modules, family_of
 from templora_edge.models.footprint import adapter_file_bytes
 from templora_edge.models.gguf_file import GgufFile
+from templora_edge.models.hub.find import model_path
 from templora_edge.models.kept_adapter import KeptAdapter
 from templora_edge.models.rope import Scaling
 from templora_edge.options import (
@@ -84,7 +85,8 @@ class TempLora(Closing):
     otherwise with the first text that is given.
 
     Args:
-        model: path of a GGUF; None is the bundled model.
+        model: path of a GGUF, or the name of a model on the hub, ``hf:user/repo[:quant]``, which
+            is downloaded unless it is cached; None is the bundled model.
         options: options; open ones depend on the base, the preset and ``text``.
         text: kind of text that is learned; translations have rules and lengths of their own.
         past_training: do not warn of a context beyond the trained one.
@@ -92,6 +94,7 @@ class TempLora(Closing):
 
     Raises:
         ModelFileError: the GGUF is missing or not usable.
+        HubError: a model that is named cannot be had.
         UnsupportedModelError: Temp-LoRA cannot train this architecture.
         OptionError: the options contradict each other or the model.
         InsufficientMemoryError: the context does not fit in memory.
@@ -109,7 +112,7 @@ class TempLora(Closing):
     ) -> None:
         wanted = (options or Options()).changed(**shortcuts)
         adapter = wanted.training.adapter
-        self.base = BaseGguf(BUNDLED_MODEL if model is None else Path(model))
+        self.base = BaseGguf(BUNDLED_MODEL if model is None else model_path(model))
         kept = None
         if wanted.templora and adapter is not None:
             kept = KeptAdapter.read(adapter, self.base)

@@ -51,6 +51,7 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
         ("templora_edge/training/client.py", "import lxml", "the core never reaches a library of"),
         ("templora_edge/options/options.py", "import templora_edge.loop", "Data flows down"),
         ("templora_edge/models/gguf_file.py", "import templora_edge.models.rope", "no cycle"),
+        ("templora_edge/session.py", "import huggingface_hub", "only models.hub talks"),
     ],
 )
 def test_contracts_are_enforced(module: str, line: str, contract: str, tmp_path: Path) -> None:
@@ -74,6 +75,7 @@ def modules_after(statement: str) -> set[str]:
 
 
 HEAVY = {"torch", "transformers", "peft", "llama_cpp", "gguf", "numpy", "jinja2", "langcodes"}
+HEAVY |= {"huggingface_hub", "httpx2"}
 HEAVY |= {module for modules in EXTRAS.values() for module in modules}
 
 

@@ -29,6 +29,8 @@ class Command(TyperCommand):
             if argument in takes_value:
                 if takes_value[argument]:
                     next(rest, None)
+            elif name in takes_value:  # -hf=NAME
+                continue
             elif name in _GPU_LAYERS:
                 ctx.fail(f"{name}: no GPU offload yet, it all runs on the CPU; leave {name} out")
             elif name in _FLASH_ATTENTION:

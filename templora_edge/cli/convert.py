@@ -2,13 +2,14 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from templora_edge.cli.command import Command
 from templora_edge.cli.examples import with_examples
-from templora_edge.cli.options import Force
+from templora_edge.cli.model import ModelFlags
+from templora_edge.cli.options import Force, takes_model_flags
 from templora_edge.host.files import check_outputs
 
 convert_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -32,20 +33,25 @@ def convert() -> None:
     """Convert a Hugging Face checkpoint or a PEFT adapter to GGUF."""
 
 
+_BASE: Final = Annotated[
+    Path | None,
+    typer.Option(
+        "-m",
+        "--model",
+        metavar="FILE",
+        help="Base GGUF; default: the base named in the adapter's config.",
+    ),
+]
+
+
 @convert_app.command(cls=Command)
 @with_examples("templora convert lora my-adapter my-adapter.gguf -m base.gguf")
+@takes_model_flags(_BASE, "-m")
 def lora(
     peft_dir: Annotated[Path, typer.Argument(help="Folder of an adapter saved by PEFT.")],
     out: Annotated[Path, typer.Argument(metavar="OUT.gguf", help="GGUF adapter to write.")],
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            "-m",
-            "--model",
-            metavar="FILE",
-            help="Base GGUF; default: the base named in the adapter's config.",
-        ),
-    ] = None,
+    *,
+    model: ModelFlags,
     force: Force = False,
 ) -> None:
     """Convert a PEFT LoRA to a GGUF adapter for llama.cpp."""
@@ -53,9 +59,9 @@ def lora(
     from templora_converters.peft_to_gguf import convert as convert_lora
 
     named = PeftConfig(peft_dir).base
-    read = model or (Path(named) if named else None)
-    check_outputs([("OUT.gguf", out)], [("PEFT_DIR", peft_dir), ("-m", read)], force=force)
-    convert_lora(peft_dir, out, model)
+    inputs = [("PEFT_DIR", peft_dir), *model.inputs(Path(named) if named else None)]
+    check_outputs([("OUT.gguf", out)], inputs, force=force)
+    convert_lora(peft_dir, out, model.path)
 
 
 @convert_app.command(cls=Command)

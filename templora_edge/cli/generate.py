@@ -25,7 +25,7 @@ from templora_edge.options import MAX_SEED, SamplingOptions
 EXAMPLES: Final = (
     'templora generate -p "It was a dark night" -n 4096',
     "templora generate -m model.gguf -f novel.txt -n 20000 > more.txt",
-    "templora generate -m model.gguf --chat -n 4000 < question.txt",
+    "templora generate -hf bartowski/Llama-3.2-1B-Instruct-GGUF --chat -n 4000 < question.txt",
 )
 
 

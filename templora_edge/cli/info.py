@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from templora_edge.cli.examples import with_examples
+from templora_edge.cli.model import ModelFlags
+from templora_edge.cli.options import takes_model_flags
 from templora_edge.cli.output import size, write, write_facts, write_table
 from templora_edge.host.json_text import to_json
 
@@ -16,12 +18,21 @@ if TYPE_CHECKING:
     from templora_edge.models.info import ModelInfo
 
 
-@with_examples("templora info model.gguf", "templora info adapter.gguf")
+_FILE: Final = Annotated[
+    Path | None,
+    typer.Argument(metavar="FILE.gguf", help="Model or adapter; default: the bundled model."),
+]
+
+
+@with_examples(
+    "templora info model.gguf",
+    "templora info adapter.gguf",
+    "templora info -hf bartowski/Llama-3.2-1B-Instruct-GGUF:Q8_0",
+)
+@takes_model_flags(_FILE, "FILE.gguf")
 def info(
-    model: Annotated[
-        Path | None,
-        typer.Argument(metavar="FILE.gguf", help="Model or adapter; default: the bundled model."),
-    ] = None,
+    *,
+    model: ModelFlags,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Describe a GGUF and what Temp-LoRA would need to train on it."""
@@ -29,7 +40,7 @@ def info(
     from templora_edge.models.info import ModelInfo
     from templora_edge.models.info import info as describe
 
-    described = describe(model or BUNDLED_MODEL)
+    described = describe(model.path or BUNDLED_MODEL)
     if as_json:
         write(to_json(asdict(described)))
     elif isinstance(described, ModelInfo):

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 import typer
 
+from templora_edge.cli.model import ModelFlags, model_parameters
 from templora_edge.options import (
     Options,
     SamplingOptions,
@@ -24,37 +25,51 @@ AdapterOut = Annotated[
     typer.Option("--adapter-out", metavar="FILE", help="Save the final adapter as a GGUF."),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
-Model = Annotated[
-    Path | None,
-    typer.Option("-m", "--model", metavar="FILE", help="GGUF model; default: the bundled one."),
-]
 
 
 @dataclass(frozen=True)
 class SessionFlags:
     """The arguments of a `TempLora` session."""
 
-    model: Path | None
+    chosen: ModelFlags
     options: Options
+
+    @property
+    def model(self) -> Path | None:
+        """Path of the model, see `ModelFlags.path`; None: the bundled one."""
+        return self.chosen.path
 
     def inputs(self, bundled: Path) -> list[tuple[str, Path | None]]:
         """The files that the session reads, for `check_outputs`."""
-        from templora_edge.models.gguf_file import files_of
-
-        return [*files_of(self.model or bundled), *self.options.inputs]
+        return [*self.chosen.inputs(bundled), *self.options.inputs]
 
 
 def takes_session_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Replace the parameter ``flags`` of ``command``, `SessionFlags`, with flags at the end."""
-    model = inspect.Parameter(
-        "model", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Model
-    )
     flags = {one.name: _parameter(one) for one in options_in(Options)}
 
     def collect(given: dict[str, Any]) -> SessionFlags:
-        return SessionFlags(given.pop("model"), _options(given))
+        return SessionFlags(ModelFlags.collect(given), _options(given))
 
-    return _spread(command, "flags", [model, *flags.values()], collect, last=True)
+    parameters = [*model_parameters(), *flags.values()]
+    return _spread(command, "flags", parameters, collect, last=True)
+
+
+def takes_model_flags(file: Any, flag: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Replace the parameter ``model`` of a command, `ModelFlags`, with flags in its place.
+
+    Args:
+        file: annotation of the parameter for a path.
+        flag: what messages call it.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        def collect(given: dict[str, Any]) -> ModelFlags:
+            return ModelFlags.collect(given, flag)
+
+        return _spread(command, "model", model_parameters(file), collect, last=False)
+
+    return decorate
 
 
 def takes_sampling_flags(

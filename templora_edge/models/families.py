@@ -237,6 +237,15 @@ def family_of(base: GgufFile) -> Family:
     )
 
 
+def why_not_trained(base: GgufFile) -> str:
+    """Why Temp-LoRA cannot train ``base``; empty if it can."""
+    try:
+        family_of(base)
+    except UnsupportedModelError as error:
+        return str(error).removeprefix(f"{base.path}: ")
+    return ""
+
+
 def adapted_modules(base: GgufFile, lora: LoraOptions) -> tuple[str, ...]:
     """Full transformers names of the linear layers that carry the adapter.
 

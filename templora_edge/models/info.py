@@ -10,7 +10,7 @@ from templora_edge.errors import UnsupportedModelError
 from templora_edge.models.adapter_file import AdapterGguf
 from templora_edge.models.adapter_info import AdapterInfo, adapter_info
 from templora_edge.models.base_gguf import BaseGguf
-from templora_edge.models.families import family_of
+from templora_edge.models.families import why_not_trained
 from templora_edge.models.footprint import adapter_parameters, estimate
 from templora_edge.models.gguf_file import ADAPTER, GgufFile
 from templora_edge.models.heads import Heads
@@ -79,11 +79,7 @@ def info(path: Path) -> ModelInfo | AdapterInfo:
     if AdapterGguf(path).get("general.type") == ADAPTER:
         return adapter_info(path)
     base = BaseGguf(path)
-    try:
-        family_of(base)
-        reason = ""
-    except UnsupportedModelError as error:
-        reason = str(error).removeprefix(f"{base.path}: ")
+    reason = why_not_trained(base)
     context = Options().resolve(base).engine.n_ctx
     weights: Counter[str] = Counter()
     for tensor in base.tensors.values():
