@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import groupby
 
 from templora_edge.translation.answers import Answers
 from templora_edge.translation.literals import shown_pair
@@ -24,7 +24,7 @@ class Step:
     phase: str
     """references, segments, training, or flagged segments."""
     done: int
-    """Pairs of references, tokens of sources, or flagged segments, depending on the phase."""
+    """Pairs of references, tokens of the sources that are translated, or flagged segments."""
     total: int
     row: SegmentRow | None = None
     """The segment that was just finished, if any."""
@@ -69,23 +69,32 @@ class TranslationRun:
             self._updates.load_state(self._store.folder / learned.state)
             self._updates.swap()
         yield from self._learn_references()
-        rows = self._store.segments()
-        n_learned = sum(row.learned for row in rows)
-        self._loop.begin_block((*self._references, *_believed(rows[:n_learned])))
-        done = list(accumulate(self._loop.n_tokens(row.source) for row in rows))
-        block: list[SegmentRow] = []
-        for index in range(n_learned, min(len(rows), self._limit or len(rows))):
-            is_full = sum(one.tokens for one in block) >= self._loop.options.block_len
-            if is_full or not self._answers.ask(rows[index]):
-                yield Step("training", done[index - 1], done[-1])
+        rows = self._store.segments()[: self._limit]
+        lengths = {row.id: self._loop.n_tokens(row.source) for row in rows}
+        total = sum(lengths.values())
+        done = sum(lengths[row.id] for row in rows if row.translation is not None)
+        passages = _unlearned(rows)
+        for number, passage in enumerate(passages, 1):
+            before = [row for row in self._store.segments() if row.position < passage[0].position]
+            self._loop.begin_block((*self._references, *_believed(before)))
+            block: list[SegmentRow] = []
+            for row in passage:
+                is_full = sum(one.tokens for one in block) >= self._loop.options.block_len
+                if is_full or not self._answers.ask(row):
+                    yield Step("training", done, total)
+                    self._finish_block(block)
+                    block = []
+                    self._answers.ask(row)
+                if row.translation is None:
+                    done += lengths[row.id]
+                finished = self._translated(row)
+                block.append(finished)
+                for pair in _believed([finished]):
+                    self._loop.accept(pair)
+                yield Step("segments", done, total, finished)
+            if number < len(passages):
+                yield Step("training", done, total)
                 self._finish_block(block)
-                block = []
-                self._answers.ask(rows[index])
-            row = self._translated(rows[index])
-            block.append(row)
-            for pair in _believed([row]):
-                self._loop.accept(pair)
-            yield Step("segments", done[index], done[-1], row)
 
     def retry(self) -> Iterator[Step]:
         """Learn all segments that passed their checks, then translate the flagged ones again."""
@@ -188,12 +197,23 @@ def segments_of(paragraphs: Sequence[str], loop: PairLoop) -> list[tuple[int, st
 def assemble(paragraphs: Sequence[str], rows: Sequence[SegmentRow]) -> list[str]:
     """Translations of whole paragraphs. Untranslated segments keep their source."""
     pairs: dict[int, list[tuple[str, str]]] = {}
+    translated: set[int] = set()
     for row in rows:
         pairs.setdefault(row.paragraph, []).append((row.source, row.translation or row.source))
+        if row.translation is not None:
+            translated.add(row.paragraph)
     return [
-        assembled(paragraph, pairs[number]) if number in pairs else paragraph
+        assembled(paragraph, pairs[number]) if number in translated else paragraph
         for number, paragraph in enumerate(paragraphs)
     ]
+
+
+def _unlearned(rows: Sequence[SegmentRow]) -> list[list[SegmentRow]]:
+    """The segments whose block is not finished, in passages of neighbours.
+
+    There are several if segments were added to a part of the source that was learned.
+    """
+    return [list(group) for learned, group in groupby(rows, lambda row: row.learned) if not learned]
 
 
 def _believed(rows: Sequence[SegmentRow]) -> list[Pair]:
