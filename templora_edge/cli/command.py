@@ -1,6 +1,7 @@
 """The class of all commands: short options as in llama.cpp, defaults from elsewhere."""
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -9,11 +10,15 @@ from typer.core import TyperCommand, TyperOption
 
 from templora_edge.cli.config_file import ConfigFile
 from templora_edge.cli.configured import ConfiguredOption, FileDefaults, configured, overrule_rivals
+from templora_edge.errors import OptionError
 
 _SEVERAL_LETTERS: Final = re.compile(r"-[A-Za-z][A-Za-z-]+")
 _GPU_LAYERS: Final = ("-ngl", "--gpu-layers", "--n-gpu-layers")
 _FLASH_ATTENTION: Final = ("-fa", "--flash-attn")
-CONFIG_HELP: Final = "Read defaults of flags from FILE; default: ~/.config/templora/config.toml."
+CONFIG_HELP: Final = (
+    "Read defaults of flags from FILE; default: $TEMPLORA_CONFIG, or "
+    "~/.config/templora/config.toml."
+)
 
 
 class Command(TyperCommand):
@@ -67,12 +72,40 @@ class Command(TyperCommand):
         overrule_rivals(ctx)
         return left
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; an error on a flag that was not given says what gave it.
+
+        Raises:
+            TemploraError: as the command.
+        """
+        try:
+            return super().invoke(ctx)
+        except OptionError as error:
+            error.args = (f"{error}{_sources(ctx, str(error))}",)
+            raise
+        except typer.BadParameter as error:
+            error.message += _sources(ctx, error.message)
+            raise
+
+
+def _sources(ctx: typer.Context, message: str) -> str:
+    """Where the flags in ``message`` come from, in brackets, unless from the command line."""
+    found = [
+        f"{name}: from {source}"
+        for option in configured(ctx.command)
+        if (source := option.source(ctx)) is not None
+        for name in (*option.opts, *option.secondary_opts)
+        if re.search(rf"(?<![\w-]){name}(?![\w-])", message)
+    ]
+    return f" ({'; '.join(found)})" if found else ""
+
 
 def _use_file(ctx: typer.Context, value: Path | None) -> None:
     """Take the defaults of a command from the file of its --config, or of that before it."""
     ctx.default_map = FileDefaults(ConfigFile.find(value or ctx.obj), ctx)
 
 
+@cache
 def _config_flag() -> Any:
     """--config, which every command has."""
     app = typer.Typer(add_completion=False)

@@ -66,17 +66,18 @@ def config(
     command: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[COMMAND]",
+            metavar="COMMAND",
             help="Command to show; default: for all of them, what differs from the defaults.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Show the values that flags have unless they are given, and where they come from.
+    """Show the value of each flag where the command line gives none, and where it comes from.
 
-    The first of these counts: the flag; the variable TEMPLORA_<FLAG>, for example
-    TEMPLORA_CTX_SIZE for --ctx-size; llama.cpp's LLAMA_ARG_<FLAG>; the configuration file, in the
-    section of the command; the same file before its first section; the flag's default.
+    A value comes from the first of these that has one: the command line; the variable
+    TEMPLORA_<FLAG>, for example TEMPLORA_CTX_SIZE for --ctx-size; llama.cpp's LLAMA_ARG_<FLAG>; the
+    section of the command in the configuration file; the beginning of that file, which is for all
+    commands; the flag's default. A dash stands for what model, preset or text decide.
     """
     app, known = ctx.find_root(), ctx.default_map
     file = known.file if isinstance(known, FileDefaults) else ConfigFile.find(None)

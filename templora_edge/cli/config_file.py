@@ -37,6 +37,9 @@ class Entry:
     key: str
     value: Any
 
+    def __str__(self) -> str:
+        return " ".join(filter(None, (str(self.path), self.heading)))
+
     @property
     def heading(self) -> str:
         """The line that begins the section; empty: there is none."""
@@ -116,7 +119,9 @@ class ConfigFile:
         if variable := os.environ.get(VARIABLE):
             return cls._read(Path(variable), f"{VARIABLE}={variable}")
         path = default_path()
-        return cls._read(path, str(path)) if path.exists() else cls(path, {}, exists=False)
+        if os.path.exists(path):  # noqa: PTH110 # False also where the folder cannot be entered
+            return cls._read(path, str(path))
+        return cls(path, {}, exists=False)
 
     @classmethod
     def _read(cls, path: Path, name: str) -> "ConfigFile":

@@ -314,6 +314,7 @@ def test_version() -> None:
         "bench",
         "status",
         "info",
+        "config",
         "convert lora",
         "convert base",
     ],

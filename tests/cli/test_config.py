@@ -388,6 +388,20 @@ def test_errors_on_the_command_line(tmp_path: Path) -> None:
     assert "no command 'convert all'" in unknown.stderr
 
 
+def test_an_error_on_flags_says_what_gave_them(tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text("[generate]\nctx-size = 64\n")
+    refused = ["block is 100 tokens, context is 64", "lower --block or raise -c"]
+    arguments = ["generate", "-p", "x", "--config", file]
+    check_failure(run(*arguments, "--block", 100), *refused, f"(-c: from {file} [generate])")
+    given = run("generate", "-p", "x", "--block", 100, "-c", 64)
+    check_failure(given, *refused)
+    assert "from" not in given.stderr
+    file.write_text('self-extend = "auto"\ngrp-attn-n = 4')
+    result = CliRunner().invoke(app, ["bench", "--config", str(file)])
+    assert f"-gan, not both (--self-extend: from {file}; -gan: from {file})" in result.stderr
+
+
 def test_where_the_file_is_looked_for(tmp_path: Path) -> None:
     def size(*arguments: object, **env: str) -> int:
         result = CliRunner().invoke(
@@ -413,6 +427,7 @@ def test_where_the_file_is_looked_for(tmp_path: Path) -> None:
     assert size("config", "bench", HOME=home, XDG_CONFIG_HOME="") == 5
     assert size("config", "bench", HOME=home, XDG_CONFIG_HOME="xdg") == 5  # not absolute
     assert size("config", "bench", HOME=empty, XDG_CONFIG_HOME=empty) == 0
+    assert size("config", "bench", HOME=home, XDG_CONFIG_HOME=f"{var}/no/folder") == 0
 
 
 def test_paths_are_relative_to_the_folder_of_the_file(
