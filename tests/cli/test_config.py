@@ -273,7 +273,7 @@ def test_two_of_one_source_are_still_refused() -> None:
 
 def test_variables_are_those_of_llama_cpp(llama_cpp_source: Path) -> None:
     """Names as in llama.cpp's source, for every flag of ours that it has a variable for."""
-    theirs = {}
+    theirs: dict[str, str] = {}
     source = (llama_cpp_source / "common" / "arg.cpp").read_text()
     for definition in source.split("add_opt(common_arg(")[1:]:
         names = definition.partition("[](")[0]
