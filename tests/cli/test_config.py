@@ -7,7 +7,7 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import pytest
 import typer
@@ -40,6 +40,20 @@ def built_once() -> Iterator[None]:
         m.setattr("typer.testing._get_command", lambda _: GROUP)
         yield
 
+
+KEYS: Final = {option.key for command in COMMANDS.values() for option in configured(command)}
+PAIRS: Final = [
+    pair
+    for pair in (
+        (("self-extend", "auto"), ("grp-attn-n", "4")),
+        (("prompt", "a"), ("file", "/b")),
+        (("model", "/m.gguf"), ("hf-repo", "user/repo")),
+        (("no-templora", "on"), ("adapter-in", "/a.gguf")),
+        (("no-templora", "on"), ("adapter-out", "/a.gguf")),
+    )
+    if {key for key, _ in pair} <= KEYS
+]
+"""Flags of `generate` that exclude one another, with a value of each."""
 
 Values = dict[str, list[str]]
 """Text by parameter: one, or as many as a flag that may be repeated has."""
@@ -87,7 +101,8 @@ def candidates(option: ConfiguredOption) -> list[str]:
     if kind is float:
         low = 0 if field is None else field.metadata["min"] or field.metadata["above"] or 0
         return [str(low + step / 8) for step in range(1, 6)] + words
-    return [f"/some/text{step}" for step in range(5)]
+    root = "/" if Path in (kind, *get_args(kind)) or option.key in ("file", "lora") else ""
+    return [f"{root}some/text{step}" for step in range(5)]
 
 
 def flag(option: ConfiguredOption, texts: list[str]) -> list[str]:
@@ -224,15 +239,7 @@ def test_defaults_are_those_without_any_source(words: tuple[str, ...]) -> None:
     assert {found["source"] for found in in_force(words, {}).values()} <= {"default"}
 
 
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        (("self-extend", "auto"), ("grp-attn-n", "4")),
-        (("prompt", "a"), ("file", "/b")),
-        (("no-templora", "on"), ("adapter-in", "/a.gguf")),
-        (("no-templora", "on"), ("adapter-out", "/a.gguf")),
-    ],
-)
+@pytest.mark.parametrize(("one", "other"), PAIRS)
 def test_of_two_flags_that_exclude_one_another_the_stronger_source_counts(
     one: tuple[str, str], other: tuple[str, str], tmp_path: Path
 ) -> None:
@@ -281,8 +288,7 @@ def test_variables_are_those_of_llama_cpp(llama_cpp_source: Path) -> None:
             theirs |= dict.fromkeys(re.findall(r'"--([\w-]+)"', names), variable[1])
     assert len(theirs) > 100
     assert LLAMA_ARG.items() <= theirs.items()
-    ours = {option.key for command in COMMANDS.values() for option in configured(command)}
-    assert ours & theirs.keys() <= LLAMA_ARG.keys()
+    assert KEYS & theirs.keys() <= LLAMA_ARG.keys()
 
 
 def test_numbers_that_leave_the_choice_open_are_those_of_llama_cpp(llama_cpp_source: Path) -> None:
