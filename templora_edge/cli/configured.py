@@ -22,6 +22,9 @@ _RIVALS: Final = (
     ("model", "hf_file"),
     ("templora", "adapter"),
     ("templora", "adapter_out"),
+    ("partial", "test"),
+    ("partial", "retry_flagged"),
+    ("partial", "restart"),
 )
 """Parameters that exclude one another; of ``templora``, what its flag --no-templora says."""
 
