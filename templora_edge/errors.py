@@ -2,6 +2,7 @@
 
     TemploraError
     ├── OptionError                  options that contradict each other or the model
+    ├── ConfigError                  a configuration file that cannot be used
     ├── MissingExtraError            an optional dependency that is not installed
     ├── PromptError                  a prompt that cannot be used
     ├── DocumentError                a document that cannot be translated
@@ -36,6 +37,10 @@ class TemploraError(Exception):
 
 class OptionError(TemploraError):
     """Options contradict each other, or the model they are used with."""
+
+
+class ConfigError(TemploraError):
+    """A configuration file is missing, unreadable, not TOML, or has what no flag takes."""
 
 
 class MissingExtraError(TemploraError):

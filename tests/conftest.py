@@ -89,6 +89,17 @@ def gemma3() -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def own_defaults() -> Iterator[None]:
+    """Defaults of flags are the product's own, whatever the user's variables and file say."""
+    with pytest.MonkeyPatch.context() as m:
+        for name in [*os.environ]:
+            if name.startswith(("TEMPLORA_", "LLAMA_ARG_")):
+                m.delenv(name)
+        m.setenv("TEMPLORA_CONFIG", os.devnull)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def own_storage() -> Iterator[None]:
     """Temporary storage for these tests only: they look for what runs leave there."""
     with (

@@ -1,13 +1,15 @@
 """The application and its commands. Each command imports what it needs when it runs."""
 
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from templora_edge import __version__
 from templora_edge.cli.bench import bench
-from templora_edge.cli.command import Command
+from templora_edge.cli.command import CONFIG_HELP, Command
+from templora_edge.cli.config import config
 from templora_edge.cli.convert import convert_app
 from templora_edge.cli.evaluate import evaluate
 from templora_edge.cli.generate import generate
@@ -27,7 +29,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (generate, translate, status, evaluate, perplexity, passkey, bench, info, models):
+for command in (
+    generate,
+    translate,
+    status,
+    evaluate,
+    perplexity,
+    passkey,
+    bench,
+    info,
+    models,
+    config,
+):
     app.command(cls=Command)(command)
 app.add_typer(convert_app, name="convert")
 
@@ -38,6 +51,10 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _keep_file(ctx: typer.Context, path: Path | None) -> None:
+    ctx.obj = path  # for the command
+
+
 @app.callback()
 def root(
     show_version: Annotated[
@@ -46,5 +63,9 @@ def root(
             "--version", callback=_show_version, is_eager=True, help="Show versions and exit."
         ),
     ] = False,
+    config_file: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", callback=_keep_file, help=CONFIG_HELP),
+    ] = None,
 ) -> None:
     """Write texts far longer than a local model's context: Temp-LoRA on llama.cpp."""

@@ -15,7 +15,7 @@ from templora_edge.options import (
     SamplingOptions,
     SelfExtendOptions,
 )
-from templora_edge.options.field import kinds_of, options_in, takes_several
+from templora_edge.options.field import check, kinds_of, options_in, takes_several
 
 NO_GROUP: Final = 1
 """Value of -gan that turns SelfExtend off."""
@@ -164,7 +164,16 @@ def _parameter(one: Field[Any]) -> inspect.Parameter:
         kind, default = list[kind], None
     if told["also"] and kind is float:
         more["parser"] = partial(_number_or, told["also"])
-    flag = typer.Option(*told["flags"], help=told["help"], metavar=told["metavar"], **more)
+
+    def checked(value: Any) -> Any:
+        """``value``, of which the error is to name the source."""
+        if value is not None:
+            check(one, value)
+        return value
+
+    flag = typer.Option(
+        *told["flags"], help=told["help"], metavar=told["metavar"], callback=checked, **more
+    )
     annotation = kind if default is not None else kind | None
     return inspect.Parameter(
         one.name,

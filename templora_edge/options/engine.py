@@ -31,6 +31,9 @@ class FixedAdapter:
             f"--lora {self.path}: scale is {self.scale}; expected a finite number",
         )
 
+    def __str__(self) -> str:
+        return f"{self.path}:{self.scale:g}"
+
     @classmethod
     def parse(cls, text: str) -> "FixedAdapter":
         """Parse ``FILE[:SCALE]``; text after the last colon is a scale only if it is a number."""

@@ -77,6 +77,15 @@ def _choices(one: Field[Any]) -> tuple[Any, ...]:
     return get_args(one.type) if get_origin(one.type) in (Union, UnionType) else (one.type,)
 
 
+def check(one: Field[Any], value: Any) -> None:
+    """Check that a field accepts ``value``.
+
+    Raises:
+        OptionError: the value has another type, or is out of range.
+    """
+    _check_range(one, _converted(one, value))
+
+
 def require(condition: bool, message: str) -> None:
     """Raise OptionError with ``message`` unless ``condition`` holds."""
     if not condition:

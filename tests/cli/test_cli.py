@@ -315,6 +315,7 @@ def test_version() -> None:
         "status",
         "info",
         "models",
+        "config",
         "convert lora",
         "convert base",
     ],
