@@ -94,7 +94,9 @@ class Names:
 
     def key(self, words: Sequence[TermWord]) -> Words:
         """What the forms of a name have in common: its words, the last one without its ending."""
-        *first, last = (word.small if word.small in TITLES else word.text for word in words)
+        *first, last = (
+            word.small if word.elided or word.small in TITLES else word.text for word in words
+        )
         for ending in self._endings:
             if last.endswith(ending) and len(last) >= _LEAST_STEM + len(ending):
                 return (*first, last.removesuffix(ending))
@@ -142,7 +144,7 @@ def _capitalised(sentences: Sequence[TermSentence], *, nouns: bool) -> frozenset
                 small[word.small] += 1
             elif not (word.begins or _is_number(word)):
                 within[word.text] += 1
-                bare[word.text] += before is None or not _BEFORE_NOUNS.fullmatch(before.text)
+                bare[word.text] += before is None or not _BEFORE_NOUNS.fullmatch(before.small)
     return frozenset(
         word
         for word, count in within.items()

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
+from unicodedata import category
 
 from templora_edge.documents.markup import PLACEHOLDER
 from templora_edge.translation.segmenter import sentences
@@ -23,14 +24,23 @@ _ELIDED: Final = {
     "ca": "l d s m n t",
 }
 """Words before an apostrophe that are words of their own, by language."""
-_TERM_WORD: Final = re.compile(r"[^\W\d_]+(?:[-‐‑'’][^\W\d_]+)*")
+_MARKS: Final = "".join(c for c in map(chr, range(0x300, 0x1200)) if category(c)[0] == "M")
+"""Vowel signs and the like, which are part of the word."""
+_HAN: Final = r"\u3005\u3400-\u9fff\uf900-\ufaff"
+_KATAKANA: Final = r"\u30a1-\u30fa\u30fc"
+_HIRAGANA: Final = r"\u3041-\u309f"
+_SPACED: Final = rf"(?:(?![{_HAN}{_KATAKANA}{_HIRAGANA}])[^\W\d_][{_MARKS}]*)+"
+_TERM_WORD: Final = re.compile(rf"{_SPACED}(?:[-‐‑'’]{_SPACED})*|[{_KATAKANA}]+|[{_HAN}]")
+"""A word; without spaces between words, a Chinese character or a row of Katakana.
+
+Hiragana, the grammar of Japanese, is left out."""
 _ELISION: Final = re.compile(r"([^\W\d_]+)['’](?=[^\W\d_])")
 _PRONOUN: Final = re.compile(r"[iI]['’](?:m|ll|ve|d|s)")
 _POSSESSIVE: Final = re.compile(r"['’][sS]$")
 _WITHIN: Final = re.compile(r"\s*[,;]?\s+|")
 """What stands between two words of a sentence where the second begins nothing."""
 _AFTER_TITLE: Final = re.compile(r"\.?[ \u00a0\u202f]?")
-_SPACE: Final = re.compile(r"[ \u00a0\u202f]|")
+_SPACE: Final = re.compile(r"[ \u00a0\u202f・＝·]|")
 _LINE_ENDS: Final = re.compile(r"[\n\t]")
 _HEADING_WORDS: Final = 12
 """Most words of a line that may be a heading."""

@@ -66,15 +66,16 @@ def terms_of(paragraphs: Sequence[str], language: str) -> list[Term]:
     sentences = term_sentences(paragraphs, language)
     names = Names(sentences, language)
     runs = [names.runs(sentence.words) for sentence in sentences]
-    phrases = Phrases(sentences, runs)
+    phrases = Phrases(sentences, runs, capitals=_has_capitals(sentences))
     found = _terms(TermKind.NAME, sentences, _name_places(sentences, names, runs), _name_weight)
-    found += _terms(
-        TermKind.TERM,
-        sentences,
-        _phrase_places(sentences, phrases),
-        lambda words: phrases.cohesion(words) * math.log2(len(words)),
-    )
+    found += _terms(TermKind.TERM, sentences, _phrase_places(sentences, phrases), phrases.weight)
     return sorted(found, key=lambda term: (-term.score, term.text))
+
+
+def _has_capitals(sentences: Sequence[TermSentence]) -> bool:
+    """Whether most words are in a script that has capitals."""
+    words = [word.text for sentence in sentences for word in sentence.words]
+    return 2 * sum(word.lower() != word.upper() for word in words) >= len(words)
 
 
 def _name_weight(words: Words) -> float:
