@@ -15,7 +15,7 @@ from templora_edge.translation.literals import Literals
 from templora_edge.translation.pair_loop import PairLoop
 from templora_edge.translation.prompt import labels
 from templora_edge.translation.segmenter import has_words
-from templora_edge.translation.store import SegmentRow
+from templora_edge.translation.store import Origin, SegmentRow
 
 ATTEMPTS: Final = 3
 
@@ -69,7 +69,8 @@ class Answers:
         """
         literals = Literals.of(row.source)
         if not has_words(literals.shown):  # a model would make something up for it
-            return replace(row, translation=row.source, tokens=self._loop.n_tokens(row.source))
+            copied = replace(row, translation=row.source, origin=Origin.MODEL)
+            return replace(copied, tokens=self._loop.n_tokens(row.source))
         begun = time.perf_counter()
         answers: list[SegmentRow] = []
         while len(answers) < ATTEMPTS and not (answers and not answers[-1].flags):
@@ -80,6 +81,7 @@ class Answers:
         self._remember(best)
         return replace(
             best,
+            origin=Origin.MODEL,
             attempts=len(answers),
             tokens=self._loop.n_tokens(str(best.translation)),
             seconds=time.perf_counter() - begun,
@@ -88,7 +90,7 @@ class Answers:
     def _attempt(self, row: SegmentRow, literals: Literals, attempt: int) -> SegmentRow:
         """Another answer to `ask`, checked as the model wrote it, then repaired."""
         shown = literals.shown
-        sampling = self._sampling_of(row.id, attempt)
+        sampling = self._sampling_of(row.position, attempt)
         is_last = attempt + 1 == ATTEMPTS and PLACEHOLDER.search(row.source) is not None
         if is_last:  # without markup, which may be what confuses the model
             shown = Literals.of(plain(row.source)).shown
@@ -119,7 +121,7 @@ class Answers:
         if row.translation is not None and row.translation != row.source:
             self._sources[plain(row.translation)].add(row.source)
 
-    def _sampling_of(self, number: int, attempt: int) -> SamplingOptions:
+    def _sampling_of(self, position: int, attempt: int) -> SamplingOptions:
         """The user's sampling at first; then a higher temperature and repeat penalty each time."""
         if attempt == 0:
             return self._sampling
@@ -127,5 +129,5 @@ class Answers:
             self._sampling,
             temperature=max(self._sampling.temperature, 0.3 * attempt),
             repeat_penalty=self._sampling.repeat_penalty + 0.1 * attempt,
-            seed=(self._sampling.seed + ATTEMPTS * number + attempt) % MAX_SEED,
+            seed=(self._sampling.seed + ATTEMPTS * position + attempt) % MAX_SEED,
         )

@@ -144,6 +144,7 @@ class Translator(Closing):
             if job.restart:
                 self._written.keep(store)
             self._begin(store)
+            store.put("source", str(job.source.absolute()))
             run = TranslationRun(
                 store,
                 self._loop,

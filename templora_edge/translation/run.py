@@ -10,7 +10,7 @@ from templora_edge.translation.literals import shown_pair
 from templora_edge.translation.pair_loop import PairLoop
 from templora_edge.translation.prompt import Pair
 from templora_edge.translation.segmenter import assembled, segments
-from templora_edge.translation.store import Learned, SegmentRow, Store
+from templora_edge.translation.store import Learned, Origin, SegmentRow, Store
 from templora_edge.updates import Updates
 
 Review = Callable[[Sequence[Pair]], Sequence[str]]
@@ -70,7 +70,7 @@ class TranslationRun:
             self._updates.swap()
         yield from self._learn_references()
         rows = self._store.segments()
-        n_learned = self._store.learned.segments
+        n_learned = sum(row.learned for row in rows)
         self._loop.begin_block((*self._references, *_believed(rows[:n_learned])))
         done = list(accumulate(self._loop.n_tokens(row.source) for row in rows))
         block: list[SegmentRow] = []
@@ -78,7 +78,7 @@ class TranslationRun:
             is_full = sum(one.tokens for one in block) >= self._loop.options.block_len
             if is_full or not self._answers.ask(rows[index]):
                 yield Step("training", done[index - 1], done[-1])
-                self._finish_block(block, index)
+                self._finish_block(block)
                 block = []
                 self._answers.ask(rows[index])
             row = self._translated(rows[index])
@@ -99,7 +99,7 @@ class TranslationRun:
         self._updates.swap()
         flagged = [row for row in rows if row.flags]
         for number, row in enumerate(flagged, 1):
-            before = _believed([other for other in rows if other.id < row.id])
+            before = _believed([other for other in rows if other.position < row.position])
             self._loop.begin_block((*self._references, *before))
             self._answers.ask(row)
             again = self._answers.best(row)
@@ -109,9 +109,9 @@ class TranslationRun:
 
     def flush(self) -> None:
         """Learn the segments that are left, so that the adapter has learned the whole document."""
-        rows, learned = self._store.segments(), self._store.learned
-        if learned.segments < len(rows):
-            self._finish_block(rows[learned.segments :], len(rows))
+        block = [row for row in self._store.segments() if not row.learned]
+        if block:
+            self._finish_block(block)
 
     def _learn_references(self) -> Iterator[Step]:
         if not self._updates.learns(own=False):
@@ -134,28 +134,33 @@ class TranslationRun:
             self._store.finish_segment(row)
         return row
 
-    def _finish_block(self, block: Sequence[SegmentRow], n_segments: int) -> None:
+    def _finish_block(self, block: Sequence[SegmentRow]) -> None:
         if self._review is not None:
             self._revise(block, self._review)
         self._loop.finish_block()
-        learned = replace(self._store.learned, segments=n_segments)
+        learned = self._store.learned
         if self._updates.learns(own=self._review is None):
-            self._keep(replace(learned, blocks=learned.blocks + 1))
+            self._keep(replace(learned, blocks=learned.blocks + 1), block)
         else:
-            self._store.set_learned(learned)
+            self._store.set_learned(learned, block)
 
     def _revise(self, block: Sequence[SegmentRow], review: Review) -> None:
         """Let a person edit ``block``; reviewed translations count as correct."""
         pairs = [Pair(row.source, str(row.translation)) for row in block]
         edited = [
-            replace(row, translation=text, flags=())  # keep its token count, which ends blocks
+            replace(  # keep its token count, which ends blocks
+                row,
+                translation=text,
+                origin=row.origin if text == row.translation else Origin.EDIT,
+                flags=(),
+            )
             for row, text in zip(block, review(pairs), strict=True)
         ]
         for row in edited:
             self._store.finish_segment(row)
         self._loop.replace_block(_believed(edited))
 
-    def _keep(self, learned: Learned) -> None:
+    def _keep(self, learned: Learned, block: Sequence[SegmentRow] = ()) -> None:
         """Save the state of training, if there is any, then note how far it is."""
         if self._updates.learned:
             name = f"training-{learned.references}-{learned.blocks}.pt"
@@ -168,7 +173,7 @@ class TranslationRun:
             finally:
                 temporary.unlink(missing_ok=True)
             learned = replace(learned, state=name)
-        self._store.set_learned(learned)
+        self._store.set_learned(learned, block)
 
 
 def segments_of(paragraphs: Sequence[str], loop: PairLoop) -> list[tuple[int, str]]:
@@ -192,12 +197,13 @@ def assemble(paragraphs: Sequence[str], rows: Sequence[SegmentRow]) -> list[str]
 
 
 def _believed(rows: Sequence[SegmentRow]) -> list[Pair]:
-    """The pairs of ``rows`` that passed every check, as the model is shown them.
+    """The pairs of ``rows`` that passed every check or are given, as the model is shown them.
 
     What it was not asked for, as there is nothing to translate, would teach it to copy.
     """
     return [
         shown_pair(Pair(row.source, row.translation))
         for row in rows
-        if row.translation is not None and row.attempts and not row.flags
+        if row.translation is not None and not row.flags
+        if row.attempts or row.origin in (Origin.EDIT, Origin.MEMORY)
     ]

@@ -12,26 +12,25 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO
 
 from templora_edge.closing import Closing
 from templora_edge.errors import JobError
+from templora_edge.translation import schema
 
-VERSION: Final = 1
-_SCHEMA: Final = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE segment (
-    id INTEGER PRIMARY KEY,      -- in reading order
-    paragraph INTEGER NOT NULL,
-    source TEXT NOT NULL,
-    translation TEXT,            -- NULL until it is done
-    flags TEXT NOT NULL DEFAULT '[]',
-    attempts INTEGER NOT NULL DEFAULT 0,
-    tokens INTEGER NOT NULL DEFAULT 0,
-    seconds REAL NOT NULL DEFAULT 0
-);
-"""
+
+class Origin(StrEnum):
+    """Who made the translation of a segment."""
+
+    NONE = ""
+    """It is not translated."""
+    MODEL = "model"
+    EDIT = "edit"
+    """A person."""
+    MEMORY = "memory"
+    """It was taken over from another translation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +38,20 @@ class SegmentRow:
     """A segment, its translation and how it was made."""
 
     id: int
+    """Names the segment, for ever; says nothing about its place."""
+    position: int
+    """Place in reading order, from 1."""
     paragraph: int
     source: str
     translation: str | None
+    origin: Origin
     flags: tuple[str, ...]
     attempts: int
     tokens: int
     """Length of the translation in tokens of the model."""
     seconds: float
+    learned: bool = False
+    """Whether its block is finished: learned, where translations are learned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +62,6 @@ class Learned:
     """Name of the file with the state of training in the job's folder; None if there is none."""
     references: int = 0
     """Number of learned blocks of the references."""
-    segments: int = 0
-    """Number of segments, from the beginning of the document, in learned blocks."""
     blocks: int = 0
     """Number of learned blocks of the document."""
 
@@ -87,10 +90,7 @@ class Store(Closing):
                 stack.callback(self._db.close)
                 if not read_only:
                     self._prepare()
-                if self.get("version") != VERSION:
-                    raise JobError(
-                        f"{folder}: of another version of this program; start with --restart"
-                    )
+                self._take_up(read_only=read_only)
                 self._stack = stack.pop_all()
         except sqlite3.Error as error:
             raise self._failed(error) from error
@@ -111,28 +111,32 @@ class Store(Closing):
         """Write the settings and all segments, (paragraph, source) each, in one transaction."""
         with self._change():
             self._db.execute("DELETE FROM segment")
-            self._db.executemany("INSERT INTO segment (paragraph, source) VALUES (?, ?)", segments)
+            self._db.execute("DELETE FROM sqlite_sequence")  # ids begin at 1 again
+            self._db.executemany(
+                "INSERT INTO segment (position, paragraph, source) VALUES (?, ?, ?)",
+                ((position, *segment) for position, segment in enumerate(segments, 1)),
+            )
             self._set("settings", dict(settings))
 
     def segments(self) -> list[SegmentRow]:
         """All segments, in reading order."""
         rows = self._db.execute(
-            "SELECT id, paragraph, source, translation, flags, attempts, tokens, seconds "
-            "FROM segment ORDER BY id"
+            "SELECT id, position, paragraph, source, translation, origin, flags, attempts, tokens, "
+            "seconds, learned FROM segment ORDER BY position"
         )
         return [
-            SegmentRow(number, paragraph, source, translation, tuple(json.loads(flags)), *others)
-            for number, paragraph, source, translation, flags, *others in rows
+            SegmentRow(*row[:5], Origin(row[5]), tuple(json.loads(row[6])), *row[7:])
+            for row in rows
         ]
 
     def finish_segment(self, row: SegmentRow) -> None:
         """Save the translation of a segment; it is on disk when this returns."""
         with self._change():
             self._db.execute(
-                "UPDATE segment SET translation = ?, flags = ?, attempts = ?, tokens = ?, "
-                "seconds = ? WHERE id = ?",
-                (row.translation, json.dumps(row.flags), row.attempts, row.tokens, row.seconds,
-                 row.id),
+                "UPDATE segment SET translation = ?, origin = ?, flags = ?, attempts = ?, "
+                "tokens = ?, seconds = ? WHERE id = ?",
+                (row.translation, row.origin, json.dumps(row.flags), row.attempts, row.tokens,
+                 row.seconds, row.id),
             )  # fmt: skip
 
     @property
@@ -140,11 +144,17 @@ class Store(Closing):
         """Progress of training."""
         return Learned(**self.get("learned", asdict(Learned())))
 
-    def set_learned(self, learned: Learned) -> None:
-        """Save the progress of training, and remove the old state; the new one must be on disk."""
+    def set_learned(self, learned: Learned, block: Sequence[SegmentRow] = ()) -> None:
+        """Save the progress of training, after ``block``, and remove the old state.
+
+        The new state must be on disk.
+        """
         before = self.learned.state
         with self._change():
             self._set("learned", asdict(learned))
+            self._db.executemany(
+                "UPDATE segment SET learned = 1 WHERE id = ?", [(row.id,) for row in block]
+            )
         if before not in (None, learned.state):
             with suppress(OSError):
                 (self.folder / str(before)).unlink()
@@ -207,9 +217,19 @@ class Store(Closing):
         self._db.execute("PRAGMA synchronous=FULL")
         with self._change():
             if not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
-                for statement in _SCHEMA.split(";\n"):
-                    self._db.execute(statement)
-                self._set("version", VERSION)
+                schema.create(self._db)
+
+    def _take_up(self, *, read_only: bool) -> None:
+        version = self.get("version")
+        if version == 1 and read_only:
+            schema.show_upgraded(self._db)
+        elif version == 1:
+            with self._change():
+                schema.upgrade(self._db)
+        elif version != schema.VERSION:
+            raise JobError(
+                f"{self.folder}: of another version of this program; start with --restart"
+            )
 
     def _set(self, key: str, value: Any) -> None:
         self._db.execute(
