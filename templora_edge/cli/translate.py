@@ -72,7 +72,26 @@ def translate(
         typer.Option(
             "--references",
             metavar="FILE",
-            help="Translated pairs to show first, and to learn at --learning-rate: .jsonl or .tsv.",
+            help="Translated pairs to show first, and to learn at --learning-rate: .tmx, .xlf, "
+            ".jsonl or .tsv.",
+        ),
+    ] = None,
+    memory: Annotated[
+        Path | None,
+        typer.Option(
+            "--memory",
+            metavar="FILE",
+            help="Earlier translations: exact matches are taken over, matches of 75 % or more are "
+            "shown to the model; .tmx, .xlf, .jsonl or .tsv.",
+        ),
+    ] = None,
+    edited: Annotated[
+        Path | None,
+        typer.Option(
+            "--edited",
+            metavar="FILE",
+            help="Take over what a person changed in FILE, which is an .xlf or .tmx of "
+            "`templora export`, or OUT itself; learned at --learning-rate.",
         ),
     ] = None,
     glossary: Annotated[
@@ -157,6 +176,8 @@ def translate(
         prompt_template=prompt_template,
         references=references,
         glossary=glossary,
+        memory=memory,
+        edited=edited,
         bilingual=bilingual,
         adapter_out=adapter_out,
         report=report,
@@ -217,6 +238,11 @@ def _work(translator: "Translator", *, show: bool) -> None:
 
 def _summarise(report: dict[str, Any]) -> None:
     lines = [f"{report['done']} of {report['segments']} segments in {report['seconds']:.0f} s"]
+    if edits := report["edits"]:
+        lines.append(
+            f"--edited: {edits['changed']} segments changed, {edits['unchanged']} unchanged, "
+            f"{edits['unknown']} of the file not in the job"
+        )
     if report["skipped"]:
         skipped = (f"{name} ({count:,})" for name, count in report["skipped"].items())
         lines.append(f"left as in the source: {', '.join(skipped)}")

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,14 +15,16 @@ from templora_edge.assets import BUNDLED_TRANSLATOR
 from templora_edge.closing import Closing
 from templora_edge.documents import read_document
 from templora_edge.errors import DocumentError, JobError, OptionError, listed
-from templora_edge.host.files import check_outputs
+from templora_edge.host.files import check_outputs, same_file
 from templora_edge.host.json_text import to_json
 from templora_edge.models.gguf_file import GgufFile, files_of
 from templora_edge.options import GREEDY, Options, SamplingOptions, TextKind
 from templora_edge.session import TempLora
 from templora_edge.translation.answers import Answers, Languages
 from templora_edge.translation.checks import other_language
+from templora_edge.translation.edited_file import read_edits
 from templora_edge.translation.glossary import Glossary
+from templora_edge.translation.memory import Memory
 from templora_edge.translation.pair_loop import pair_loop
 from templora_edge.translation.parallel_text import read_bitext
 from templora_edge.translation.plan import Plan, estimate
@@ -50,6 +52,10 @@ class TranslateJob:
     prompt_template: Path | None = None
     references: Path | None = None
     glossary: Path | None = None
+    memory: Path | None = None
+    edited: Path | None = None
+    """A file with translations that a person changed, which become those of the job: XLIFF, TMX, or
+    a translated document, such as ``out`` itself."""
     bilingual: Path | None = None
     adapter_out: Path | None = None
     report: Path | None = None
@@ -83,8 +89,16 @@ class TranslateJob:
             ("--prompt-template", self.prompt_template),
             ("--references", self.references),
             ("--glossary", self.glossary),
+            ("--memory", self.memory),
+            ("--edited", None if self.edits_out else self.edited),
             ("the job", folder_of(self.out)),
         ]
+
+    @property
+    def edits_out(self) -> bool:
+        """Whether the edits are in ``out`` itself."""
+        edited = self.edited
+        return edited is not None and edited.exists() and same_file(edited, self.out)
 
 
 class Translator(Closing):
@@ -100,6 +114,7 @@ class Translator(Closing):
     def __init__(self, job: TranslateJob) -> None:
         self.job = job
         self.report: dict[str, Any] = {}
+        self._edits: dict[str, int] | None = None
         self._written = Written(folder_of(job.out))
         self._check_outputs()
         self.document = read_document(job.source, job.languages.source)
@@ -119,6 +134,7 @@ class Translator(Closing):
         base = GgufFile(job.model or BUNDLED_TRANSLATOR)
         prompt = own_prompt(base, job.prompt_template, *languages)
         self._glossary = Glossary.read(job.glossary, *languages) if job.glossary else Glossary(())
+        self._memory = Memory.read(job.memory, *languages) if job.memory else Memory()
         self._references = read_bitext(job.references, *languages) if job.references else []
         with ExitStack() as stack:
             session = stack.enter_context(
@@ -145,11 +161,20 @@ class Translator(Closing):
                 self._written.keep(store)
             self._begin(store)
             store.put("source", str(job.source.absolute()))
+            if job.edited is not None:
+                self._take_edits(job.edited, store)
             run = TranslationRun(
                 store,
                 self._loop,
                 self.session.updates,
-                Answers(self._loop, job.languages, job.sampling, self._glossary, store.segments()),
+                Answers(
+                    self._loop,
+                    job.languages,
+                    job.sampling,
+                    self._glossary,
+                    store.segments(),
+                    self._memory,
+                ),
                 references=self._references,
                 review=job.review,
                 limit=job.limit,
@@ -176,6 +201,24 @@ class Translator(Closing):
             with Store(folder, read_only=True) as store:
                 left = [row.source for row in store.segments() if row.translation is None]
         return estimate(left, self._loop, self.session.updates, self.job.sampling)
+
+    def _take_edits(self, path: Path, store: Store) -> None:
+        """Make the translations that ``path`` changed those of the job; they are then on disk."""
+        job = self.job
+        edits = read_edits(path, self.document, store.segments(), job.languages, job.out.suffix)
+        self._edits = {
+            "changed": len(edits.rows),
+            "unchanged": edits.unchanged,
+            "unknown": edits.unknown,
+        }
+        store.edit(
+            [
+                replace(row, tokens=row.tokens or self._loop.n_tokens(str(row.translation)))
+                for row in edits.rows
+            ]
+        )
+        if job.edits_out:
+            self._written.add(job.out, store)
 
     def _write(self, store: Store, run: TranslationRun) -> None:
         """Write the document and all other outputs, then remove the state of training."""
@@ -212,6 +255,7 @@ class Translator(Closing):
         return store.status() | {
             "skipped": dict(self.document.skipped),
             "settings": store.settings,
+            "edits": self._edits,
             "flagged_segments": [asdict(row) for row in rows if row.flags],
             "glossary_violations": dict(violated.most_common()),
         }
@@ -227,6 +271,7 @@ class Translator(Closing):
                 f"-o {job.out}: expected a {job.source.suffix} file, the format of {job.source}"
             )
         own = [path for _, path in job.outputs if path is not None and self._written.holds(path)]
+        own += [job.out] if job.edits_out else []
         only_shown = job.limit is not None
         check_outputs(job.outputs, job.inputs, force=job.force or only_shown, own=own)
 
@@ -245,6 +290,7 @@ class Translator(Closing):
             "prompt_template": _digest(job.prompt_template),
             "references": _digest(job.references),
             "glossary": _digest(job.glossary),
+            "memory": _digest(job.memory),
             "adapter": _digest(options.training.adapter),
             "review": job.review is not None,
             **{k: v for k, v in options.settings().items() if k not in NOT_COMPARED},

@@ -1,13 +1,12 @@
 """Translation memory: exact matches are taken over, close ones are shown to the model."""
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from rapidfuzz import fuzz, process
 
-from templora_edge.documents.markup import PLACEHOLDER, is_kept, plain
+from templora_edge.documents.markup import in_order, is_kept, plain, renumbered
 from templora_edge.translation.parallel_text import read_bitext
 from templora_edge.translation.prompt import Pair
 
@@ -44,10 +43,7 @@ class Memory:
     def exact(self, source: str) -> str | None:
         """The translation of a text that is ``source``, with the placeholders of ``source``."""
         pair = self._exact.get(_normal(source))
-        if pair is None:
-            return None
-        numbers = dict(zip(_numbers(pair.source), _numbers(source), strict=True))
-        return _renumbered(pair.translation, numbers)
+        return pair and renumbered(pair.translation, pair.source, source)
 
     def close(self, source: str) -> Pair | None:
         """The pair whose source is most like ``source``, if it is at least `CLOSE`; no markup.
@@ -64,22 +60,9 @@ class Memory:
 
 
 def _normal(source: str) -> str:
-    """``source`` on one line, its placeholders numbered from 1 in their order."""
-    numbers = {number: i for i, number in enumerate(_numbers(source), 1)}
-    return _renumbered(" ".join(source.split()), numbers)
+    """``source`` on one line, its placeholders numbered in order."""
+    return in_order(" ".join(source.split()))
 
 
 def _text(source: str) -> str:
     return " ".join(plain(source).casefold().split())
-
-
-def _numbers(text: str) -> list[str]:
-    """The numbers of the placeholders of ``text`` in the order in which they begin."""
-    return list(dict.fromkeys(match[2] for match in PLACEHOLDER.finditer(text)))
-
-
-def _renumbered(text: str, numbers: Mapping[str, object]) -> str:
-    def change(match: re.Match[str]) -> str:
-        return f"<{match[1]}{numbers[match[2]]}{match[3]}>"
-
-    return PLACEHOLDER.sub(change, text)

@@ -70,11 +70,12 @@ class TranslationRun:
             self._updates.swap()
         yield from self._learn_references()
         rows = self._store.segments()
-        n_learned = sum(row.learned for row in rows)
-        self._loop.begin_block((*self._references, *_believed(rows[:n_learned])))
+        self._loop.begin_block((*self._references, *_believed([r for r in rows if r.learned])))
         done = list(accumulate(self._loop.n_tokens(row.source) for row in rows))
         block: list[SegmentRow] = []
-        for index in range(n_learned, min(len(rows), self._limit or len(rows))):
+        for index in range(min(len(rows), self._limit or len(rows))):
+            if rows[index].learned:
+                continue
             is_full = sum(one.tokens for one in block) >= self._loop.options.block_len
             if is_full or not self._answers.ask(rows[index]):
                 yield Step("training", done[index - 1], done[-1])
@@ -84,7 +85,7 @@ class TranslationRun:
             row = self._translated(rows[index])
             block.append(row)
             for pair in _believed([row]):
-                self._loop.accept(pair)
+                self._loop.accept(pair, own=not row.origin.is_given)
             yield Step("segments", done[index], done[-1], row)
 
     def retry(self) -> Iterator[Step]:
@@ -93,9 +94,10 @@ class TranslationRun:
         for before, block in self._loop.blocks_of(self._references):
             self._loop.begin_block(before)
             self._loop.learn(block, own=False)
+        given = _believed([row for row in rows if row.origin.is_given])
         for before, block in self._loop.blocks_of(_believed(rows)):
             self._loop.begin_block((*self._references, *before))
-            self._loop.learn(block, own=True)
+            self._loop.learn_block(block, given)
         self._updates.swap()
         flagged = [row for row in rows if row.flags]
         for number, row in enumerate(flagged, 1):
@@ -137,9 +139,9 @@ class TranslationRun:
     def _finish_block(self, block: Sequence[SegmentRow]) -> None:
         if self._review is not None:
             self._revise(block, self._review)
-        self._loop.finish_block()
+        has_learned = self._loop.finish_block()
         learned = self._store.learned
-        if self._updates.learns(own=self._review is None):
+        if has_learned:
             self._keep(replace(learned, blocks=learned.blocks + 1), block)
         else:
             self._store.set_learned(learned, block)
@@ -189,7 +191,8 @@ def assemble(paragraphs: Sequence[str], rows: Sequence[SegmentRow]) -> list[str]
     """Translations of whole paragraphs. Untranslated segments keep their source."""
     pairs: dict[int, list[tuple[str, str]]] = {}
     for row in rows:
-        pairs.setdefault(row.paragraph, []).append((row.source, row.translation or row.source))
+        translation = row.source if row.translation is None else row.translation
+        pairs.setdefault(row.paragraph, []).append((row.source, translation))
     return [
         assembled(paragraph, pairs[number]) if number in pairs else paragraph
         for number, paragraph in enumerate(paragraphs)
@@ -204,6 +207,6 @@ def _believed(rows: Sequence[SegmentRow]) -> list[Pair]:
     return [
         shown_pair(Pair(row.source, row.translation))
         for row in rows
-        if row.translation is not None and not row.flags
-        if row.attempts or row.origin in (Origin.EDIT, Origin.MEMORY)
+        if row.translation and not row.flags
+        if row.attempts or row.origin.is_given
     ]

@@ -32,6 +32,11 @@ class Origin(StrEnum):
     MEMORY = "memory"
     """It was taken over from another translation."""
 
+    @property
+    def is_given(self) -> bool:
+        """Whether it is not the model's, so that it is believed, and learned as given text."""
+        return self in (Origin.EDIT, Origin.MEMORY)
+
 
 @dataclass(frozen=True, slots=True)
 class SegmentRow:
@@ -132,12 +137,19 @@ class Store(Closing):
     def finish_segment(self, row: SegmentRow) -> None:
         """Save the translation of a segment; it is on disk when this returns."""
         with self._change():
-            self._db.execute(
-                "UPDATE segment SET translation = ?, origin = ?, flags = ?, attempts = ?, "
-                "tokens = ?, seconds = ? WHERE id = ?",
-                (row.translation, row.origin, json.dumps(row.flags), row.attempts, row.tokens,
-                 row.seconds, row.id),
-            )  # fmt: skip
+            self._save(row)
+
+    def edit(self, rows: Sequence[SegmentRow]) -> None:
+        """Save translations that a person gave, all or none.
+
+        Those in finished blocks are to be learned again, unless the job itself is finished.
+        """
+        finished = self.finished
+        with self._change():
+            for row in rows:
+                self._save(row)
+                if not finished:
+                    self._db.execute("UPDATE segment SET learned = 0 WHERE id = ?", (row.id,))
 
     @property
     def learned(self) -> Learned:
@@ -230,6 +242,14 @@ class Store(Closing):
             raise JobError(
                 f"{self.folder}: of another version of this program; start with --restart"
             )
+
+    def _save(self, row: SegmentRow) -> None:
+        self._db.execute(
+            "UPDATE segment SET translation = ?, origin = ?, flags = ?, attempts = ?, "
+            "tokens = ?, seconds = ? WHERE id = ?",
+            (row.translation, row.origin, json.dumps(row.flags), row.attempts, row.tokens,
+             row.seconds, row.id),
+        )  # fmt: skip
 
     def _set(self, key: str, value: Any) -> None:
         self._db.execute(

@@ -13,9 +13,12 @@ MEMORY = Memory(
         Pair("Oui.", "Yes."),
         Pair("Une <1>image</1><2/> ici.", "Without its markup."),
         Pair("Oui.", "Yeah."),
-        Pair("Le <4>vieux</4> port <9/> est <6>calme</6>.", "<6>Calm</6> is <9/> the <4>old</4> port."),
+        Pair(
+            "Le <4>vieux</4> port <9/> est <6>calme</6>.",
+            "<6>Calm</6> is <9/> the <4>old</4> port.",
+        ),
     ]
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize(
