@@ -81,6 +81,7 @@ class PairLoop:
         self._block: list[Pair] = []  # pairs of the block that passed their checks
         self._given: set[Pair] = set()  # those of them that the model did not write
         self._shown = 0  # index of the first pair before the block that the prompt shows
+        self._asked: list[list[int]] = []  # prompts that are not decoded yet
         self._cached: list[int] = []  # tokens of the prompt that are in the cache
         self._rendered: dict[Request, list[int]] = {}  # prompts of the block
         self._frame = len(self._render(Request("")))  # tokens of a prompt without any text
@@ -116,7 +117,10 @@ class PairLoop:
         return self._prompt_tokens(source, ()) is not None
 
     def ask(self, source: str, terms: tuple[Pair, ...], example: Pair | None = None) -> bool:
-        """Decode the prompt for ``source``; `answer` may then be called, more than once.
+        """Choose the prompt for ``source``; `answer` may then be called, more than once.
+
+        It is decoded once an answer is wanted, after those before it in the block: a block whose
+        translations are all there costs nothing.
 
         Args:
             source: text to translate.
@@ -125,22 +129,13 @@ class PairLoop:
                 on from what was decoded before it. It is left out where the context has no room.
 
         Returns:
-            False, and nothing is decoded, if the block has no room for another pair: it has to be
-            finished first. A block that shows no pair yet always has room.
-
-        Raises:
-            EngineError: llama.cpp fails.
+            False if the block has no room for another pair: it has to be finished first. A block
+            that shows no pair yet always has room.
         """
         tokens = self._prompt_tokens(source, terms, example)
         if tokens is None:
             return False
-        n_kept = _common(self._cached, tokens[:-1])
-        if n_kept < len(self._cached) or self._engine.n_past > n_kept:
-            self._engine.truncate(n_kept)
-        n_kept = min(n_kept, self._engine.n_past)
-        self._engine.decode(tokens[n_kept:-1])
-        self._cached = tokens[:-1]
-        self._last = tokens[-1]
+        self._asked.append(tokens)
         return True
 
     def answer(self, sampling: SamplingOptions, n_predict: int, reader: AnswerText) -> Answer:
@@ -151,6 +146,9 @@ class PairLoop:
 
         The last token of the prompt is always decoded on its own, so that a second answer and a
         resumed job find the same numbers in the cache.
+
+        Raises:
+            EngineError: llama.cpp fails.
         """
         self._rewind()
         self._engine.use_sampling(sampling)
@@ -223,6 +221,7 @@ class PairLoop:
         self._before = tuple(before)
         self._rendered.clear()
         self._shown = self._first_that_fits(self.options.prefix_len)
+        self._asked.clear()
         self._cached = []
         self._engine.clear()
 
@@ -303,7 +302,16 @@ class PairLoop:
         return len(self._tokenizer.head)
 
     def _rewind(self) -> None:
-        """Restore the cache to the prompt without its last token."""
+        """Decode the prompt without its last token, or restore the cache to it."""
+        for tokens in self._asked:
+            n_kept = _common(self._cached, tokens[:-1])
+            if n_kept < len(self._cached) or self._engine.n_past > n_kept:
+                self._engine.truncate(n_kept)
+            n_kept = min(n_kept, self._engine.n_past)
+            self._engine.decode(tokens[n_kept:-1])
+            self._cached = tokens[:-1]
+            self._last = tokens[-1]
+        self._asked.clear()
         self._engine.truncate(len(self._cached))
         if self._engine.n_past < len(self._cached):
             self._engine.decode(self._cached[self._engine.n_past :])

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import groupby
 
 from templora_edge.translation.answers import Answers
 from templora_edge.translation.literals import shown_pair
@@ -22,9 +22,9 @@ class Step:
     """Progress of a run."""
 
     phase: str
-    """references, segments, training, or flagged segments."""
+    """references, edits, segments, training, or flagged segments."""
     done: int
-    """Pairs of references, tokens of sources, or flagged segments, depending on the phase."""
+    """Pairs of references, edited or flagged segments, or tokens of the translated sources."""
     total: int
     row: SegmentRow | None = None
     """The segment that was just finished, if any."""
@@ -69,24 +69,34 @@ class TranslationRun:
             self._updates.load_state(self._store.folder / learned.state)
             self._updates.swap()
         yield from self._learn_references()
-        rows = self._store.segments()
-        self._loop.begin_block((*self._references, *_believed([r for r in rows if r.learned])))
-        done = list(accumulate(self._loop.n_tokens(row.source) for row in rows))
-        block: list[SegmentRow] = []
-        for index in range(min(len(rows), self._limit or len(rows))):
-            if rows[index].learned:
-                continue
-            is_full = sum(one.tokens for one in block) >= self._loop.options.block_len
-            if is_full or not self._answers.ask(rows[index]):
-                yield Step("training", done[index - 1], done[-1])
+        rows = self._store.segments()[: self._limit]
+        lengths = {row.id: self._loop.n_tokens(row.source) for row in rows}
+        total = sum(lengths.values())
+        done = sum(lengths[row.id] for row in rows if row.translation is not None)
+        unlearned = _unlearned(rows)
+        yield from self._learn_edits([row for one in unlearned if _is_given(one) for row in one])
+        passages = [one for one in unlearned if not _is_given(one)]
+        for number, passage in enumerate(passages, 1):
+            before = [row for row in self._store.segments() if row.position < passage[0].position]
+            self._loop.begin_block((*self._references, *_believed(before)))
+            block: list[SegmentRow] = []
+            for row in passage:
+                is_full = sum(one.tokens for one in block) >= self._loop.options.block_len
+                if is_full or not self._answers.ask(row):
+                    yield Step("training", done, total)
+                    self._finish_block(block)
+                    block = []
+                    self._answers.ask(row)
+                if row.translation is None:
+                    done += lengths[row.id]
+                finished = self._translated(row)
+                block.append(finished)
+                for pair in _believed([finished]):
+                    self._loop.accept(pair, own=not finished.origin.is_given)
+                yield Step("segments", done, total, finished)
+            if number < len(passages):
+                yield Step("training", done, total)
                 self._finish_block(block)
-                block = []
-                self._answers.ask(rows[index])
-            row = self._translated(rows[index])
-            block.append(row)
-            for pair in _believed([row]):
-                self._loop.accept(pair, own=not row.origin.is_given)
-            yield Step("segments", done[index], done[-1], row)
 
     def retry(self) -> Iterator[Step]:
         """Learn all segments that passed their checks, then translate the flagged ones again."""
@@ -128,6 +138,24 @@ class TranslationRun:
             if index + 1 == len(blocks):
                 self._updates.swap()
             yield Step("references", len(before) + len(block), len(self._references))
+
+    def _learn_edits(self, rows: Sequence[SegmentRow]) -> Iterator[Step]:
+        """Learn ``rows``, which a person gave in finished blocks, in blocks of their own."""
+        shown = [row for row in rows if _believed([row])]
+        done = 0
+        if self._updates.learns(own=False):
+            for _, pairs in self._loop.blocks_of(_believed(shown)):
+                block = shown[done : done + len(pairs)]
+                position = block[0].position
+                before = [row for row in self._store.segments() if row.position < position]
+                self._loop.begin_block((*self._references, *_believed(before)))
+                self._loop.learn(pairs, own=False)
+                learned = self._store.learned
+                self._keep(replace(learned, blocks=learned.blocks + 1), block)
+                done += len(pairs)
+                yield Step("edits", done, len(shown))
+            self._updates.swap()
+        self._store.set_learned(self._store.learned, rows)
 
     def _translated(self, row: SegmentRow) -> SegmentRow:
         """``row``, which was asked, with a translation, which is saved; it may have one already."""
@@ -190,13 +218,29 @@ def segments_of(paragraphs: Sequence[str], loop: PairLoop) -> list[tuple[int, st
 def assemble(paragraphs: Sequence[str], rows: Sequence[SegmentRow]) -> list[str]:
     """Translations of whole paragraphs. Untranslated segments keep their source."""
     pairs: dict[int, list[tuple[str, str]]] = {}
+    translated: set[int] = set()
     for row in rows:
         translation = row.source if row.translation is None else row.translation
         pairs.setdefault(row.paragraph, []).append((row.source, translation))
+        if row.translation is not None:
+            translated.add(row.paragraph)
     return [
-        assembled(paragraph, pairs[number]) if number in pairs else paragraph
+        assembled(paragraph, pairs[number]) if number in translated else paragraph
         for number, paragraph in enumerate(paragraphs)
     ]
+
+
+def _unlearned(rows: Sequence[SegmentRow]) -> list[list[SegmentRow]]:
+    """The segments whose block is not finished, in passages of neighbours.
+
+    There are several if segments were added to a part of the source that was learned.
+    """
+    return [list(group) for learned, group in groupby(rows, lambda row: row.learned) if not learned]
+
+
+def _is_given(rows: Sequence[SegmentRow]) -> bool:
+    """Whether nothing of ``rows`` is left to translate, and nothing in it is the model's."""
+    return all(row.translation is not None and row.origin.is_given for row in rows)
 
 
 def _believed(rows: Sequence[SegmentRow]) -> list[Pair]:
