@@ -10,6 +10,7 @@ from templora_edge.cli.bench import bench
 from templora_edge.cli.command import Command
 from templora_edge.cli.convert import convert_app
 from templora_edge.cli.evaluate import evaluate
+from templora_edge.cli.export import export
 from templora_edge.cli.generate import generate
 from templora_edge.cli.info import info
 from templora_edge.cli.output import write
@@ -27,7 +28,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (generate, translate, status, terms, evaluate, perplexity, passkey, bench, info):
+for command in (
+    *(generate, translate, status, export, terms, evaluate, perplexity, passkey, bench, info),
+):
     app.command(cls=Command)(command)
 app.add_typer(convert_app, name="convert")
 

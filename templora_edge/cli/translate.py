@@ -16,7 +16,7 @@ from templora_edge.cli.options import (
 )
 from templora_edge.cli.output import write
 from templora_edge.cli.screen import SCREEN
-from templora_edge.errors import OptionError
+from templora_edge.errors import OptionError, listed
 from templora_edge.host.json_text import to_json
 from templora_edge.options import GREEDY, MAX_SEED, SamplingOptions
 
@@ -72,7 +72,26 @@ def translate(
         typer.Option(
             "--references",
             metavar="FILE",
-            help="Translated pairs to show first, and to learn at --learning-rate: .jsonl or .tsv.",
+            help="Translated pairs to show first, and to learn at --learning-rate: .tmx, .xlf, "
+            ".jsonl or .tsv.",
+        ),
+    ] = None,
+    memory: Annotated[
+        Path | None,
+        typer.Option(
+            "--memory",
+            metavar="FILE",
+            help="Earlier translations: exact matches are taken over, matches of 75 % or more are "
+            "shown to the model; .tmx, .xlf, .jsonl or .tsv.",
+        ),
+    ] = None,
+    edited: Annotated[
+        Path | None,
+        typer.Option(
+            "--edited",
+            metavar="FILE",
+            help="Take over what a person changed in FILE, which is an .xlf or .tmx of "
+            "`templora export`, or OUT itself; learned at --learning-rate.",
         ),
     ] = None,
     glossary: Annotated[
@@ -105,9 +124,20 @@ def translate(
     test: Annotated[
         int | None,
         typer.Option(
-            "--test", min=1, metavar="N", help="Translate and show only the first N segments."
+            "--test",
+            min=1,
+            metavar="N",
+            help="Translate and show only the first N segments; OUT has the rest as in IN.",
         ),
     ] = None,
+    partial: Annotated[
+        bool,
+        typer.Option(
+            "--partial",
+            help="Write OUT with what is translated so far, and the rest as in IN, at once, even "
+            "while another process translates.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -143,9 +173,12 @@ def translate(
     """
     if review and not sys.stdin.isatty():
         raise OptionError("--review: expected a terminal; leave it out in scripts")
+    works = {"--test": test, "--retry-flagged": retry_flagged, "--restart": restart}
+    if partial and (given := [flag for flag, value in works.items() if value]):
+        raise OptionError(f"--partial translates nothing; leave out {listed(given)}")
     from templora_edge.cli.review import edit_block
     from templora_edge.translation.answers import Languages
-    from templora_edge.translation.job import TranslateJob, Translator
+    from templora_edge.translation.job import TranslateJob, Translator, write_partial
 
     job = TranslateJob(
         source,
@@ -157,6 +190,8 @@ def translate(
         prompt_template=prompt_template,
         references=references,
         glossary=glossary,
+        memory=memory,
+        edited=edited,
         bilingual=bilingual,
         adapter_out=adapter_out,
         report=report,
@@ -166,11 +201,14 @@ def translate(
         retry_flagged=retry_flagged,
         force=force or dry_run,  # a dry run writes nothing
     )
+    if partial:
+        _summarise(write_partial(job), partial=out)
+        return
     with Translator(job) as translator:
         if dry_run:
             _print_plan(translator, as_json=as_json)
         else:
-            _work(translator, show=test is not None)
+            _work(translator, test=test is not None)
 
 
 @with_examples("templora status roman.epub")
@@ -194,10 +232,14 @@ def status(
     )
 
 
-def _work(translator: "Translator", *, show: bool) -> None:
+def _work(translator: "Translator", *, test: bool) -> None:
     from templora_edge.cli.progress import CountProgress
 
-    units = {"references": "pairs learned", "flagged segments": "flagged segments done"}
+    units = {
+        "references": "pairs learned",
+        "edits": "edited segments learned",
+        "flagged segments": "flagged segments done",
+    }
     progress: dict[str, CountProgress] = {}
     try:
         for step in translator:
@@ -207,16 +249,24 @@ def _work(translator: "Translator", *, show: bool) -> None:
                     earlier.close()
                 progress[phase] = CountProgress(units.get(phase, "source tokens translated"), "/s")
             progress[phase].update(step.done, step.total)
-            if show and step.row is not None:
+            if test and step.row is not None:
                 write(f"{step.row.source}\n{step.row.translation}\n\n")
     finally:
         for one in progress.values():
             one.close()
-    _summarise(translator.report)
+    _summarise(translator.report, partial=translator.job.out if test else None)
 
 
-def _summarise(report: dict[str, Any]) -> None:
+def _summarise(report: dict[str, Any], *, partial: Path | None) -> None:
+    left = report["segments"] - report["done"]
     lines = [f"{report['done']} of {report['segments']} segments in {report['seconds']:.0f} s"]
+    if edits := report.get("edits"):
+        lines.append(
+            f"--edited: {edits['changed']} segments changed, {edits['unchanged']} unchanged, "
+            f"{edits['unknown']} of the file not in the job"
+        )
+    if partial is not None and left:
+        lines.append(f"{partial}: a partial translation; {left} segments are as in the source")
     if report["skipped"]:
         skipped = (f"{name} ({count:,})" for name, count in report["skipped"].items())
         lines.append(f"left as in the source: {', '.join(skipped)}")

@@ -1,40 +1,42 @@
 """Translation of a document as a resumable job: check files, translate, write results."""
 
-import hashlib
-import json
 import logging
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from templora_edge.assets import BUNDLED_TRANSLATOR
 from templora_edge.closing import Closing
-from templora_edge.documents import read_document
-from templora_edge.errors import DocumentError, JobError, OptionError, listed
-from templora_edge.host.files import check_outputs
-from templora_edge.host.json_text import to_json
+from templora_edge.errors import JobError, listed
+from templora_edge.host.files import same_file
 from templora_edge.models.gguf_file import GgufFile, files_of
 from templora_edge.options import GREEDY, Options, SamplingOptions, TextKind
 from templora_edge.session import TempLora
 from templora_edge.translation.answers import Answers, Languages
 from templora_edge.translation.checks import other_language
-from templora_edge.translation.glossary import Glossary
+from templora_edge.translation.edited_file import read_edits
+from templora_edge.translation.memory import Memory
 from templora_edge.translation.pair_loop import pair_loop
 from templora_edge.translation.parallel_text import read_bitext
 from templora_edge.translation.plan import Plan, estimate
 from templora_edge.translation.prompt import own_prompt
-from templora_edge.translation.run import Review, Step, TranslationRun, assemble, segments_of
-from templora_edge.translation.store import Store, discard, folder_of
-from templora_edge.translation.written import Written
+from templora_edge.translation.results import Results
+from templora_edge.translation.run import Review, Step, TranslationRun, segments_of
+from templora_edge.translation.settings import changes, settings_of
+from templora_edge.translation.source_change import revised
+from templora_edge.translation.store import (
+    NO_ID,
+    Learned,
+    SegmentRow,
+    Store,
+    discard,
+    folder_of,
+)
 
 _logger: Final = logging.getLogger(__name__)
-
-NOT_COMPARED: Final = ("n_threads", "n_batch")
-"""Settings that may change between two runs of a job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,16 @@ class TranslateJob:
     prompt_template: Path | None = None
     references: Path | None = None
     glossary: Path | None = None
+    memory: Path | None = None
+    edited: Path | None = None
+    """A file with translations that a person changed, which become those of the job: XLIFF, TMX, or
+    a translated document, such as ``out`` itself."""
     bilingual: Path | None = None
     adapter_out: Path | None = None
     report: Path | None = None
     review: Review | None = None
     limit: int | None = None
-    """Most segments to translate, without writing ``out``; None is all."""
+    """Most segments to translate before the results are written; None is all."""
     restart: bool = False
     """Discard the work of earlier runs of this job."""
     retry_flagged: bool = False
@@ -83,8 +89,16 @@ class TranslateJob:
             ("--prompt-template", self.prompt_template),
             ("--references", self.references),
             ("--glossary", self.glossary),
+            ("--memory", self.memory),
+            ("--edited", None if self.edits_out else self.edited),
             ("the job", folder_of(self.out)),
         ]
+
+    @property
+    def edits_out(self) -> bool:
+        """Whether the edits are in ``out`` itself."""
+        edited = self.edited
+        return edited is not None and edited.exists() and same_file(edited, self.out)
 
 
 class Translator(Closing):
@@ -100,13 +114,9 @@ class Translator(Closing):
     def __init__(self, job: TranslateJob) -> None:
         self.job = job
         self.report: dict[str, Any] = {}
-        self._written = Written(folder_of(job.out))
-        self._check_outputs()
-        self.document = read_document(job.source, job.languages.source)
-        self.paragraphs = list(self.document.paragraphs)
-        if not self.paragraphs:
-            raise DocumentError(f"{job.source}: nothing to translate; expected some words")
-        other = other_language(self.paragraphs, job.languages.source)
+        self._edits: dict[str, int] | None = None
+        self._results = Results(job)
+        other = other_language(self._results.paragraphs, job.languages.source)
         if other is not None:
             _logger.warning(
                 "%s: seems to be in another language (%s) than -sl %s; it is translated all the "
@@ -118,7 +128,7 @@ class Translator(Closing):
         languages = job.languages.source, job.languages.target
         base = GgufFile(job.model or BUNDLED_TRANSLATOR)
         prompt = own_prompt(base, job.prompt_template, *languages)
-        self._glossary = Glossary.read(job.glossary, *languages) if job.glossary else Glossary(())
+        self._memory = Memory.read(job.memory, *languages) if job.memory else Memory()
         self._references = read_bitext(job.references, *languages) if job.references else []
         with ExitStack() as stack:
             session = stack.enter_context(
@@ -132,7 +142,7 @@ class Translator(Closing):
         """Translate the segments that are left, and write the results.
 
         Raises:
-            JobError: an earlier run of the job had other settings.
+            JobError: earlier runs of the job had settings that cannot change.
             OutputError: a file could not be written; the one it would replace stays.
             TemploraError: translation failed; see `TranslationRun`.
         """
@@ -142,13 +152,24 @@ class Translator(Closing):
             discard(folder)
         with Store(folder) as store:
             if job.restart:
-                self._written.keep(store)
+                self._results.written.keep(store)
             self._begin(store)
+            store.put("source", str(job.source.absolute()))
+            if job.edited is not None:
+                self._take_edits(job.edited, store)
+            glossary = self._results.glossary
             run = TranslationRun(
                 store,
                 self._loop,
                 self.session.updates,
-                Answers(self._loop, job.languages, job.sampling, self._glossary, store.segments()),
+                Answers(
+                    self._loop,
+                    job.languages,
+                    job.sampling,
+                    glossary,
+                    store.segments(),
+                    self._memory,
+                ),
                 references=self._references,
                 review=job.review,
                 limit=job.limit,
@@ -163,103 +184,123 @@ class Translator(Closing):
                 spent = store.get("seconds", 0.0) + time.perf_counter() - begun
                 with suppress(JobError):  # must not hide the error that stopped the work
                     store.put("seconds", spent)
-            self.report = self._report(store)
-            if self.report["done"] == self.report["segments"] and job.limit is None:
-                self._write(store, run)
+            self.report = self._results.report(store) | {"edits": self._edits}
+            complete = self.report["done"] == self.report["segments"]
+            if job.limit is not None:
+                self._results.write(store)
+            elif complete:
+                self._keep_adapter(store, run)
+                self._results.write(store)
+                store.finish()
+
+    def _take_edits(self, path: Path, store: Store) -> None:
+        """Make the translations that ``path`` changed those of the job; they are then on disk."""
+        job, results = self.job, self._results
+        edits = read_edits(path, results.document, store.segments(), job.languages, job.out.suffix)
+        self._edits = {
+            "changed": len(edits.rows),
+            "unchanged": edits.unchanged,
+            "unknown": edits.unknown,
+        }
+        store.edit(
+            [
+                replace(row, tokens=row.tokens or self._loop.n_tokens(str(row.translation)))
+                for row in edits.rows
+            ]
+        )
+        if job.edits_out:
+            results.written.add(job.out, store)
 
     def plan(self) -> Plan:
         """Estimate the work and time that are left, without starting the job."""
+        rows: list[SegmentRow] = []
         folder = folder_of(self.job.out)
-        left = [source for _, source in segments_of(self.paragraphs, self._loop)]
         if (folder / "job.sqlite").is_file() and not self.job.restart:
             with Store(folder, read_only=True) as store:
-                left = [row.source for row in store.segments() if row.translation is None]
+                rows = store.segments()
+        rows = revised(rows, self._segments())
+        left = [row.source for row in rows if row.translation is None]
         return estimate(left, self._loop, self.session.updates, self.job.sampling)
-
-    def _write(self, store: Store, run: TranslationRun) -> None:
-        """Write the document and all other outputs, then remove the state of training."""
-        job, translations = self.job, assemble(self.paragraphs, store.segments())
-        kept = job.adapter_out
-        if kept is not None and not (store.finished and self._written.holds(kept)):
-            if store.finished:
-                raise JobError(
-                    f"--adapter-out {kept}: the adapter of {job.out} was discarded when the job "
-                    "finished; translate again with --restart"
-                )
-            run.flush()
-            with self._written.replacing(kept, "--adapter-out", store) as path:
-                self.session.updates.save(path)
-        with self._written.replacing(job.out, "-o", store) as path:
-            self.document.write(path, translations, language=job.languages.target)
-        if job.bilingual is not None:
-            with self._written.replacing(job.bilingual, "--bilingual", store) as path:
-                self.document.write(
-                    path, translations, language=job.languages.target, bilingual=True
-                )
-        if job.report is not None:
-            with self._written.replacing(job.report, "--report", store) as path:
-                path.write_text(to_json(self.report), encoding="utf-8")
-        store.finish()
-
-    def _report(self, store: Store) -> dict[str, Any]:
-        """Counts, settings, flagged segments and glossary violations, ready for JSON."""
-        rows = store.segments()
-        violated: Counter[str] = Counter()
-        for row in rows:
-            for term in self._glossary.violations(row.source, row.translation or ""):
-                violated[f"{term.source} = {term.translation}"] += 1
-        return store.status() | {
-            "skipped": dict(self.document.skipped),
-            "settings": store.settings,
-            "flagged_segments": [asdict(row) for row in rows if row.flags],
-            "glossary_violations": dict(violated.most_common()),
-        }
 
     def close(self) -> None:
         """Close the session, which ends training."""
         self._stack.close()
 
-    def _check_outputs(self) -> None:
-        job = self.job
-        if job.out.suffix.lower() != job.source.suffix.lower():
-            raise OptionError(
-                f"-o {job.out}: expected a {job.source.suffix} file, the format of {job.source}"
-            )
-        own = [path for _, path in job.outputs if path is not None and self._written.holds(path)]
-        only_shown = job.limit is not None
-        check_outputs(job.outputs, job.inputs, force=job.force or only_shown, own=own)
-
     def _begin(self, store: Store) -> None:
-        """Start the job, or check that its settings are those it was started with.
+        """Start the job, or take up what changed since its last run.
 
         Raises:
-            JobError: the settings differ; it names which.
+            JobError: settings differ that cannot change; it names which.
         """
-        job, options = self.job, self.session.options
-        settings = {
-            "source": _digest(job.source),
-            "model": self.session.base.sha256(),
-            "languages": asdict(job.languages),
-            "sampling": asdict(job.sampling),
-            "prompt_template": _digest(job.prompt_template),
-            "references": _digest(job.references),
-            "glossary": _digest(job.glossary),
-            "adapter": _digest(options.training.adapter),
-            "review": job.review is not None,
-            **{k: v for k, v in options.settings().items() if k not in NOT_COMPARED},
-            "lora": [[_digest(one.path), one.scale] for one in options.engine.lora] or None,
-        }
-        settings = json.loads(json.dumps(settings))
-        before = store.settings
-        if before is None or not store.started:
-            store.begin(settings, segments_of(self.paragraphs, self._loop))
+        settings, segments = settings_of(self.job, self.session), self._segments()
+        if store.settings is None:
+            store.begin(settings, segments)
             return
-        changed = [name for name in settings if settings[name] != before.get(name)]
-        if changed:
+        before = store.segments()
+        rows = revised(before, segments)
+        if store.started:
+            self._check_changes(store, settings, rows)
+        if rows != before or settings != store.settings:
+            store.revise(settings, rows)
+
+    def _check_changes(
+        self, store: Store, settings: Mapping[str, Any], rows: Sequence[SegmentRow]
+    ) -> None:
+        """Say what changed, of the source and of the settings, if all of that may change."""
+        job = self.job
+        # what a finished job has learned is gone
+        learned = Learned() if store.finished else store.learned
+        taken_up, refused = changes(store.settings or {}, settings, learned)
+        if refused:
             raise JobError(
-                f"{job.out}: was begun with another {listed(changed)}; use the same again, or "
+                f"{job.out}: was begun with another {listed(refused)}; use the same again, or "
                 "discard its work with --restart"
             )
+        if rows != store.segments():
+            n_new = sum(row.id == NO_ID for row in rows)
+            _logger.warning(
+                "%s: %d of %d segments are new or changed; %d are kept",
+                *(job.source, n_new, len(rows), len(rows) - n_new),
+            )
+        if named := [name for name in taken_up if name != "source"]:
+            is_left = any(row.translation is None for row in rows)
+            what = "the segments to come follow" if is_left else "no segment is left to follow"
+            _logger.warning("%s: %s changed; %s", job.out, listed(named), what)
+
+    def _segments(self) -> list[tuple[int, str]]:
+        return segments_of(self._results.paragraphs, self._loop)
+
+    def _keep_adapter(self, store: Store, run: TranslationRun) -> None:
+        """Learn what is left, and save the adapter, unless an earlier run did."""
+        kept, written = self.job.adapter_out, self._results.written
+        if kept is None or (store.finished and written.holds(kept)):
+            return
+        if store.finished:
+            raise JobError(
+                f"--adapter-out {kept}: the adapter of {self.job.out} was discarded when the job "
+                "finished; translate again with --restart"
+            )
+        run.flush()
+        with written.replacing(kept, "--adapter-out", store) as path:
+            self.session.updates.save(path)
+
+
+def write_partial(job: TranslateJob) -> dict[str, Any]:
+    """Write what is translated so far, without a model, even while another process translates.
+
+    Returns:
+        The report.
+
+    Raises:
+        JobError: no job was begun, or its source was changed since.
+        OutputError: a file could not be written, or a person changed it; it stays as it is.
+        TemploraError: the source cannot be read; see `Results`.
+    """
+    folder = _begun(job.out)
+    results = Results(job)
+    with Store(folder, beside=True) as store:
+        results.check_source(store)
+        return results.write(store)
 
 
 def status(out: Path) -> dict[str, Any]:
@@ -268,12 +309,13 @@ def status(out: Path) -> dict[str, Any]:
     Raises:
         JobError: there is no such job.
     """
+    with Store(_begun(out), read_only=True) as store:
+        return store.status()
+
+
+def _begun(out: Path) -> Path:
+    """The folder of the job of ``out``, which must be there."""
     folder = folder_of(out)
     if not (folder / "job.sqlite").is_file():
         raise JobError(f"{out}: no job was begun for it; expected its folder {folder}")
-    with Store(folder, read_only=True) as job:
-        return job.status()
-
-
-def _digest(path: Path | None) -> str | None:
-    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
+    return folder

@@ -3,14 +3,14 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import groupby
 
 from templora_edge.translation.answers import Answers
 from templora_edge.translation.literals import shown_pair
 from templora_edge.translation.pair_loop import PairLoop
 from templora_edge.translation.prompt import Pair
 from templora_edge.translation.segmenter import assembled, segments
-from templora_edge.translation.store import Learned, SegmentRow, Store
+from templora_edge.translation.store import Learned, Origin, SegmentRow, Store
 from templora_edge.updates import Updates
 
 Review = Callable[[Sequence[Pair]], Sequence[str]]
@@ -22,9 +22,9 @@ class Step:
     """Progress of a run."""
 
     phase: str
-    """references, segments, training, or flagged segments."""
+    """references, edits, segments, training, or flagged segments."""
     done: int
-    """Pairs of references, tokens of sources, or flagged segments, depending on the phase."""
+    """Pairs of references, edited or flagged segments, or tokens of the translated sources."""
     total: int
     row: SegmentRow | None = None
     """The segment that was just finished, if any."""
@@ -69,23 +69,34 @@ class TranslationRun:
             self._updates.load_state(self._store.folder / learned.state)
             self._updates.swap()
         yield from self._learn_references()
-        rows = self._store.segments()
-        n_learned = self._store.learned.segments
-        self._loop.begin_block((*self._references, *_believed(rows[:n_learned])))
-        done = list(accumulate(self._loop.n_tokens(row.source) for row in rows))
-        block: list[SegmentRow] = []
-        for index in range(n_learned, min(len(rows), self._limit or len(rows))):
-            is_full = sum(one.tokens for one in block) >= self._loop.options.block_len
-            if is_full or not self._answers.ask(rows[index]):
-                yield Step("training", done[index - 1], done[-1])
-                self._finish_block(block, index)
-                block = []
-                self._answers.ask(rows[index])
-            row = self._translated(rows[index])
-            block.append(row)
-            for pair in _believed([row]):
-                self._loop.accept(pair)
-            yield Step("segments", done[index], done[-1], row)
+        rows = self._store.segments()[: self._limit]
+        lengths = {row.id: self._loop.n_tokens(row.source) for row in rows}
+        total = sum(lengths.values())
+        done = sum(lengths[row.id] for row in rows if row.translation is not None)
+        unlearned = _unlearned(rows)
+        yield from self._learn_edits([row for one in unlearned if _is_given(one) for row in one])
+        passages = [one for one in unlearned if not _is_given(one)]
+        for number, passage in enumerate(passages, 1):
+            before = [row for row in self._store.segments() if row.position < passage[0].position]
+            self._loop.begin_block((*self._references, *_believed(before)))
+            block: list[SegmentRow] = []
+            for row in passage:
+                is_full = sum(one.tokens for one in block) >= self._loop.options.block_len
+                if is_full or not self._answers.ask(row):
+                    yield Step("training", done, total)
+                    self._finish_block(block)
+                    block = []
+                    self._answers.ask(row)
+                if row.translation is None:
+                    done += lengths[row.id]
+                finished = self._translated(row)
+                block.append(finished)
+                for pair in _believed([finished]):
+                    self._loop.accept(pair, own=not finished.origin.is_given)
+                yield Step("segments", done, total, finished)
+            if number < len(passages):
+                yield Step("training", done, total)
+                self._finish_block(block)
 
     def retry(self) -> Iterator[Step]:
         """Learn all segments that passed their checks, then translate the flagged ones again."""
@@ -93,13 +104,14 @@ class TranslationRun:
         for before, block in self._loop.blocks_of(self._references):
             self._loop.begin_block(before)
             self._loop.learn(block, own=False)
+        given = _believed([row for row in rows if row.origin.is_given])
         for before, block in self._loop.blocks_of(_believed(rows)):
             self._loop.begin_block((*self._references, *before))
-            self._loop.learn(block, own=True)
+            self._loop.learn_block(block, given)
         self._updates.swap()
         flagged = [row for row in rows if row.flags]
         for number, row in enumerate(flagged, 1):
-            before = _believed([other for other in rows if other.id < row.id])
+            before = _believed([other for other in rows if other.position < row.position])
             self._loop.begin_block((*self._references, *before))
             self._answers.ask(row)
             again = self._answers.best(row)
@@ -109,9 +121,9 @@ class TranslationRun:
 
     def flush(self) -> None:
         """Learn the segments that are left, so that the adapter has learned the whole document."""
-        rows, learned = self._store.segments(), self._store.learned
-        if learned.segments < len(rows):
-            self._finish_block(rows[learned.segments :], len(rows))
+        block = [row for row in self._store.segments() if not row.learned]
+        if block:
+            self._finish_block(block)
 
     def _learn_references(self) -> Iterator[Step]:
         if not self._updates.learns(own=False):
@@ -127,6 +139,24 @@ class TranslationRun:
                 self._updates.swap()
             yield Step("references", len(before) + len(block), len(self._references))
 
+    def _learn_edits(self, rows: Sequence[SegmentRow]) -> Iterator[Step]:
+        """Learn ``rows``, which a person gave in finished blocks, in blocks of their own."""
+        shown = [row for row in rows if _believed([row])]
+        done = 0
+        if self._updates.learns(own=False):
+            for _, pairs in self._loop.blocks_of(_believed(shown)):
+                block = shown[done : done + len(pairs)]
+                position = block[0].position
+                before = [row for row in self._store.segments() if row.position < position]
+                self._loop.begin_block((*self._references, *_believed(before)))
+                self._loop.learn(pairs, own=False)
+                learned = self._store.learned
+                self._keep(replace(learned, blocks=learned.blocks + 1), block)
+                done += len(pairs)
+                yield Step("edits", done, len(shown))
+            self._updates.swap()
+        self._store.set_learned(self._store.learned, rows)
+
     def _translated(self, row: SegmentRow) -> SegmentRow:
         """``row``, which was asked, with a translation, which is saved; it may have one already."""
         if row.translation is None:
@@ -134,28 +164,33 @@ class TranslationRun:
             self._store.finish_segment(row)
         return row
 
-    def _finish_block(self, block: Sequence[SegmentRow], n_segments: int) -> None:
+    def _finish_block(self, block: Sequence[SegmentRow]) -> None:
         if self._review is not None:
             self._revise(block, self._review)
-        self._loop.finish_block()
-        learned = replace(self._store.learned, segments=n_segments)
-        if self._updates.learns(own=self._review is None):
-            self._keep(replace(learned, blocks=learned.blocks + 1))
+        has_learned = self._loop.finish_block()
+        learned = self._store.learned
+        if has_learned:
+            self._keep(replace(learned, blocks=learned.blocks + 1), block)
         else:
-            self._store.set_learned(learned)
+            self._store.set_learned(learned, block)
 
     def _revise(self, block: Sequence[SegmentRow], review: Review) -> None:
         """Let a person edit ``block``; reviewed translations count as correct."""
         pairs = [Pair(row.source, str(row.translation)) for row in block]
         edited = [
-            replace(row, translation=text, flags=())  # keep its token count, which ends blocks
+            replace(  # keep its token count, which ends blocks
+                row,
+                translation=text,
+                origin=row.origin if text == row.translation else Origin.EDIT,
+                flags=(),
+            )
             for row, text in zip(block, review(pairs), strict=True)
         ]
         for row in edited:
             self._store.finish_segment(row)
         self._loop.replace_block(_believed(edited))
 
-    def _keep(self, learned: Learned) -> None:
+    def _keep(self, learned: Learned, block: Sequence[SegmentRow] = ()) -> None:
         """Save the state of training, if there is any, then note how far it is."""
         if self._updates.learned:
             name = f"training-{learned.references}-{learned.blocks}.pt"
@@ -168,7 +203,7 @@ class TranslationRun:
             finally:
                 temporary.unlink(missing_ok=True)
             learned = replace(learned, state=name)
-        self._store.set_learned(learned)
+        self._store.set_learned(learned, block)
 
 
 def segments_of(paragraphs: Sequence[str], loop: PairLoop) -> list[tuple[int, str]]:
@@ -183,21 +218,39 @@ def segments_of(paragraphs: Sequence[str], loop: PairLoop) -> list[tuple[int, st
 def assemble(paragraphs: Sequence[str], rows: Sequence[SegmentRow]) -> list[str]:
     """Translations of whole paragraphs. Untranslated segments keep their source."""
     pairs: dict[int, list[tuple[str, str]]] = {}
+    translated: set[int] = set()
     for row in rows:
-        pairs.setdefault(row.paragraph, []).append((row.source, row.translation or row.source))
+        translation = row.source if row.translation is None else row.translation
+        pairs.setdefault(row.paragraph, []).append((row.source, translation))
+        if row.translation is not None:
+            translated.add(row.paragraph)
     return [
-        assembled(paragraph, pairs[number]) if number in pairs else paragraph
+        assembled(paragraph, pairs[number]) if number in translated else paragraph
         for number, paragraph in enumerate(paragraphs)
     ]
 
 
+def _unlearned(rows: Sequence[SegmentRow]) -> list[list[SegmentRow]]:
+    """The segments whose block is not finished, in passages of neighbours.
+
+    There are several if segments were added to a part of the source that was learned.
+    """
+    return [list(group) for learned, group in groupby(rows, lambda row: row.learned) if not learned]
+
+
+def _is_given(rows: Sequence[SegmentRow]) -> bool:
+    """Whether nothing of ``rows`` is left to translate, and nothing in it is the model's."""
+    return all(row.translation is not None and row.origin.is_given for row in rows)
+
+
 def _believed(rows: Sequence[SegmentRow]) -> list[Pair]:
-    """The pairs of ``rows`` that passed every check, as the model is shown them.
+    """The pairs of ``rows`` that passed every check or are given, as the model is shown them.
 
     What it was not asked for, as there is nothing to translate, would teach it to copy.
     """
     return [
         shown_pair(Pair(row.source, row.translation))
         for row in rows
-        if row.translation is not None and row.attempts and not row.flags
+        if row.translation and not row.flags
+        if row.attempts or row.origin.is_given
     ]

@@ -9,44 +9,62 @@ import json
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from templora_edge.closing import Closing
 from templora_edge.errors import JobError
+from templora_edge.translation import schema
 
-VERSION: Final = 1
-_SCHEMA: Final = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE segment (
-    id INTEGER PRIMARY KEY,      -- in reading order
-    paragraph INTEGER NOT NULL,
-    source TEXT NOT NULL,
-    translation TEXT,            -- NULL until it is done
-    flags TEXT NOT NULL DEFAULT '[]',
-    attempts INTEGER NOT NULL DEFAULT 0,
-    tokens INTEGER NOT NULL DEFAULT 0,
-    seconds REAL NOT NULL DEFAULT 0
-);
-"""
+NO_ID: Final = 0
+"""Stands for the id of a segment that was never saved."""
+
+
+class Origin(StrEnum):
+    """Who made the translation of a segment."""
+
+    NONE = ""
+    """It is not translated."""
+    MODEL = "model"
+    EDIT = "edit"
+    """A person."""
+    MEMORY = "memory"
+    """It was taken over from another translation."""
+
+    @property
+    def is_given(self) -> bool:
+        """Whether it is not the model's, so that it is believed, and learned as given text."""
+        return self in (Origin.EDIT, Origin.MEMORY)
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentRow:
-    """A segment, its translation and how it was made."""
+    """A segment, its translation and how it was made; its fields are the columns of the table."""
 
     id: int
+    """Names the segment, for ever; says nothing about its place."""
+    position: int
+    """Place in reading order, from 1."""
     paragraph: int
     source: str
     translation: str | None
+    origin: Origin
     flags: tuple[str, ...]
     attempts: int
     tokens: int
     """Length of the translation in tokens of the model."""
     seconds: float
+    learned: bool = False
+    """Whether its block is finished: learned, where translations are learned."""
+
+    @classmethod
+    def new(cls, position: int, paragraph: int, source: str) -> "SegmentRow":
+        """An untranslated segment, which gets an id when it is saved."""
+        return cls(NO_ID, position, paragraph, source, None, Origin.NONE, (), 0, 0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,40 +75,38 @@ class Learned:
     """Name of the file with the state of training in the job's folder; None if there is none."""
     references: int = 0
     """Number of learned blocks of the references."""
-    segments: int = 0
-    """Number of segments, from the beginning of the document, in learned blocks."""
     blocks: int = 0
     """Number of learned blocks of the document."""
 
 
 class Store(Closing):
-    """The open folder of a job. One process at a time may change it; any may read it.
+    """The open folder of a job. One process at a time works on it; any may read it.
 
     Args:
         folder: folder of the job, created if it is missing.
         read_only: open without locking; the folder must exist.
+        beside: open without locking, to write results and note that, perhaps beside a process that
+            works on the job; the folder must exist.
 
     Raises:
         JobError: the folder is damaged, in use, or cannot be written.
     """
 
-    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
+    def __init__(self, folder: Path, *, read_only: bool = False, beside: bool = False) -> None:
         self.folder = folder
         path = folder / "job.sqlite"
+        works = not (read_only or beside)
         try:
             with ExitStack() as stack:  # closes what was opened if a later step fails
-                if not read_only:
+                if works:
                     stack.enter_context(_locked(folder))
-                mode = "ro" if read_only else "rwc"
+                mode = "ro" if read_only else "rw" if beside else "rwc"
                 uri = f"{path.absolute().as_uri()}?mode={mode}"
                 self._db = sqlite3.connect(uri, uri=True, isolation_level=None)
                 stack.callback(self._db.close)
-                if not read_only:
+                if works:
                     self._prepare()
-                if self.get("version") != VERSION:
-                    raise JobError(
-                        f"{folder}: of another version of this program; start with --restart"
-                    )
+                self._take_up(works=works, read_only=read_only)
                 self._stack = stack.pop_all()
         except sqlite3.Error as error:
             raise self._failed(error) from error
@@ -109,42 +125,83 @@ class Store(Closing):
 
     def begin(self, settings: Mapping[str, Any], segments: Sequence[tuple[int, str]]) -> None:
         """Write the settings and all segments, (paragraph, source) each, in one transaction."""
+        self.revise(settings, [SegmentRow.new(n, *one) for n, one in enumerate(segments, 1)])
+
+    def revise(self, settings: Mapping[str, Any], rows: Sequence[SegmentRow]) -> None:
+        """Replace the settings and all segments, in one transaction.
+
+        Segments without an id get one that no other segment ever had. A finished job with something
+        left to translate is open again, and learns anew. So does one that has learned no block: all
+        its blocks begin where they would if it had just been begun.
+        """
+        learned, finished = self.learned, self.finished
+        reopened = finished and any(row.translation is None for row in rows)
+        if reopened:
+            learned = Learned()
+        if reopened or not (finished or learned.blocks):
+            rows = [replace(row, learned=False) for row in rows]
         with self._change():
             self._db.execute("DELETE FROM segment")
-            self._db.executemany("INSERT INTO segment (paragraph, source) VALUES (?, ?)", segments)
+            self._db.executemany(
+                "INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    (row.id or None, row.position, row.paragraph, row.source, row.translation,
+                     row.origin, json.dumps(row.flags), row.attempts, row.tokens, row.seconds,
+                     row.learned)
+                    for row in rows
+                ),
+            )  # fmt: skip
             self._set("settings", dict(settings))
+            self._set("learned", asdict(learned))
+            self._set("finished", finished and not reopened)
 
     def segments(self) -> list[SegmentRow]:
         """All segments, in reading order."""
-        rows = self._db.execute(
-            "SELECT id, paragraph, source, translation, flags, attempts, tokens, seconds "
-            "FROM segment ORDER BY id"
-        )
+        found: list[tuple[Any, ...]]
+        found = self._db.execute("SELECT * FROM segment ORDER BY position").fetchall()
         return [
-            SegmentRow(number, paragraph, source, translation, tuple(json.loads(flags)), *others)
-            for number, paragraph, source, translation, flags, *others in rows
+            replace(
+                SegmentRow(*values),
+                origin=Origin(values[5]),
+                flags=tuple(json.loads(values[6])),
+                learned=bool(values[-1]),
+            )
+            for values in found
         ]
 
     def finish_segment(self, row: SegmentRow) -> None:
         """Save the translation of a segment; it is on disk when this returns."""
         with self._change():
-            self._db.execute(
-                "UPDATE segment SET translation = ?, flags = ?, attempts = ?, tokens = ?, "
-                "seconds = ? WHERE id = ?",
-                (row.translation, json.dumps(row.flags), row.attempts, row.tokens, row.seconds,
-                 row.id),
-            )  # fmt: skip
+            self._save(row)
+
+    def edit(self, rows: Sequence[SegmentRow]) -> None:
+        """Save translations that a person gave, all or none.
+
+        Those in finished blocks are to be learned again, unless the job itself is finished.
+        """
+        finished = self.finished
+        with self._change():
+            for row in rows:
+                self._save(row)
+                if not finished:
+                    self._db.execute("UPDATE segment SET learned = 0 WHERE id = ?", (row.id,))
 
     @property
     def learned(self) -> Learned:
         """Progress of training."""
         return Learned(**self.get("learned", asdict(Learned())))
 
-    def set_learned(self, learned: Learned) -> None:
-        """Save the progress of training, and remove the old state; the new one must be on disk."""
+    def set_learned(self, learned: Learned, block: Sequence[SegmentRow] = ()) -> None:
+        """Save the progress of training, after ``block``, and remove the old state.
+
+        The new state must be on disk.
+        """
         before = self.learned.state
         with self._change():
             self._set("learned", asdict(learned))
+            self._db.executemany(
+                "UPDATE segment SET learned = 1 WHERE id = ?", [(row.id,) for row in block]
+            )
         if before not in (None, learned.state):
             with suppress(OSError):
                 (self.folder / str(before)).unlink()
@@ -155,9 +212,19 @@ class Store(Closing):
         found: dict[str, list[str]] = self.get("written", {})
         return found
 
-    def set_written(self, written: Mapping[str, Sequence[str]]) -> None:
-        """Note the files written, including any that is about to be put in place."""
-        self.put("written", dict(written))
+    def add_written(self, written: Mapping[str, Collection[str]]) -> None:
+        """Note files written, including any that is about to be put in place."""
+        with self._change():
+            known = self.written
+            for path, digests in written.items():
+                known[path] = sorted({*known.get(path, ()), *digests})
+            self._set("written", known)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Wait until no other process writes the job's results, and keep others from it."""
+        with _locked(self.folder, "writing", wait=True):
+            yield
 
     def finish(self) -> None:
         """Mark the job as finished, and remove the state of training: the adapter is temporary."""
@@ -207,9 +274,30 @@ class Store(Closing):
         self._db.execute("PRAGMA synchronous=FULL")
         with self._change():
             if not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
-                for statement in _SCHEMA.split(";\n"):
-                    self._db.execute(statement)
-                self._set("version", VERSION)
+                schema.create(self._db)
+
+    def _take_up(self, *, works: bool, read_only: bool) -> None:
+        """Make a job of version 1 one of today, or show it as one."""
+        version = self.get("version")
+        if version == 1 and works:
+            with self._change():
+                schema.upgrade(self._db)
+        elif version == 1 and read_only:
+            schema.show_upgraded(self._db)
+        elif version == 1:
+            raise JobError(f"{self.folder}: of an earlier version; continue the translation first")
+        elif version != schema.VERSION:
+            raise JobError(
+                f"{self.folder}: of another version of this program; start with --restart"
+            )
+
+    def _save(self, row: SegmentRow) -> None:
+        self._db.execute(
+            "UPDATE segment SET translation = ?, origin = ?, flags = ?, attempts = ?, "
+            "tokens = ?, seconds = ? WHERE id = ?",
+            (row.translation, row.origin, json.dumps(row.flags), row.attempts, row.tokens,
+             row.seconds, row.id),
+        )  # fmt: skip
 
     def _set(self, key: str, value: Any) -> None:
         self._db.execute(
@@ -259,13 +347,13 @@ def discard(folder: Path) -> None:
             raise JobError(f"{folder}: cannot be removed ({error.strerror})") from error
 
 
-def _locked(folder: Path) -> BinaryIO:
+def _locked(folder: Path, name: str = "lock", *, wait: bool = False) -> BinaryIO:
     """Lock ``folder`` against other processes until the returned file is closed."""
     try:
         folder.mkdir(exist_ok=True)
         with ExitStack() as stack:  # closes the file if it cannot be locked
-            lock = stack.enter_context((folder / "lock").open("ab"))
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock = stack.enter_context((folder / name).open("ab"))
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             stack.pop_all()
     except BlockingIOError:
         raise JobError(f"{folder}: another process is working on it") from None

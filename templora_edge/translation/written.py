@@ -2,8 +2,9 @@
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from templora_edge.errors import JobError
@@ -15,22 +16,29 @@ class Written:
     """The files that the job in ``folder`` wrote, known by their contents; none if damaged."""
 
     def __init__(self, folder: Path) -> None:
-        self._digests: dict[str, list[str]] = {}
-        if (folder / "job.sqlite").is_file():
-            try:
-                with Store(folder, read_only=True) as store:
-                    self._digests = store.written
-            except JobError:  # opening the job for work will report the reason
-                pass
+        self._folder = folder
+        self._digests: dict[str, set[str]] = {}
+        self._read()
 
     def holds(self, path: Path) -> bool:
-        """Whether ``path`` still holds what a run of the job wrote there."""
+        """Whether ``path`` still holds what a run of the job wrote there, perhaps just now."""
+        self._read()
         known = self._digests.get(os.path.realpath(path))
         return known is not None and path.is_file() and _sha256(path) in known
 
     def keep(self, store: Store) -> None:
         """Save the record with the job."""
-        store.set_written(self._digests)
+        store.add_written(self._digests)
+
+    def add(self, path: Path, store: Store) -> None:
+        """Count ``path`` as written by the job, which has taken over what a person changed there.
+
+        It is copied into the job's folder first: what no segment holds, such as a paragraph more,
+        is there.
+        """
+        shutil.copy2(path, store.folder / f"edited{path.suffix}")
+        self._digests.setdefault(os.path.realpath(path), set()).add(_sha256(path))
+        self.keep(store)
 
     @contextmanager
     def replacing(self, path: Path, flag: str, store: Store) -> Iterator[Path]:
@@ -44,8 +52,18 @@ class Written:
         with replacing(path, flag) as temporary:
             yield temporary
             if temporary.is_file():  # not a device
-                self._digests.setdefault(os.path.realpath(path), []).append(_sha256(temporary))
+                self._digests.setdefault(os.path.realpath(path), set()).add(_sha256(temporary))
                 self.keep(store)
+
+    def _read(self) -> None:
+        """Add what other processes recorded."""
+        if (self._folder / "job.sqlite").is_file():
+            with (
+                suppress(JobError),  # opening the job for work will report the reason
+                Store(self._folder, read_only=True) as store,
+            ):
+                for path, digests in store.written.items():
+                    self._digests.setdefault(path, set()).update(digests)
 
 
 def _sha256(path: Path) -> str:

@@ -116,7 +116,8 @@ def finished(job: Path) -> list[tuple[object, ...]]:
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
         try:
             return db.execute(
-                "SELECT * FROM segment WHERE translation IS NOT NULL ORDER BY id"
+                "SELECT id, paragraph, source, translation, flags, attempts, tokens, seconds "
+                "FROM segment WHERE translation IS NOT NULL ORDER BY position"
             ).fetchall()
         except sqlite3.OperationalError:  # not made yet
             return []

@@ -1,6 +1,8 @@
 """Blocks of pairs, checks and durable state, around an engine that answers by rule."""
 
+import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ from templora_edge.translation.glossary import Glossary
 from templora_edge.translation.pair_loop import PairLoop
 from templora_edge.translation.prompt import ChatPrompt, Message, Pair, Prompt, TemplatePrompt
 from templora_edge.translation.run import TranslationRun, assemble, segments_of
-from templora_edge.translation.store import Store
+from templora_edge.translation.store import Learned, Origin, SegmentRow, Store
 from templora_edge.updates import Updates
 
 BY_HAND = dict(zip(FRENCH, ENGLISH, strict=True))
@@ -203,7 +205,7 @@ def test_a_prompt_that_repeats_its_instruction_never_overflows(
     list(run)
     rows = job.segments()
     assert all(row.translation for row in rows)
-    learned = job.learned.segments
+    learned = sum(row.learned for row in rows)
     expected = [f"{row.translation}<" for row in rows[:learned] if not row.flags]
     assert "".join(text for _, text in trainer.trained) == "".join(expected)
     assert len(expected) > len(rows) / 2
@@ -416,3 +418,47 @@ def test_only_one_process_may_work_on_a_job(tmp_path: Path) -> None:
     (tmp_path / "a.job" / "job.sqlite").write_bytes(b"not a database" * 100)
     with pytest.raises(JobError, match=r"damaged .* --restart"):
         Store(tmp_path / "a.job")
+
+
+VERSION_1 = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE segment (
+    id INTEGER PRIMARY KEY,
+    paragraph INTEGER NOT NULL,
+    source TEXT NOT NULL,
+    translation TEXT,
+    flags TEXT NOT NULL DEFAULT '[]',
+    attempts INTEGER NOT NULL DEFAULT 0,
+    tokens INTEGER NOT NULL DEFAULT 0,
+    seconds REAL NOT NULL DEFAULT 0
+);
+INSERT INTO meta VALUES ('version', '1'), ('settings', '{}');
+INSERT INTO meta VALUES ('learned', '{"state": null, "references": 2, "segments": 1, "blocks": 1}');
+INSERT INTO segment VALUES (1, 0, 'Oui.', 'Yes.', '["short"]', 3, 4, 0.5);
+INSERT INTO segment (id, paragraph, source) VALUES (2, 1, 'Non.');
+"""
+
+
+def test_a_job_of_version_1_is_taken_up(tmp_path: Path) -> None:
+    folder = tmp_path / "a.job"
+    folder.mkdir()
+    with closing(sqlite3.connect(folder / "job.sqlite")) as db:
+        db.executescript(VERSION_1)
+    expected = [
+        SegmentRow(1, 1, 0, "Oui.", "Yes.", Origin.MODEL, ("short",), 3, 4, 0.5, learned=True),
+        SegmentRow(2, 2, 1, "Non.", None, Origin.NONE, (), 0, 0, 0.0),
+    ]
+    before = (folder / "job.sqlite").read_bytes()
+    with Store(folder, read_only=True) as job:
+        assert job.segments() == expected
+        assert job.learned == Learned(references=2, blocks=1)
+        assert job.status()["done"] == 1
+    assert (folder / "job.sqlite").read_bytes() == before
+    for _ in range(2):
+        with Store(folder) as job:
+            assert job.segments() == expected
+            assert job.learned == Learned(references=2, blocks=1)
+    with Store(folder) as job:
+        job.put("version", 3)
+    with pytest.raises(JobError, match=r"another version .* --restart"):
+        Store(folder)
