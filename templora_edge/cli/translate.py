@@ -1,6 +1,7 @@
 """`templora translate` and `templora status`: translate a document, and report how far it is."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 EXAMPLES: Final = (
     "templora translate novel.epub -o roman.epub -sl en -tl fr -m model.gguf",
     "templora translate notes.md -o notes.en.md -sl fr -tl en --glossary terms.csv",
+    "templora translate tome2.epub --series series.toml",
     "templora translate subs.srt -o subs.de.srt -sl en -tl de -m model.gguf --test 5",
 )
 
@@ -42,22 +44,31 @@ def translate(
         ),
     ],
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option("-o", "--out", metavar="OUT", help="File to write, in the format of IN."),
-    ],
+    ] = None,
     source_language: Annotated[
-        str,
+        str | None,
         typer.Option(
             "-sl", "--source-language", metavar="CODE", help="Language of IN, for example fr."
         ),
-    ],
+    ] = None,
     target_language: Annotated[
-        str,
+        str | None,
         typer.Option(
             "-tl", "--target-language", metavar="CODE", help="Language of OUT, for example pt-BR."
         ),
-    ],
+    ] = None,
     flags: SessionFlags,
+    series: Annotated[
+        Path | None,
+        typer.Option(
+            "--series",
+            metavar="FILE",
+            help="TOML file of a series, of which IN is a volume: OUT, languages, model, glossary "
+            "and names come from it, and what the volumes before left; see docs/usage.md.",
+        ),
+    ] = None,
     prompt_template: Annotated[
         Path | None,
         typer.Option(
@@ -177,23 +188,23 @@ def translate(
     if partial and (given := [flag for flag, value in works.items() if value]):
         raise OptionError(f"--partial translates nothing; leave out {listed(given)}")
     from templora_edge.cli.review import edit_block
-    from templora_edge.translation.answers import Languages
-    from templora_edge.translation.job import TranslateJob, Translator, write_partial
+    from templora_edge.translation.job import Translator, write_partial
+    from templora_edge.translation.series import Series, Start
 
-    job = TranslateJob(
-        source,
-        out,
-        Languages(source_language, target_language),
-        flags.model,
-        flags.options.changed(seed=seed, measure_after=False),
+    options = flags.options.changed(seed=seed, measure_after=False)
+    start = Start(
+        out, source_language, target_language, flags.model, options, glossary, adapter_out
+    )
+    if series is not None:
+        start = Series.read(series).start(source, start)
+    job = replace(
+        start.job(source),
         sampling=sampling.changed(seed=seed),
         prompt_template=prompt_template,
         references=references,
-        glossary=glossary,
         memory=memory,
         edited=edited,
         bilingual=bilingual,
-        adapter_out=adapter_out,
         report=report,
         review=edit_block if review else None,
         limit=test,
@@ -202,7 +213,7 @@ def translate(
         force=force or dry_run,  # a dry run writes nothing
     )
     if partial:
-        _summarise(write_partial(job), partial=out)
+        _summarise(write_partial(job), partial=job.out)
         return
     with Translator(job) as translator:
         if dry_run:

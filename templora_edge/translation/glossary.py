@@ -38,6 +38,12 @@ class Glossary:
             term for term in self.found_in(source) if not _occurs(term.translation, translation)
         ]
 
+    def after(self, terms: Sequence[Pair]) -> "Glossary":
+        """``terms``, and those of this glossary that are not among them."""
+        known = {term.source.casefold() for term in terms}
+        others = (term for term in self.terms if term.source.casefold() not in known)
+        return Glossary((*terms, *others))
+
     @classmethod
     def read(cls, path: Path, source_language: str, target_language: str) -> "Glossary":
         """Read a .tbx file, or a table as `read_table` knows it.

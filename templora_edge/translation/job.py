@@ -22,7 +22,7 @@ from templora_edge.translation.memory import Memory
 from templora_edge.translation.pair_loop import pair_loop
 from templora_edge.translation.parallel_text import read_bitext
 from templora_edge.translation.plan import Plan, estimate
-from templora_edge.translation.prompt import own_prompt
+from templora_edge.translation.prompt import Pair, own_prompt
 from templora_edge.translation.results import Results
 from templora_edge.translation.run import Review, Step, TranslationRun, segments_of
 from templora_edge.translation.settings import changes, settings_of
@@ -56,6 +56,10 @@ class TranslateJob:
     edited: Path | None = None
     """A file with translations that a person changed, which become those of the job: XLIFF, TMX, or
     a translated document, such as ``out`` itself."""
+    names: tuple[Pair, ...] = ()
+    """Terms besides those of the glossary, before which they go."""
+    earlier: tuple[Pair, ...] = ()
+    """Translated segments of earlier volumes: a memory, and shown first."""
     bilingual: Path | None = None
     adapter_out: Path | None = None
     report: Path | None = None
@@ -128,7 +132,11 @@ class Translator(Closing):
         languages = job.languages.source, job.languages.target
         base = GgufFile(job.model or BUNDLED_TRANSLATOR)
         prompt = own_prompt(base, job.prompt_template, *languages)
-        self._memory = Memory.read(job.memory, *languages) if job.memory else Memory()
+        self._memory = (
+            Memory.read(job.memory, *languages, before=job.earlier)
+            if job.memory
+            else Memory(job.earlier)
+        )
         self._references = read_bitext(job.references, *languages) if job.references else []
         with ExitStack() as stack:
             session = stack.enter_context(
@@ -171,6 +179,7 @@ class Translator(Closing):
                     self._memory,
                 ),
                 references=self._references,
+                earlier=job.earlier,
                 review=job.review,
                 limit=job.limit,
             )

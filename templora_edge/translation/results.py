@@ -42,7 +42,8 @@ class Results:
         if not self.paragraphs:
             raise DocumentError(f"{job.source}: nothing to translate; expected some words")
         languages = job.languages.source, job.languages.target
-        self.glossary = Glossary.read(job.glossary, *languages) if job.glossary else Glossary(())
+        glossary = Glossary.read(job.glossary, *languages) if job.glossary else Glossary(())
+        self.glossary = glossary.after(job.names)
 
     def check_source(self, store: Store) -> None:
         """Check that the segments of ``store`` are those of the source as it is.
