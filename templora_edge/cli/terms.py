@@ -73,7 +73,8 @@ def terms(
     found = found_terms(job)
     rows = []
     with CountProgress("terms rendered", "/s") as progress:
-        progress.update(0, max(1, len(found)))
+        if found:
+            progress.update(0, len(found))
         for row in rendered(job, found):
             rows.append(row)
             progress.update(len(rows), len(found))
