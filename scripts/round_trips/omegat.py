@@ -1,30 +1,28 @@
-#!/usr/bin/env python3
-"""Hand a TMX of ours to OmegaT, and check that what it saves has every pair, codes included.
+"""Hand a TMX of ours to OmegaT, and check that what it saves has every pair, codes left out.
 
-    scripts/omegat [OUT]     OUT is the output file of a translation, whose job is taken; otherwise
-                             a few pairs with inline codes are
+    python -m scripts.round_trips.omegat [OUT]
 
-OmegaT comes from Debian's packages, unpacked into .cache/omegat, nothing is installed; Java must
-be. It opens a project whose source are our sources and whose memory is our TMX, translates it
-without a window, and saves its own memory (level 2, with inline codes), which is compared.
-Exit status: 0 if all is there, 1 if not, 75 if OmegaT cannot be had.
+OUT is the output file of a translation, whose job is taken; otherwise a few pairs are. OmegaT comes
+from Debian's packages, unpacked into .cache/omegat, without installing anything; Java must be
+there. It opens a project with our sources as its source and our TMX as its memory, translates it
+without a window and saves a memory of its own, which is compared. Exit status: 0 if all is in it, 1
+if not, 75 if OmegaT cannot be downloaded.
 """
 
 import html
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-
-ROOT = Path(__file__).resolve().parent.parent
-FOLDER = ROOT / ".cache" / "omegat"
-sys.path.insert(0, str(ROOT))
+from typing import Final
 
 from templora_edge.documents.markup import plain
 from templora_edge.translation.exchange import ExchangedJob, read_exchange, write_exchange
 from templora_edge.translation.store import Origin, SegmentRow, Store, folder_of
 
-FETCH = """
+FOLDER: Final = Path(__file__).resolve().parents[2] / ".cache" / "omegat"
+FETCH: Final = """
 set -euo pipefail
 cd "$(mktemp -d)"
 packages=$(apt-get install -s --no-install-recommends omegat | awk '/^Inst/ {print $2}')
@@ -33,7 +31,7 @@ for package in *.deb; do dpkg-deb -x "$package" root; done
 mv root "$1"
 rm -r "$PWD"
 """
-PROJECT = """\
+PROJECT: Final = """\
 <?xml version="1.0" encoding="UTF-8"?>
 <omegat><project version="1.0">
   <source_dir>__DEFAULT__</source_dir><target_dir>__DEFAULT__</target_dir>
@@ -44,7 +42,7 @@ PROJECT = """\
   <remove_tags>false</remove_tags>
 </project></omegat>
 """
-PAIRS = (
+PAIRS: Final = (
     ("Le gardien <1>du phare</1> dort.", "The keeper <1>of the light</1> sleeps."),
     ("Il dit\u202f: «\xa0Non & non\xa0!\xa0»", 'He said: "No & <no>!"'),
     ("<1><2>Deux</2> trois</1> <3/> quatre", "<3/> <2>Two</2> <1>three</1> four"),
@@ -53,9 +51,11 @@ PAIRS = (
 
 
 def main() -> int:
+    """Run the check and return the exit status."""
     if not FOLDER.is_dir():
         FOLDER.parent.mkdir(exist_ok=True)
-        if subprocess.run(["bash", "-c", FETCH, "fetch", FOLDER], check=False).returncode:
+        fetch = ["/bin/bash", "-c", FETCH, "fetch", str(FOLDER)]
+        if subprocess.run(fetch, check=False).returncode:
             print("omegat: cannot be downloaded", file=sys.stderr)
             return 75
     rows = rows_of(Path(sys.argv[1])) if sys.argv[1:] else [
@@ -74,6 +74,7 @@ def main() -> int:
 
 
 def rows_of(out: Path) -> list[SegmentRow]:
+    """All segments of the job of ``out``."""
     with Store(folder_of(out), read_only=True) as store:
         return store.segments()
 
@@ -87,8 +88,9 @@ def saved_by_omegat(rows: list[SegmentRow], folder: Path) -> dict[str, str]:
     (folder / "source" / "a.html").write_text(f"<html><body>{page}</body></html>")
     write_exchange(folder / "tm/auto/job.tmx", ExchangedJob("fr", "en", "a.html", rows), ".tmx")
     jars = [FOLDER / "usr/share/omegat/OmegaT.jar", *(FOLDER / "usr/share/java").glob("*.jar")]
+    java = shutil.which("java") or "java"
     subprocess.run(
-        ["java", "-cp", ":".join(map(str, jars)), "-Djava.awt.headless=true", "-Xmx512m",
+        [java, "-cp", ":".join(map(str, jars)), "-Djava.awt.headless=true", "-Xmx512m",
          f"-Duser.home={folder}", "org.omegat.Main", str(folder), "--mode=console-translate",
          f"--config-dir={folder / 'config'}"],
         check=True, timeout=300, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
