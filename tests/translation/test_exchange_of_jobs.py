@@ -123,7 +123,7 @@ def test_a_corrected_out_of_a_finished_job(tmp_path: Path) -> None:
     before = rows(out)
     document = docx.Document(str(out))
     first, second, third, _ = document.paragraphs
-    first.runs[0].text = "A hand wrote this."
+    first.runs[0].text = f"A hand wrote this: {first.runs[0].text}"
     third.runs[0].text += " And this too."
     second.insert_paragraph_before("No segment is like this one, which is new.")
     document.save(str(out))
@@ -137,7 +137,7 @@ def test_a_corrected_out_of_a_finished_job(tmp_path: Path) -> None:
     )
     after = rows(out)
     assert [text for _, text, _, _ in after] == [
-        "A hand wrote this.",
+        f"A hand wrote this: {before[0][1]}",
         before[1][1],
         f"{before[2][1]} And this too.",
         before[3][1],
