@@ -45,7 +45,7 @@ PROJECT: Final = """\
 PAIRS: Final = (
     ("Le gardien <1>du phare</1> dort.", "The keeper <1>of the light</1> sleeps."),
     ("Il dit\u202f: «\xa0Non & non\xa0!\xa0»", 'He said: "No & <no>!"'),
-    ("<1><2>Deux</2> trois</1> <3/> quatre", "<3/> <2>Two</2> <1>three</1> four"),
+    ("<1><2>Deux</2> trois</1><3/> quatre", "Four<3/>, <1>three, <2>two</2></1>"),
     ("Une ligne simple.", "A plain line."),
 )
 
