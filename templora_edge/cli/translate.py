@@ -184,9 +184,14 @@ def translate(
     """
     if review and not sys.stdin.isatty():
         raise OptionError("--review: expected a terminal; leave it out in scripts")
-    works = {"--test": test, "--retry-flagged": retry_flagged, "--restart": restart}
-    if partial and (given := [flag for flag, value in works.items() if value]):
-        raise OptionError(f"--partial translates nothing; leave out {listed(given)}")
+    others = {
+        "--test": test,
+        "--dry-run": dry_run,
+        "--retry-flagged": retry_flagged,
+        "--restart": restart,
+    }
+    if partial and (given := [flag for flag, value in others.items() if value]):
+        raise OptionError(f"--partial only writes what is translated; leave out {listed(given)}")
     from templora_edge.cli.review import edit_block
     from templora_edge.translation.job import Translator, write_partial
     from templora_edge.translation.series import Series, Start

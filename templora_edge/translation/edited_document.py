@@ -25,7 +25,7 @@ from templora_edge.translation.run import assemble
 from templora_edge.translation.segmenter import one_line, sentences
 from templora_edge.translation.store import SegmentRow
 
-ALIKE: Final = 30.0
+ALIKE: Final = 50.0
 """Least likeness of a paragraph and what a person made of it, in percent."""
 _BAND: Final = 200
 """How far apart paragraphs are looked for, in paragraphs."""

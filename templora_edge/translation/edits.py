@@ -35,10 +35,13 @@ def edits_of(segments: Iterable[ExchangedSegment], rows: Sequence[SegmentRow]) -
             unknown += 1
             continue
         text = _translation(segment, row)
-        is_confirmed = segment.state in (State.REVIEWED, State.FINAL) and bool(row.flags)
+        is_confirmed = segment.state in (State.REVIEWED, State.FINAL)
         if text is None:
             continue
-        if text == row.translation and not is_confirmed:
+        # some tools begin with a copy of the source
+        now = row.source if row.translation is None else row.translation
+        is_open = bool(row.flags) or row.translation is None
+        if text == now and not (is_confirmed and is_open):
             unchanged += 1
         else:
             changed.append(edited(row, text))

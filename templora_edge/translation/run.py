@@ -72,13 +72,18 @@ class TranslationRun:
             self._updates.load_state(self._store.folder / learned.state)
             self._updates.swap()
         yield from self._learn_references()
-        rows = self._store.segments()[: self._limit]
+        everything = self._store.segments()
+        rows = everything[: self._limit]
         lengths = {row.id: self._loop.n_tokens(row.source) for row in rows}
         total = sum(lengths.values())
         done = sum(lengths[row.id] for row in rows if row.translation is not None)
-        unlearned = _unlearned(rows)
-        yield from self._learn_edits([row for one in unlearned if _is_given(one) for row in one])
-        passages = [one for one in unlearned if not _is_given(one)]
+        passages, edits = [], []
+        for one in _unlearned(rows):
+            if _is_given(one) and one[-1] != everything[-1]:  # the end is not learned needlessly
+                edits += one
+            else:
+                passages.append(one)
+        yield from self._learn_edits(edits)
         for number, passage in enumerate(passages, 1):
             before = [row for row in self._store.segments() if row.position < passage[0].position]
             self._loop.begin_block((*self._earlier, *_believed(before)))

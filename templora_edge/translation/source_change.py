@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
+from itertools import takewhile
 
 from templora_edge.translation.store import SegmentRow
 
@@ -21,9 +22,12 @@ def revised(rows: Sequence[SegmentRow], segments: Sequence[tuple[int, str]]) -> 
     """
     old = [row.source for row in rows]
     new = [source for _, source in segments]
-    kept: dict[int, SegmentRow] = {}  # index in segments -> its row
-    for block in SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks():
-        kept |= {block.b + i: rows[block.a + i] for i in range(block.size)}
+    # the matcher begins with the longest match, which may leave a repeated beginning out
+    begin = _n_common(old, new)
+    kept = dict(enumerate(rows[:begin]))  # index in segments -> its row
+    matcher = SequenceMatcher(None, old[begin:], new[begin:], autojunk=False)
+    for block in matcher.get_matching_blocks():
+        kept |= {begin + block.b + i: rows[begin + block.a + i] for i in range(block.size)}
     stayed = {row.id for row in kept.values()}
     left = [row for row in rows if row.id not in stayed]
     n_old = Counter(row.source for row in left)
@@ -35,3 +39,9 @@ def revised(rows: Sequence[SegmentRow], segments: Sequence[tuple[int, str]]) -> 
         else SegmentRow.new(index + 1, paragraph, source)
         for index, (paragraph, source) in enumerate(segments)
     ]
+
+
+def _n_common(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many texts at the beginning are the same."""
+    pairs = zip(one, other, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -41,6 +41,7 @@ ROWS = [
         ([("s1", "Oui.", "Yes, sir."), ("s4", "Oui.", "Yeah.")], {1: "Yes, sir."}, 1, 0),
         ([("s1", "Oui.", "Yes."), ("s4", "Oui.", None)], {}, 1, 0),
         ([("s3", "Non.", " No\n\n")], {3: "No"}, 0, 0),
+        ([("s3", "Non.", "Non.")], {}, 1, 0),  # a copy of the source
         ([("s1", "Non.", "No.")], {3: "No."}, 0, 0),  # the id of another job
         ([("s9", "Si.", "If."), ("s2", "Autre.", "Other.")], {}, 0, 2),
         ([(None, "Oui.", "Aye.")], {1: "Aye.", 4: "Aye."}, 0, 0),

@@ -49,7 +49,7 @@ def write_xliff(path: Path, job: ExchangedJob) -> None:
             "trgLang": job.target_language,
             f"{XML}space": "preserve",
         },
-        nsmap={None: NAMESPACE},
+        nsmap={None: NAMESPACE},  # type: ignore[dict-item]
     )
     original = ILLEGAL.sub("", job.original)
     # segments are known by their ids again, so none may be cut or joined
