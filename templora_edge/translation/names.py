@@ -28,9 +28,9 @@ _NOUNS_IN_CAPITALS: Final = frozenset(["de", "gsw", "lb", "nds"])
 _BEFORE_NOUNS: Final = re.compile(
     r"d(?:er|ie|as|en|em|es)|[kmds]?ein(?:e[nmrs]?)?|(?:unser|eu(?:e)?r|ihr)(?:e[nmrs]?)?|"
     r"im|am|zum|zur|vom|beim|ins|ans|fürs|zwei|drei|vier|fünf|sechs|sieben|acht|neun|zehn|"
-    r"[a-zäöüß]{3,}(?:e[nmrs]?)"
+    r"[a-zäöüß]{3,}(?<!t)e|[a-zäöüß]{3,}e[nmrs]"
 )
-"""German articles, and adjectives and the like with their endings."""
+"""German articles, and adjectives and the like with their endings; verbs end in te, too."""
 _NOUN_ENDINGS: Final = ("e", "en", "er", "n", "es", "ern")
 _ROMAN_NUMBER: Final = re.compile(r"[IVXLC]+")
 

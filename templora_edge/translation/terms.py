@@ -121,7 +121,7 @@ def _terms(
         for one in places:
             taken[one.sentence].append(one)
         texts = Counter(_text(sentences[one.sentence], one) for one in places)
-        text = max(texts, key=lambda text: texts[text])  # the first of those that are as frequent
+        text = max(texts, key=lambda text: (texts[text], text[0].islower()))
         shown = [sentences[one.sentence].text for one in places]
         score = len(own) * weight(key)
         terms.append(Term(text, kind, len(places), score, _example(text, shown)))
