@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from templora_edge.errors import DocumentError
@@ -13,6 +13,7 @@ from templora_edge.translation.glossary import Glossary
 from templora_edge.translation.pair_table import DELIMITERS, read_table
 from templora_edge.translation.prompt import Pair
 
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 KNOWN = (Pair("phare", "lighthouse"), Pair("gardien", "keeper"))
 DIALECTS = {
     "commas": "phare,lighthouse\ngardien,keeper\n",
@@ -81,6 +82,7 @@ texts = st.text(
 ).map(str.strip).filter(lambda text: text and not text.startswith("#"))  # fmt: skip
 
 
+@PATIENT
 @given(
     pairs=st.lists(st.tuples(texts, texts), min_size=1, max_size=5),
     delimiter=st.sampled_from(DELIMITERS),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from command import check_failure, run
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from paths import EXAMPLES
 
@@ -18,6 +18,7 @@ from templora_edge.translation.term_list import TermRow, to_table
 from templora_edge.translation.term_words import term_sentences
 from templora_edge.translation.terms import TermKind, terms_of
 
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 ENGLISH_TEXT = """THE JOURNEY OF PASSEPARTOUT
 Mr. Fogg's house was in Saville Row. "Passepartout," said Mr. Fogg, "we go to the Bank of England."
 I think that Passepartout didn't like the Bank of England. Then Passepartout went out. It was
@@ -104,6 +105,7 @@ def test_words_know_what_stands_before_them() -> None:
         assert sentence.text[word.begin : word.end] == word.text
 
 
+@PATIENT
 @given(st.lists(st.text("AaBbÉé'’-. \n,de王ア", max_size=60), max_size=6))
 def test_every_term_occurs_as_often_as_its_count(paragraphs: list[str]) -> None:
     text = " ".join(" ".join(paragraphs).split())
@@ -113,6 +115,7 @@ def test_every_term_occurs_as_often_as_its_count(paragraphs: list[str]) -> None:
         assert term.example.strip()
 
 
+@PATIENT
 @given(st.integers(1, 50), st.integers(0, 50), st.integers(0, 50), st.integers(0, 500))
 def test_log_likelihood_is_that_of_a_table(both: int, first: int, second: int, rest: int) -> None:
     """It is 2 n times the mutual information of the two events, summed the slow way."""
