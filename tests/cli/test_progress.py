@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from command import FORKED, LANGUAGES, SMALL, TEMPLORA, run
@@ -12,7 +13,6 @@ from paths import PROSE
 from terminal import Terminal, live_lines, start
 from texts import FRENCH
 
-from templora_edge.cli import progress
 from templora_edge.cli.progress import CountProgress
 
 QUICK = [*LANGUAGES, "-c", "256", "--block", "64", "--no-templora"]
@@ -132,8 +132,9 @@ class Recorder:
         self.live = live
         self.lines: list[str] = []
         self.now = 1000.0
-        monkeypatch.setattr(progress, "SCREEN", self)
-        monkeypatch.setattr(progress.time, "perf_counter", lambda: self.now)
+        clock = SimpleNamespace(perf_counter=lambda: self.now)
+        monkeypatch.setattr("templora_edge.cli.progress.SCREEN", self)
+        monkeypatch.setattr("templora_edge.cli.progress.time", clock)
 
     def show(self, line: str, *shorter: str, force: bool = False) -> None:
         self.lines.append(line)
