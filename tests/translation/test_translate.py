@@ -49,9 +49,8 @@ def test_a_book_and_all_that_can_be_had_of_it(tmp_path: Path) -> None:
     assert not result.stdout
     assert "source tokens translated (100 %)" in result.stderr
     assert "\n  marin = jack-tar: once\n" in result.stderr
-    assert (
-        f"\nwrote {adapter}, {tmp_path / 'novel.epub'}, {tmp_path / 'both.epub'}, " in result.stderr
-    )
+    results = [tmp_path / "novel.epub", tmp_path / "both.epub", adapter, report]
+    assert f"\nwrote {', '.join(map(str, results))}\n" in result.stderr
     found = json.loads(report.read_text())
     n_segments = sum(len(text.splitlines()) for text in read_document(source).paragraphs)
     assert found["done"] == found["segments"] == n_segments
