@@ -16,6 +16,7 @@ from templora_edge.cli.info import info
 from templora_edge.cli.output import write
 from templora_edge.cli.passkey import passkey
 from templora_edge.cli.perplexity import perplexity
+from templora_edge.cli.terms import terms
 from templora_edge.cli.translate import status, translate
 
 app = typer.Typer(
@@ -27,7 +28,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (generate, translate, status, export, evaluate, perplexity, passkey, bench, info):
+for command in (
+    *(generate, translate, status, export, terms, evaluate, perplexity, passkey, bench, info),
+):
     app.command(cls=Command)(command)
 app.add_typer(convert_app, name="convert")
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -23,11 +24,13 @@ from templora_edge.options import GREEDY, MAX_SEED, SamplingOptions
 
 if TYPE_CHECKING:
     from templora_edge.cli.progress import CountProgress
-    from templora_edge.translation.job import TranslateJob, Translator
+    from templora_edge.translation.job import Translator
+    from templora_edge.translation.translate_job import TranslateJob
 
 EXAMPLES: Final = (
     "templora translate novel.epub -o roman.epub -sl en -tl fr -m model.gguf",
     "templora translate notes.md -o notes.en.md -sl fr -tl en --glossary terms.csv",
+    "templora translate tome2.epub --series series.toml",
     "templora translate subs.srt -o subs.de.srt -sl en -tl de -m model.gguf --test 5",
 )
 UNITS: Final = {
@@ -51,22 +54,31 @@ def translate(
         ),
     ],
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option("-o", "--out", metavar="OUT", help="File to write, in the format of IN."),
-    ],
+    ] = None,
     source_language: Annotated[
-        str,
+        str | None,
         typer.Option(
             "-sl", "--source-language", metavar="CODE", help="Language of IN, for example fr."
         ),
-    ],
+    ] = None,
     target_language: Annotated[
-        str,
+        str | None,
         typer.Option(
             "-tl", "--target-language", metavar="CODE", help="Language of OUT, for example pt-BR."
         ),
-    ],
+    ] = None,
     flags: SessionFlags,
+    series: Annotated[
+        Path | None,
+        typer.Option(
+            "--series",
+            metavar="FILE",
+            help="TOML file of a series, of which IN is a volume: OUT, languages, model, glossary "
+            "and names come from it, and what the volumes before left; see docs/usage.md.",
+        ),
+    ] = None,
     prompt_template: Annotated[
         Path | None,
         typer.Option(
@@ -194,26 +206,27 @@ def translate(
 
     progress = CountProgress(*UNITS["segments"])
     from templora_edge.cli.review import Editor
-    from templora_edge.translation.answers import Languages
-    from templora_edge.translation.job import TranslateJob, Translator, write_partial
+    from templora_edge.translation.job import Translator, write_partial
+    from templora_edge.translation.series import Series, Start
     from templora_edge.translation.store import folder_of
 
-    job = TranslateJob(
-        source,
-        out,
-        Languages(source_language, target_language),
-        flags.model,
-        flags.options.changed(seed=seed, measure_after=False),
+    options = flags.options.changed(seed=seed, measure_after=False)
+    start = Start(
+        out, source_language, target_language, flags.model, options, glossary, adapter_out
+    )
+    if series is not None:
+        start = Series.read(series).start(source, start)
+    begun = start.job(source)
+    job = replace(
+        begun,
         sampling=sampling.changed(seed=seed),
         prompt_template=prompt_template,
         references=references,
-        glossary=glossary,
         memory=memory,
         edited=edited,
         bilingual=bilingual,
-        adapter_out=adapter_out,
         report=report,
-        review=Editor(folder_of(out), progress.away) if review else None,
+        review=Editor(folder_of(begun.out), progress.away) if review else None,
         limit=test,
         restart=restart,
         retry_flagged=retry_flagged,

@@ -31,14 +31,20 @@ class Memory:
         self._texts = [_text(pair.source) for pair in self._pairs]
 
     @classmethod
-    def read(cls, path: Path, source_language: str, target_language: str) -> "Memory":
-        """Read a file that `read_bitext` can read.
+    def read(
+        cls,
+        path: Path,
+        source_language: str,
+        target_language: str,
+        before: Iterable[Pair] = (),
+    ) -> "Memory":
+        """Read a file that `read_bitext` can read; its pairs come after those ``before``.
 
         Raises:
             DocumentError: the file cannot be read, or has no pairs of these languages.
             MissingExtraError: lxml, which reads XLIFF and TMX, is not installed.
         """
-        return cls(read_bitext(path, source_language, target_language, "--memory"))
+        return cls([*before, *read_bitext(path, source_language, target_language, "--memory")])
 
     def exact(self, source: str) -> str | None:
         """The translation of a text that is ``source``, with the placeholders of ``source``."""

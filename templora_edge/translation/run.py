@@ -41,6 +41,7 @@ class TranslationRun:
         updates: the update path.
         answers: asks for and checks translations.
         references: pairs to learn first.
+        earlier: pairs to show before these, never learned.
         review: lets a person edit each block before it is learned.
         limit: most segments to translate; None is all.
     """
@@ -53,11 +54,13 @@ class TranslationRun:
         answers: Answers,
         *,
         references: Sequence[Pair] = (),
+        earlier: Sequence[Pair] = (),
         review: Review | None = None,
         limit: int | None = None,
     ) -> None:
         self._store, self._loop, self._updates, self._answers = store, loop, updates, answers
         self._references = tuple(map(shown_pair, references))
+        self._earlier = (*map(shown_pair, earlier), *self._references)
         self._review, self._limit = review, limit
         self.review_s = 0.0
         """Seconds that a person took for reviews."""
@@ -88,7 +91,7 @@ class TranslationRun:
         yield Step("segments", done, total)
         for number, passage in enumerate(passages, 1):
             before = [row for row in self._store.segments() if row.position < passage[0].position]
-            self._loop.begin_block((*self._references, *_believed(before)))
+            self._loop.begin_block((*self._earlier, *_believed(before)))
             block: list[SegmentRow] = []
             for row in passage:
                 is_full = sum(one.tokens for one in block) >= self._loop.options.block_len
@@ -122,12 +125,12 @@ class TranslationRun:
             self._loop.learn(block, own=False)
         given = _believed([row for row in rows if row.origin.is_given])
         for before, block in self._loop.blocks_of(_believed(rows)):
-            self._loop.begin_block((*self._references, *before))
+            self._loop.begin_block((*self._earlier, *before))
             self._loop.learn_block(block, given)
         self._updates.swap()
         for number, row in enumerate(flagged, 1):
             before = _believed([other for other in rows if other.position < row.position])
-            self._loop.begin_block((*self._references, *before))
+            self._loop.begin_block((*self._earlier, *before))
             self._answers.ask(row)
             again = self._answers.best(row)
             if len(again.flags) < len(row.flags):
@@ -165,7 +168,7 @@ class TranslationRun:
                 block = shown[done : done + len(pairs)]
                 position = block[0].position
                 before = [row for row in self._store.segments() if row.position < position]
-                self._loop.begin_block((*self._references, *_believed(before)))
+                self._loop.begin_block((*self._earlier, *_believed(before)))
                 self._loop.learn(pairs, own=False)
                 learned = self._store.learned
                 self._keep(replace(learned, blocks=learned.blocks + 1), block)
@@ -272,12 +275,8 @@ def _has_words(row: SegmentRow) -> bool:
 
 
 def _believed(rows: Sequence[SegmentRow]) -> list[Pair]:
-    """The pairs of ``rows`` that passed every check or are given, as the model is shown them.
+    """The pairs of the ``rows`` that are believed, as the model is shown them.
 
-    What has no words would teach it to copy.
+    Others would teach it their faults, or to copy.
     """
-    return [
-        shown_pair(Pair(row.source, row.translation))
-        for row in rows
-        if row.translation and not row.flags and _has_words(row)
-    ]
+    return [shown_pair(Pair(row.source, str(row.translation))) for row in rows if row.is_believed]

@@ -62,6 +62,15 @@ class SegmentRow:
     learned: bool = False
     """Whether its block is finished: learned, where translations are learned."""
 
+    @property
+    def is_believed(self) -> bool:
+        """Whether its translation passed every check or is given.
+
+        What the model was not asked for, as there is nothing to translate, is not.
+        """
+        asked = bool(self.attempts) or self.origin.is_given
+        return bool(self.translation) and not self.flags and asked
+
     @classmethod
     def new(cls, position: int, paragraph: int, source: str) -> "SegmentRow":
         """An untranslated segment, which gets an id when it is saved."""
