@@ -1,4 +1,4 @@
-"""`templora translate` and `templora status`: translate a document, and report how far it is."""
+"""`templora translate`: translate a document."""
 
 import sys
 from collections.abc import Mapping
@@ -240,23 +240,6 @@ def translate(
             _print_plan(translator, as_json=as_json)
         else:
             _work(translator, progress)
-
-
-@with_examples("templora status roman.epub")
-def status(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Output file of the translation.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-) -> None:
-    """Report the progress of a translation, even while it runs."""
-    from templora_edge.translation.job import status as status_of
-
-    found = status_of(out)
-    if as_json:
-        write(to_json(found))
-        return
-    from templora_edge.cli.summary import status_summary
-
-    write(f"{status_summary(found, out)}\n")
 
 
 def _work(translator: "Translator", progress: "CountProgress") -> None:
