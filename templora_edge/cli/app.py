@@ -16,8 +16,9 @@ from templora_edge.cli.info import info
 from templora_edge.cli.output import write
 from templora_edge.cli.passkey import passkey
 from templora_edge.cli.perplexity import perplexity
+from templora_edge.cli.status import status
 from templora_edge.cli.terms import terms
-from templora_edge.cli.translate import status, translate
+from templora_edge.cli.translate import translate
 
 app = typer.Typer(
     name="templora",

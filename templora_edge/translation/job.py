@@ -52,6 +52,8 @@ class Translator(Closing):
     def __init__(self, job: TranslateJob) -> None:
         self.job = job
         self.report: dict[str, Any] = {}
+        self.was_finished = False
+        """Whether an earlier run finished the job."""
         self._edits: dict[str, int] | None = None
         self._results = Results(job)
         other = other_language(self._results.paragraphs, job.languages.source)
@@ -97,6 +99,8 @@ class Translator(Closing):
                 self._results.written.keep(store)
             self._begin(store)
             store.put("source", str(job.source.absolute()))
+            store.set_places(self._results.document.places)
+            self.was_finished = store.finished
             if job.edited is not None:
                 self._take_edits(job.edited, store)
             glossary = self._results.glossary
@@ -124,7 +128,7 @@ class Translator(Closing):
                 elif not store.finished:
                     yield from run
             finally:
-                spent = store.get("seconds", 0.0) + time.perf_counter() - begun
+                spent = store.get("seconds", 0.0) + time.perf_counter() - begun - run.review_s
                 with suppress(JobError):  # must not hide the error that stopped the work
                     store.put("seconds", spent)
             self.report = self._results.report(store) | {"edits": self._edits}
@@ -135,6 +139,7 @@ class Translator(Closing):
                 self._keep_adapter(store, run)
                 self._results.write(store)
                 store.finish()
+                self.report["finished"] = True
 
     def _take_edits(self, path: Path, store: Store) -> None:
         """Make the translations that ``path`` changed those of the job; they are then on disk."""

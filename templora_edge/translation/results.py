@@ -96,7 +96,6 @@ class Results:
         return store.status() | {
             "skipped": dict(self.document.skipped),
             "settings": store.settings,
-            "flagged_segments": [asdict(row) for row in rows if row.flags],
             "glossary_violations": dict(self._violations(rows).most_common()),
         }
 

@@ -1,10 +1,12 @@
 """One run of a translation: its blocks, and the state it saves after each step."""
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from templora_edge.documents.markup import repaired
 from templora_edge.translation.answers import Answers
 from templora_edge.translation.literals import shown_pair
 from templora_edge.translation.pair_loop import PairLoop
@@ -13,8 +15,8 @@ from templora_edge.translation.segmenter import assembled, segments
 from templora_edge.translation.store import Learned, Origin, SegmentRow, Store
 from templora_edge.updates import Updates
 
-Review = Callable[[Sequence[Pair]], Sequence[str]]
-"""Pairs of a block -> their translations after a person's review."""
+Review = Callable[[Sequence[SegmentRow]], Sequence[str]]
+"""Segments of a block -> their translations after a person's review."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class TranslationRun:
         self._references = tuple(map(shown_pair, references))
         self._earlier = (*map(shown_pair, earlier), *self._references)
         self._review, self._limit = review, limit
+        self.review_s = 0.0
+        """Seconds that a person took for reviews."""
 
     def __iter__(self) -> Iterator[Step]:
         """Learn the references, then translate the segments, block by block.
@@ -84,6 +88,7 @@ class TranslationRun:
             else:
                 passages.append(one)
         yield from self._learn_edits(edits)
+        yield Step("segments", done, total)
         for number, passage in enumerate(passages, 1):
             before = [row for row in self._store.segments() if row.position < passage[0].position]
             self._loop.begin_block((*self._earlier, *_believed(before)))
@@ -105,10 +110,16 @@ class TranslationRun:
             if number < len(passages):
                 yield Step("training", done, total)
                 self._finish_block(block)
+            else:
+                self._revise(block)
 
     def retry(self) -> Iterator[Step]:
         """Learn all segments that passed their checks, then translate the flagged ones again."""
         rows = self._store.segments()
+        flagged = [row for row in rows if row.flags]
+        yield Step("flagged segments", 0, len(flagged))
+        if not flagged:
+            return
         for before, block in self._loop.blocks_of(self._references):
             self._loop.begin_block(before)
             self._loop.learn(block, own=False)
@@ -117,7 +128,6 @@ class TranslationRun:
             self._loop.begin_block((*self._earlier, *before))
             self._loop.learn_block(block, given)
         self._updates.swap()
-        flagged = [row for row in rows if row.flags]
         for number, row in enumerate(flagged, 1):
             before = _believed([other for other in rows if other.position < row.position])
             self._loop.begin_block((*self._earlier, *before))
@@ -140,6 +150,7 @@ class TranslationRun:
         for index, (before, block) in enumerate(blocks):
             if index < self._store.learned.references:
                 continue
+            yield Step("references", len(before), len(self._references))
             self._loop.begin_block(before)
             self._loop.learn(block, own=False)
             self._keep(replace(self._store.learned, references=index + 1))
@@ -153,6 +164,7 @@ class TranslationRun:
         done = 0
         if self._updates.learns(own=False):
             for _, pairs in self._loop.blocks_of(_believed(shown)):
+                yield Step("edits", done, len(shown))
                 block = shown[done : done + len(pairs)]
                 position = block[0].position
                 before = [row for row in self._store.segments() if row.position < position]
@@ -173,8 +185,7 @@ class TranslationRun:
         return row
 
     def _finish_block(self, block: Sequence[SegmentRow]) -> None:
-        if self._review is not None:
-            self._revise(block, self._review)
+        block = self._revise(block)
         has_learned = self._loop.finish_block()
         learned = self._store.learned
         if has_learned:
@@ -182,21 +193,28 @@ class TranslationRun:
         else:
             self._store.set_learned(learned, block)
 
-    def _revise(self, block: Sequence[SegmentRow], review: Review) -> None:
-        """Let a person edit ``block``; reviewed translations count as correct."""
-        pairs = [Pair(row.source, str(row.translation)) for row in block]
-        edited = [
-            replace(  # keep its token count, which ends blocks
-                row,
-                translation=text,
-                origin=row.origin if text == row.translation else Origin.EDIT,
-                flags=(),
-            )
-            for row, text in zip(block, review(pairs), strict=True)
-        ]
-        for row in edited:
-            self._store.finish_segment(row)
-        self._loop.replace_block(_believed(edited))
+    def _revise(self, block: Sequence[SegmentRow]) -> Sequence[SegmentRow]:
+        """Let a person edit what no person has edited yet; what comes back counts as correct.
+
+        So a block whose review is saved is not shown again, however the run ends.
+        """
+        rows = {row.id: row for row in block}
+        left = [row for row in block if row.origin is not Origin.EDIT]
+        if self._review is None or not any(map(_has_words, left)):
+            return block
+        begun = time.perf_counter()
+        reviewed = self._review(left)
+        self.review_s += time.perf_counter() - begun
+        for row, text in zip(left, reviewed, strict=True):
+            if text != row.translation:
+                edited = replace(row, translation=repaired(row.source, text), origin=Origin.EDIT)
+            else:
+                edited = replace(row, origin=Origin.EDIT if _has_words(row) else row.origin)
+            rows[row.id] = replace(edited, flags=())  # keep its token count, which ends blocks
+        block = [*rows.values()]
+        self._store.finish_segment(*block)
+        self._loop.replace_block(_believed(block))
+        return block
 
     def _keep(self, learned: Learned, block: Sequence[SegmentRow] = ()) -> None:
         """Save the state of training, if there is any, then note how far it is."""
@@ -249,6 +267,11 @@ def _unlearned(rows: Sequence[SegmentRow]) -> list[list[SegmentRow]]:
 def _is_given(rows: Sequence[SegmentRow]) -> bool:
     """Whether nothing of ``rows`` is left to translate, and nothing in it is the model's."""
     return all(row.translation is not None and row.origin.is_given for row in rows)
+
+
+def _has_words(row: SegmentRow) -> bool:
+    """Whether there was something to translate; the model was not asked for what has no words."""
+    return row.attempts > 0 or row.origin.is_given
 
 
 def _believed(rows: Sequence[SegmentRow]) -> list[Pair]:

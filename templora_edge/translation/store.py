@@ -8,6 +8,7 @@ import fcntl
 import json
 import shutil
 import sqlite3
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -31,7 +32,7 @@ class Origin(StrEnum):
     """It is not translated."""
     MODEL = "model"
     EDIT = "edit"
-    """A person."""
+    """A person wrote it, or approved it."""
     MEMORY = "memory"
     """It was taken over from another translation."""
 
@@ -178,10 +179,11 @@ class Store(Closing):
             for values in found
         ]
 
-    def finish_segment(self, row: SegmentRow) -> None:
-        """Save the translation of a segment; it is on disk when this returns."""
+    def finish_segment(self, *rows: SegmentRow) -> None:
+        """Save the translations of segments, all or none; they are on disk when this returns."""
         with self._change():
-            self._save(row)
+            for row in rows:
+                self._save(row)
 
     def edit(self, rows: Sequence[SegmentRow]) -> None:
         """Save translations that a person gave, all or none.
@@ -245,8 +247,13 @@ class Store(Closing):
         """Whether everything is translated and written."""
         return bool(self.get("finished", False))
 
+    def set_places(self, places: Sequence[str]) -> None:
+        """Save where each paragraph is, as `Document.places` names it."""
+        begins = [i for i, place in enumerate(places) if i == 0 or place != places[i - 1]]
+        self.put("places", [[begin, places[begin]] for begin in begins])
+
     def status(self) -> dict[str, Any]:
-        """Counts of segments, flags, tokens and so on, ready for JSON."""
+        """Counts of segments, flags, tokens and so on, and all that is flagged, ready for JSON."""
         rows = self.segments()
         done = [row for row in rows if row.translation is not None]
         flags = Counter(flag for row in done for flag in row.flags)
@@ -259,7 +266,18 @@ class Store(Closing):
             "learned_blocks": self.learned.blocks,
             "tokens": sum(row.tokens for row in done),
             "seconds": round(self.get("seconds", 0.0), 1),
+            "flagged_segments": self._placed([row for row in done if row.flags]),
         }
+
+    def _placed(self, rows: Sequence[SegmentRow]) -> list[dict[str, Any]]:
+        """``rows`` ready for JSON, with their places."""
+        places: list[tuple[int, str]] = self.get("places", [])
+        begins = [begin for begin, _ in places]
+        numbers = [bisect_right(begins, row.paragraph) - 1 for row in rows]
+        return [
+            asdict(row) | {"place": places[number][1] if number >= 0 else ""}
+            for row, number in zip(rows, numbers, strict=True)
+        ]
 
     def get(self, key: str, default: Any = None) -> Any:
         """The job's value of ``key``."""
