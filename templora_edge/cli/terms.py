@@ -70,9 +70,9 @@ def terms(
 
     job = TermsJob(source, Languages(source_language, target_language), model, threads, limit)
     check_outputs([("-o", out)], job.inputs, force=force)
-    found = found_terms(job)
     rows = []
     with CountProgress("terms rendered", "/s") as progress:
+        found = found_terms(job)
         if found:
             progress.update(0, len(found))
         for row in rendered(job, found):
@@ -86,4 +86,7 @@ def terms(
             # with a byte order mark, without which spreadsheets take accents for other characters
             path.write_text(text, encoding="utf-8" if as_json else "utf-8-sig")
     drafts = sum(bool(row.translation) for row in rows)
-    SCREEN.say(f"{len(rows)} terms, {drafts} with a rendering; approve them, then --glossary")
+    SCREEN.say(
+        f"terms: {len(rows)}, with a rendering: {drafts}; approve the list, then give it to "
+        "translate --glossary"
+    )

@@ -159,7 +159,7 @@ def test_the_command(tmp_path: Path) -> None:
     header, *lines = csv.reader(io.StringIO(result.stdout))
     assert header == ["source", "translation", "kind", "count", "example"]
     assert 0 < len(lines) <= 8
-    assert f"{len(lines)} terms, " in result.stderr
+    assert f"terms: {len(lines)}, with a rendering: " in result.stderr
     as_json = json.loads(run(*arguments, "--json").stdout)
     assert [[*map(str, row.values())][:4] for row in as_json] == [line[:4] for line in lines]
     assert run(*arguments, "-o", out).returncode == 0
