@@ -37,7 +37,8 @@ def run_summary(
         )
     lines.append(f"wrote {', '.join(map(str, files))}")
     if left := found["segments"] - found["done"]:
-        lines.append(f"{counted(left, 'segment')} {'is' if left == 1 else 'are'} as in the source")
+        segments = f"{counted(left, 'segment')} {'is' if left == 1 else 'are'}"
+        lines.append(f"{out}: a partial translation; {segments} as in the source")
     if found["skipped"]:
         skipped = (f"{name} ({count:,})" for name, count in found["skipped"].items())
         lines.append(f"left as in the source: {', '.join(skipped)}")

@@ -90,7 +90,7 @@ def test_a_part() -> None:
         "1,000 of 1,001 segments translated in 12:34",
         "--edited: 1 segment changed, 2,000 unchanged, 0 of the file not in the job",
         "wrote novel.epub",
-        "1 segment is as in the source",
+        "novel.epub: a partial translation; 1 segment is as in the source",
         "next: run the same command, without --test, to translate the rest",
     ]
 
