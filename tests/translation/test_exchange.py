@@ -14,7 +14,7 @@ from translate.storage.tmx import tmxfile
 from translate.storage.xliff2 import Xliff2File
 
 from templora_edge.documents.markup import PLACEHOLDER, closed, plain
-from templora_edge.errors import DocumentError, OptionError
+from templora_edge.errors import DocumentError, JobError, OptionError
 from templora_edge.translation.exchange import (
     SUFFIXES,
     ExchangedJob,
@@ -23,10 +23,11 @@ from templora_edge.translation.exchange import (
     read_exchange,
     write_exchange,
 )
+from templora_edge.translation.exchange.export import export
 from templora_edge.translation.language_match import nearest
 from templora_edge.translation.parallel_text import read_bitext
 from templora_edge.translation.prompt import Pair
-from templora_edge.translation.store import Origin, SegmentRow
+from templora_edge.translation.store import Origin, SegmentRow, Store, folder_of
 
 NAMESPACES = {"x": "urn:oasis:names:tc:xliff:document:2.0"}
 
@@ -327,3 +328,18 @@ def schemas() -> Path:
         pytest.skip("the schemas of XLIFF and TMX cannot be downloaded")
     assert result.returncode == 0
     return ROOT / ".cache" / "schemas"
+
+
+def test_a_job_is_exported_while_another_process_works_on_it(tmp_path: Path) -> None:
+    out = tmp_path / "novel.txt"
+    with Store(folder_of(out)) as store:  # which holds the lock
+        with pytest.raises(JobError, match="no segments yet"):
+            export(out, tmp_path / "a.xlf")
+        languages = {"source": "fr", "target": "en"}
+        store.begin({"languages": languages}, [(0, "Oui."), (1, "Non.")])
+        store.finish_segment(row(1, "Oui.", "Yes."))
+        assert export(out, tmp_path / "a.xlf") == (1, 2)
+        store.finish_segment(row(2, "Non.", "No."))
+        assert export(out, tmp_path / "a.tmx") == (2, 2)
+    assert [one.translation for one in read(tmp_path / "a.xlf")] == ["Yes.", None]
+    assert [one.translation for one in read(tmp_path / "a.tmx")] == ["Yes.", "No."]
