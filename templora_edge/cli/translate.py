@@ -183,7 +183,8 @@ def translate(
         raise OptionError(f"--partial only writes what is translated; leave out {listed(given)}")
     from templora_edge.cli.review import edit_block
     from templora_edge.translation.answers import Languages
-    from templora_edge.translation.job import TranslateJob, Translator, write_partial
+    from templora_edge.translation.job import Translator, write_partial
+    from templora_edge.translation.translate_job import TranslateJob
 
     job = TranslateJob(
         source,

@@ -4,18 +4,17 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from templora_edge.assets import BUNDLED_TRANSLATOR
 from templora_edge.closing import Closing
 from templora_edge.errors import JobError, listed
-from templora_edge.host.files import same_file
-from templora_edge.models.gguf_file import GgufFile, files_of
-from templora_edge.options import GREEDY, Options, SamplingOptions, TextKind
+from templora_edge.models.gguf_file import GgufFile
+from templora_edge.options import TextKind
 from templora_edge.session import TempLora
-from templora_edge.translation.answers import Answers, Languages
+from templora_edge.translation.answers import Answers
 from templora_edge.translation.checks import other_language
 from templora_edge.translation.edited_file import read_edits
 from templora_edge.translation.memory import Memory
@@ -24,7 +23,7 @@ from templora_edge.translation.parallel_text import read_bitext
 from templora_edge.translation.plan import Plan, estimate
 from templora_edge.translation.prompt import own_prompt
 from templora_edge.translation.results import Results
-from templora_edge.translation.run import Review, Step, TranslationRun, segments_of
+from templora_edge.translation.run import Step, TranslationRun, segments_of
 from templora_edge.translation.settings import changes, settings_of
 from templora_edge.translation.source_change import revised
 from templora_edge.translation.store import (
@@ -35,70 +34,9 @@ from templora_edge.translation.store import (
     discard,
     folder_of,
 )
+from templora_edge.translation.translate_job import TranslateJob
 
 _logger: Final = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class TranslateJob:
-    """One document to translate."""
-
-    source: Path
-    out: Path
-    languages: Languages
-    model: Path | None = None
-    options: Options = field(default_factory=Options)
-    sampling: SamplingOptions = GREEDY
-    prompt_template: Path | None = None
-    references: Path | None = None
-    glossary: Path | None = None
-    memory: Path | None = None
-    edited: Path | None = None
-    """A file with translations that a person changed, which become those of the job: XLIFF, TMX, or
-    a translated document, such as ``out`` itself."""
-    bilingual: Path | None = None
-    adapter_out: Path | None = None
-    report: Path | None = None
-    review: Review | None = None
-    limit: int | None = None
-    """Most segments to translate before the results are written; None is all."""
-    restart: bool = False
-    """Discard the work of earlier runs of this job."""
-    retry_flagged: bool = False
-    """Translate flagged segments again."""
-    force: bool = False
-    """Overwrite files that the job did not write, or that were changed since."""
-
-    @property
-    def outputs(self) -> list[tuple[str, Path | None]]:
-        """Files written when all segments are done, with their flags."""
-        return [
-            ("-o", self.out),
-            ("--bilingual", self.bilingual),
-            ("--adapter-out", self.adapter_out),
-            ("--report", self.report),
-        ]
-
-    @property
-    def inputs(self) -> list[tuple[str, Path | None]]:
-        """Files that must not be overwritten, with their flags."""
-        return [
-            ("IN", self.source),
-            *files_of(self.model or BUNDLED_TRANSLATOR),
-            *self.options.inputs,
-            ("--prompt-template", self.prompt_template),
-            ("--references", self.references),
-            ("--glossary", self.glossary),
-            ("--memory", self.memory),
-            ("--edited", None if self.edits_out else self.edited),
-            ("the job", folder_of(self.out)),
-        ]
-
-    @property
-    def edits_out(self) -> bool:
-        """Whether the edits are in ``out`` itself."""
-        edited = self.edited
-        return edited is not None and edited.exists() and same_file(edited, self.out)
 
 
 class Translator(Closing):

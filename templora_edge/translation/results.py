@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from templora_edge.documents import read_document
 from templora_edge.errors import DocumentError, JobError, OptionError
@@ -14,10 +14,8 @@ from templora_edge.translation.glossary import Glossary
 from templora_edge.translation.run import assemble
 from templora_edge.translation.settings import digest
 from templora_edge.translation.store import SegmentRow, Store, folder_of
+from templora_edge.translation.translate_job import TranslateJob
 from templora_edge.translation.written import Written
-
-if TYPE_CHECKING:
-    from templora_edge.translation.job import TranslateJob
 
 
 class Results:
@@ -29,7 +27,7 @@ class Results:
         OutputError: an output cannot be written, or would overwrite a file not from this job.
     """
 
-    def __init__(self, job: "TranslateJob") -> None:
+    def __init__(self, job: TranslateJob) -> None:
         self.job = job
         self.written = Written(folder_of(job.out))
         if job.out.suffix.lower() != job.source.suffix.lower():

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from templora_edge.options import LoraOptions
 from templora_edge.translation.store import Learned
+from templora_edge.translation.translate_job import TranslateJob
 
 if TYPE_CHECKING:
     from templora_edge.session import TempLora
-    from templora_edge.translation.job import TranslateJob
 
 Settings = Mapping[str, Any]
 
@@ -45,7 +45,7 @@ MAY_CHANGE: Final[Mapping[str, Until]] = {
 """Settings that a run may change; no run may change others."""
 
 
-def settings_of(job: "TranslateJob", session: "TempLora") -> dict[str, Any]:
+def settings_of(job: TranslateJob, session: "TempLora") -> dict[str, Any]:
     """All that a translation depends on, ready for JSON."""
     options = session.options
     settings = {

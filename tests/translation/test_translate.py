@@ -201,7 +201,9 @@ def test_what_a_job_was_begun_with(tmp_path: Path, novel: Path) -> None:
     check_failure(run("status", tmp_path / "other.txt"), "no job was begun for it")
     (tmp_path / "novel.txt.job" / "job.sqlite").write_bytes(b"not a database" * 100)
     check_failure(run(*translate(novel, "--force")), "damaged", "--restart")
-    result = run(*translate(novel, "--restart", "--test", 1))
+    # with the record of what it wrote
+    check_failure(run(*translate(novel, "--restart", "--test", 1)), "novel.txt: exists", "--force")
+    result = run(*translate(novel, "--restart", "--test", 1, "--force"))
     assert result.returncode == 0, result.stderr
     assert len(finished(tmp_path / "novel.txt.job")) == 1
 
