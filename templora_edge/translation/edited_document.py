@@ -27,8 +27,10 @@ from templora_edge.translation.store import SegmentRow
 
 ALIKE: Final = 50.0
 """Least likeness of a paragraph and what a person made of it, in percent."""
-_BAND: Final = 200
-"""How far apart paragraphs are looked for, in paragraphs."""
+_BAND: Final = 20
+"""How far from its place a paragraph is looked for, besides what was inserted or removed."""
+_WIDEST_BAND: Final = 200
+"""How far it is looked for at most."""
 _TOKEN: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|\w+|[^\w\s]")
 
 
@@ -138,26 +140,37 @@ def _aligned(left: Sequence[str], right: Sequence[str]) -> Iterator[tuple[int, i
 
 
 def _most_alike(left: Sequence[str], right: Sequence[str]) -> list[tuple[int, int]]:
-    """The pairs of places, in order in both, whose likeness is largest in sum."""
+    """The pairs of places, in order in both, whose likeness is largest in sum.
+
+    Places are looked for near where they would be if nothing was inserted or removed.
+    """
     n, m = len(left), len(right)
-    best = [[0.0] * (m + 1) for _ in range(n + 1)]
-    alike: dict[tuple[int, int], float] = {}
+    width = min(abs(n - m) + _BAND, _WIDEST_BAND)
+    best = [0.0] * (m + 1)  # of what is left of each place, for the rows so far
+    together: set[tuple[int, int]] = set()  # where a pair is better than none
+    before: set[tuple[int, int]] = set()  # where the row before is as good
     for i in range(n):
-        for j in range(m):
-            if abs(i * m - j * n) <= _BAND * max(n, m):
-                alike[i, j] = fuzz.ratio(left[i], right[j], score_cutoff=ALIKE)
-            together = best[i][j] + alike.get((i, j), 0)
-            best[i + 1][j + 1] = max(best[i][j + 1], best[i + 1][j], together)
+        first, last = max(0, i * m // n - width), min(m, i * m // n + width + 1)
+        row = best.copy()
+        for j in range(first, last):
+            pair = best[j] + fuzz.ratio(left[i], right[j], score_cutoff=ALIKE)
+            row[j + 1] = max(pair, best[j + 1], row[j])
+            if row[j + 1] == best[j + 1]:
+                before.add((i, j))
+            elif row[j + 1] == pair:
+                together.add((i, j))
+        row[last:] = [row[last]] * (m + 1 - last)
+        best = row
     pairs = []
-    i, j = n, m
-    while i and j:
-        if best[i][j] == best[i - 1][j]:
-            i -= 1
-        elif best[i][j] == best[i][j - 1]:
-            j -= 1
-        else:
-            i, j = i - 1, j - 1
+    i, j = n - 1, m - 1
+    while i >= 0 and j >= 0:
+        if (i, j) in together:
             pairs.append((i, j))
+            i, j = i - 1, j - 1
+        elif (i, j) in before or j < i * m // n - width:
+            i -= 1
+        else:
+            j -= 1
     return pairs[::-1]
 
 

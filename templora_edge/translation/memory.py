@@ -49,7 +49,9 @@ class Memory:
     def exact(self, source: str) -> str | None:
         """The translation of a text that is ``source``, with the placeholders of ``source``."""
         pair = self._exact.get(_normal(source))
-        return pair and renumbered(pair.translation, pair.source, source)
+        if pair is None:
+            return None
+        return renumbered(pair.translation, pair.source, source)
 
     def close(self, source: str) -> Pair | None:
         """The pair whose source is most like ``source``, if it is at least `CLOSE`; no markup.

@@ -1,16 +1,21 @@
 """Edits of a person: found in the file, cut at segments, and nothing else is changed."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from templora_edge.documents import read_document
 from templora_edge.documents.markup import is_kept
+from templora_edge.translation.answers import Languages
 from templora_edge.translation.edited_document import document_edits, pieces_of
+from templora_edge.translation.edited_file import read_edits
 from templora_edge.translation.edits import edits_of
 from templora_edge.translation.exchange import ExchangedSegment, State
 from templora_edge.translation.run import assemble
+from templora_edge.translation.segmenter import segments
 from templora_edge.translation.store import Origin, SegmentRow
 
 
@@ -161,3 +166,46 @@ def test_a_corrected_document_changes_only_what_was_corrected(
     rows = [next((new for new in edits.rows if new.id == one.id), one) for one in SEGMENTS]
     again = document_edits(PARAGRAPHS, rows, assemble(PARAGRAPHS, rows), after)
     assert not again.rows, "what was taken is taken once"
+
+
+DOCUMENTS = {
+    "text": ("a.txt", "Le chat dort bien. Il rêve aussi.\n\nLe chien court. Il aboie.\n"),
+    "Markdown": ("a.md", "# Le titre\n\nLe **chat** dort. Il *rêve*.\n\n- un\n- deux [mots](x)\n"),
+    "HTML": ("a.html", "<p>Le <b>chat</b> dort.<br>Il <i>rêve</i> bien.</p><p>Le chien</p>"),
+    "subtitles": (
+        "a.srt",
+        "1\n00:00:01,000 --> 00:00:02,000\nLe chat dort bien.\n<i>Il rêve aussi.</i>\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DOCUMENTS)
+def test_one_word_corrected_in_a_written_document(kind: str, tmp_path: Path) -> None:
+    name, text = DOCUMENTS[kind]
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    document = read_document(tmp_path / name, "fr")
+    cut = [(i, one) for i, text in enumerate(document.paragraphs)
+           for one in segments(text, lambda piece: len(piece) < 30)]  # fmt: skip
+    rows = [row(i, one, one.swapcase(), paragraph=at) for i, (at, one) in enumerate(cut, 1)]
+    assert len(rows) > len(document.paragraphs)
+    out = tmp_path / f"out-{name}"
+    languages = Languages("fr", "en")
+
+    def written(rows: Sequence[SegmentRow]) -> None:
+        document.write(out, assemble(document.paragraphs, rows), language="en")
+
+    written(rows)
+    assert not read_edits(out, document, rows, languages, out.suffix).rows
+    for old in ("DORT", "CHIEN", "RÊVE", "MOTS"):
+        content = out.read_text(encoding="utf-8")
+        if old not in content:
+            continue
+        out.write_text(content.replace(old, "hat nun"), encoding="utf-8")
+        edits = read_edits(out, document, rows, languages, out.suffix)
+        [changed] = edits.rows
+        [before] = [one for one in rows if one.id == changed.id]
+        assert changed.translation == str(before.translation).replace(old, "hat nun")
+        corrected = out.read_text(encoding="utf-8").split()  # lines may be broken elsewhere
+        written([changed if one.id == changed.id else one for one in rows])
+        assert out.read_text(encoding="utf-8").split() == corrected
+        written(rows)

@@ -14,7 +14,7 @@ from translate.storage.tmx import tmxfile
 from translate.storage.xliff2 import Xliff2File
 
 from templora_edge.documents.markup import PLACEHOLDER, closed, plain
-from templora_edge.errors import DocumentError, OptionError
+from templora_edge.errors import DocumentError, JobError, OptionError
 from templora_edge.translation.exchange import (
     SUFFIXES,
     ExchangedJob,
@@ -23,10 +23,11 @@ from templora_edge.translation.exchange import (
     read_exchange,
     write_exchange,
 )
+from templora_edge.translation.exchange.export import export
 from templora_edge.translation.language_match import nearest
 from templora_edge.translation.parallel_text import read_bitext
 from templora_edge.translation.prompt import Pair
-from templora_edge.translation.store import Origin, SegmentRow
+from templora_edge.translation.store import Origin, SegmentRow, Store, folder_of
 
 NAMESPACES = {"x": "urn:oasis:names:tc:xliff:document:2.0"}
 
@@ -129,7 +130,8 @@ def test_what_a_job_has_is_in_the_file(suffix: str, tmp_path: Path) -> None:
         tree = etree.parse(path)
         assert tree.getroot().get("srcLang") == "fr"
         assert tree.getroot().get("trgLang") == "en-US"
-        assert tree.find(".//x:file", NAMESPACES).get("original") == "roman & <phare>.epub"
+        [file] = tree.findall(".//x:file", NAMESPACES)
+        assert file.get("original") == "roman & <phare>.epub"
         notes = [str(note.text) for note in tree.iterfind(".//x:note", NAMESPACES)]
         assert notes == ["s3: numbers, too long"]
 
@@ -143,8 +145,8 @@ def test_files_are_valid(suffix: str, tmp_path: Path, schemas: Path) -> None:
         for unit in tree.iterfind(".//x:unit", NAMESPACES):  # which a schema cannot say
             ids = [one.get("id") for one in unit.iterfind("x:segment", NAMESPACES)]
             for segment in unit.iterfind("x:segment", NAMESPACES):
-                codes = segment.find("x:source", NAMESPACES).iter("{*}pc", "{*}ph")
-                ids += [code.get("id") for code in codes]
+                [source] = segment.findall("x:source", NAMESPACES)
+                ids += [code.get("id") for code in source.iter("{*}pc", "{*}ph")]
             assert len(set(ids)) == len(ids)
     else:
         validator = etree.DTD(str(schemas / "tmx14.dtd"))
@@ -157,13 +159,13 @@ def test_translate_toolkit_opens_and_saves_without_loss(tmp_path: Path) -> None:
     """An independent program, used as a tester only."""
     rows = [one for one in ROWS if "\x01" not in one.source]
     path = written(tmp_path / "a.xlf", rows)
-    store = Xliff2File.parsefile(str(path))
+    store = Xliff2File.parsefile(str(path))  # type: ignore[no-untyped-call]
     assert len(store.units) == len(rows)
     assert store.sourcelanguage == "fr"
     store.savefile(str(tmp_path / "saved.xlf"))
     assert found(tmp_path / "saved.xlf") == found(path)
     path = written(tmp_path / "a.tmx", rows)
-    memory = tmxfile.parsefile(str(path))
+    memory = tmxfile.parsefile(str(path))  # type: ignore[no-untyped-call]
     translated = [one for one in rows if one.translation is not None]
     assert len(memory.units) == len(translated)
     assert plain(str(memory.units[1].target)) == rows[1].translation
@@ -327,3 +329,18 @@ def schemas() -> Path:
         pytest.skip("the schemas of XLIFF and TMX cannot be downloaded")
     assert result.returncode == 0
     return ROOT / ".cache" / "schemas"
+
+
+def test_a_job_is_exported_while_another_process_works_on_it(tmp_path: Path) -> None:
+    out = tmp_path / "novel.txt"
+    with Store(folder_of(out)) as store:  # which holds the lock
+        with pytest.raises(JobError, match="no segments yet"):
+            export(out, tmp_path / "a.xlf")
+        languages = {"source": "fr", "target": "en"}
+        store.begin({"languages": languages}, [(0, "Oui."), (1, "Non.")])
+        store.finish_segment(row(1, "Oui.", "Yes."))
+        assert export(out, tmp_path / "a.xlf") == (1, 2)
+        store.finish_segment(row(2, "Non.", "No."))
+        assert export(out, tmp_path / "a.tmx") == (2, 2)
+    assert [one.translation for one in read(tmp_path / "a.xlf")] == ["Yes.", None]
+    assert [one.translation for one in read(tmp_path / "a.tmx")] == ["Yes.", "No."]

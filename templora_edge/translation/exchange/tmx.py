@@ -81,11 +81,12 @@ def read_tmx(
         target = variants.get(nearest(target_language, variants) or "")
         if source is None or target is None or source is target:
             continue
-        texts = _text(source), _text(target)
-        if texts[0] is not None and texts[1] is not None:
+        source_text, target_text = _text(source), _text(target)
+        if source_text is not None and target_text is not None:
             flagged = any(prop.get("type") == FLAGS for prop in unit.iter("{*}prop"))
             state = State.INITIAL if flagged else None
-            segments.append(ExchangedSegment(unit.get("tuid"), *texts_of(*texts), state))
+            texts = texts_of(source_text, target_text)
+            segments.append(ExchangedSegment(unit.get("tuid"), *texts, state))
     if not segments:
         languages = listed(sorted(filter(None, found))) or "no unit"
         raise DocumentError(
