@@ -17,6 +17,7 @@ import torch
 from families import make_tokenizer
 from parity import EXACT
 from paths import REAL_MODELS, ROOT
+from terminal import Terminal
 from texts import FRENCH
 from transformers import LlamaConfig, LlamaForCausalLM
 from warm import Forked
@@ -171,6 +172,19 @@ def novel(tmp_path: Path) -> Path:
     path = tmp_path / "roman.txt"
     path.write_text("\n\n".join(FRENCH * 2) + "\n", encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def terminal() -> Iterator[Callable[..., Terminal]]:
+    opened = []
+
+    def open_terminal(columns: int, rows: int = 24) -> Terminal:
+        opened.append(Terminal(columns, rows))
+        return opened[-1]
+
+    yield open_terminal
+    for one in opened:
+        one.close()
 
 
 @pytest.fixture

@@ -84,7 +84,12 @@ def test_the_core_imports_without_extras(core: Path, tmp_path: Path) -> None:
     failed = dict(line.split() for line in result.stdout.splitlines())
     missing = {name.partition(".")[0] for name in failed.values()}
     assert missing <= {module for modules in EXTRAS.values() for module in modules}
-    alone = {"templora_edge.translation.tbx", "templora_edge.evaluation.translation_scores"}
+    exchange = ("inline", "tmx", "xliff", "xml_tree")
+    alone = {
+        "templora_edge.translation.tbx",
+        "templora_edge.evaluation.translation_scores",
+        *(f"templora_edge.translation.exchange.{name}" for name in exchange),
+    }
     assert failed.keys() >= alone
     assert all(name in alone or name.startswith("templora_edge.documents.") for name in failed)
 
@@ -121,6 +126,11 @@ def test_plain_text_is_translated_without_extras(core: Path, tmp_path: Path) -> 
             "pip install 'templora-edge[documents]'",
         ),
         (
+            "translate notes.txt -o out.txt -sl fr -tl en --memory old.tmx",
+            "--memory old.tmx: needs the documents extra (lxml is not installed): "
+            "pip install 'templora-edge[documents]'",
+        ),
+        (
             "evaluate notes.txt notes.txt",
             "evaluate: needs the evaluate extra (sacrebleu is not installed): "
             "pip install 'templora-edge[evaluate]'",
@@ -133,7 +143,7 @@ def test_plain_text_is_translated_without_extras(core: Path, tmp_path: Path) -> 
     ],
 )
 def test_a_missing_extra_is_named(core: Path, command: str, message: str, tmp_path: Path) -> None:
-    for name in ("book.epub", "letter.docx", "notes.txt", "terms.tbx"):
+    for name in ("book.epub", "letter.docx", "notes.txt", "terms.tbx", "old.tmx"):
         (tmp_path / name).write_text("Il pleut.\n")
     result = run_core(core, "-m", "templora_edge.cli", *command.split(), cwd=tmp_path)
     assert (result.returncode, result.stdout) == (1, "")

@@ -129,6 +129,12 @@ def score_books(
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N")
     parser.add_argument("-t", dest="threads", type=int, default=0, help="0: all physical cores")
     given = parser.parse_args()
+    known = [name for experiment in given.experiments for name in experiments[experiment]]
+    if unknown := [name for name in given.variants or () if name not in known]:
+        parser.error(
+            f"--variants: {', '.join(map(repr, unknown))} is not a variant of "
+            f"{', '.join(given.experiments)}; expected some of {', '.join(map(repr, known))}"
+        )
     results = Results(given.results)
     for experiment, book, seed in product(given.experiments, given.books, given.seeds):
         for variant, settings in experiments[experiment].items():

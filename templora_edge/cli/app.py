@@ -12,13 +12,16 @@ from templora_edge.cli.command import CONFIG_HELP, Command
 from templora_edge.cli.config import config
 from templora_edge.cli.convert import convert_app
 from templora_edge.cli.evaluate import evaluate
+from templora_edge.cli.export import export
 from templora_edge.cli.generate import generate
 from templora_edge.cli.info import info
 from templora_edge.cli.models import models
 from templora_edge.cli.output import write
 from templora_edge.cli.passkey import passkey
 from templora_edge.cli.perplexity import perplexity
-from templora_edge.cli.translate import status, translate
+from templora_edge.cli.status import status
+from templora_edge.cli.terms import terms
+from templora_edge.cli.translate import translate
 
 app = typer.Typer(
     name="templora",
@@ -30,16 +33,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    generate,
-    translate,
-    status,
-    evaluate,
-    perplexity,
-    passkey,
-    bench,
-    info,
-    models,
-    config,
+    *(generate, translate, status, export, terms),
+    *(evaluate, perplexity, passkey, bench, info, models, config),
 ):
     app.command(cls=Command)(command)
 app.add_typer(convert_app, name="convert")

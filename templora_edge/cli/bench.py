@@ -40,11 +40,12 @@ def bench(
     No text is needed: the beginning is random tokens, and the model goes on from there. Everything
     that it writes is learned, at the paper's rate unless --own-learning-rate is given.
     """
+    from templora_edge.cli.progress import show_beginning
+
+    show_beginning()
     from templora_edge.evaluation.bench import Bench, BenchJob
 
     measurement = Bench(BenchJob(flags.model, flags.options, repetitions))
-    if SCREEN.live:
-        SCREEN.show("loading", force=True)
     try:
         for step in measurement:
             SCREEN.show(step, force=True)

@@ -46,7 +46,7 @@ _BASE: Final = Annotated[
 
 @convert_app.command(cls=Command)
 @with_examples("templora convert lora my-adapter my-adapter.gguf -m base.gguf")
-@takes_model_flags(_BASE, "-m")
+@takes_model_flags(_BASE)
 def lora(
     peft_dir: Annotated[Path, typer.Argument(help="Folder of an adapter saved by PEFT.")],
     out: Annotated[Path, typer.Argument(metavar="OUT.gguf", help="GGUF adapter to write.")],

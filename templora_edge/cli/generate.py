@@ -96,7 +96,9 @@ def generate(
         force=force,
     )
 
-    from templora_edge.cli.progress import GenerateProgress
+    from templora_edge.cli.progress import GenerateProgress, show_beginning
+
+    show_beginning()
     from templora_edge.events import Absorbed, BlockReport
     from templora_edge.generation import GenerateJob
     from templora_edge.generation import generate as run

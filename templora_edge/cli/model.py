@@ -19,10 +19,11 @@ def _parsed(text: str) -> HubName:
         raise typer.BadParameter(str(error)) from None
 
 
-_FILE: Final = Annotated[
+FILE: Final = Annotated[
     Path | None,
     typer.Option("-m", "--model", metavar="FILE", help="GGUF model; default: the bundled one."),
 ]
+"""Annotation of the parameter for a path."""
 _NAME: Final = Annotated[
     HubName | None,
     typer.Option(
@@ -92,7 +93,7 @@ class ModelFlags:
         return [] if cached is None else [("-hf", path) for _, path in files_of(cached)]
 
 
-def model_parameters(file: Any = _FILE) -> list[inspect.Parameter]:
+def model_parameters(file: Any = FILE) -> list[inspect.Parameter]:
     """Parameters of a command that typer reads; ``file`` is the annotation of the path's."""
     annotations = {"model": file, "hf_repo": _NAME, "hf_file": _NAMED_FILE, "offline": _OFFLINE}
     return [

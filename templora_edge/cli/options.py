@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 import typer
 
-from templora_edge.cli.model import ModelFlags, model_parameters
+from templora_edge.cli.model import FILE, ModelFlags, model_parameters
 from templora_edge.options import (
     Options,
     SamplingOptions,
@@ -55,7 +55,9 @@ def takes_session_flags(command: Callable[..., None]) -> Callable[..., None]:
     return _spread(command, "flags", parameters, collect, last=True)
 
 
-def takes_model_flags(file: Any, flag: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def takes_model_flags(
+    file: Any = FILE, flag: str = "-m"
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Replace the parameter ``model`` of a command, `ModelFlags`, with flags in its place.
 
     Args:

@@ -70,6 +70,8 @@ def passkey(
     """
     check_plot(plot, flags.inputs(BUNDLED_MODEL), force=force)
     from templora_edge.cli.progress import CountProgress
+
+    progress = CountProgress("tests done", "tests/s")
     from templora_edge.evaluation.passkey import PasskeyJob, PasskeyRun
 
     modes = tuple(mode or PasskeyMode)
@@ -80,7 +82,8 @@ def passkey(
     run = PasskeyRun(job)
     interrupted = False
     try:
-        with CountProgress("tests done", "tests/s") as progress:
+        with progress:
+            progress.update(0, run.n_cells)
             for _ in run:
                 progress.update(len(run.cells), run.n_cells)
     except KeyboardInterrupt:

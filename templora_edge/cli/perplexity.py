@@ -80,6 +80,8 @@ def perplexity(
     texts = [(name, read_text(name, "stdin" if name == "-" else name)) for name in files]
 
     from templora_edge.cli.progress import CountProgress
+
+    progress = CountProgress("tokens scored", "tok/s")
     from templora_edge.evaluation.perplexity import NamedText, PerplexityJob, PerplexityRun
 
     job = PerplexityJob(
@@ -94,7 +96,7 @@ def perplexity(
     run = PerplexityRun(job)
     interrupted = False
     try:
-        with CountProgress("tokens scored", "tok/s") as progress:
+        with progress:
             for step in run:
                 progress.update(step.done, step.total)
     except KeyboardInterrupt:

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import Final, TextIO
 
 REDRAW_SECONDS: Final = 0.2
@@ -34,11 +35,16 @@ class Screen:
         self._drawn_at = 0.0
         self._column = 0  # the cursor's column after the text, if the terminal is shared
 
-    def show(self, line: str, *, force: bool = False) -> None:
+    def show(self, line: str, *shorter: str, force: bool = False) -> None:
         """Redraw the live line, or print it where nothing can be redrawn.
 
         It stands below the text's unfinished line until more text is written. A line that was
         redrawn less than `REDRAW_SECONDS` ago is left, unless ``force``.
+
+        Args:
+            line: what to show.
+            shorter: what to show instead where the terminal is too narrow, from long to short; the
+                last one is cut if it must be.
         """
         if not self.live:
             self.say(line)
@@ -49,7 +55,7 @@ class Screen:
         width = self._width()
         if self._column >= width:
             return  # at the margin, moving the cursor would cancel the pending wrap
-        shown = _cropped(line, width - 1)
+        shown = _fitted((line, *shorter), width - 1)
         if self._column:
             self._put(f"{_ROOM_BELOW}{_SAVE}{_DOWN}\r{shown}{_CLEAR_LINE}{_RESTORE}")
         else:
@@ -116,8 +122,11 @@ def drop(stream: TextIO) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _cropped(line: str, width: int) -> str:
-    """``line`` cut to at most ``width`` columns."""
+def _fitted(lines: Sequence[str], width: int) -> str:
+    """The first of ``lines`` that has at most ``width`` columns, or the last one, cut to these."""
     from rich.cells import cell_len, set_cell_size
 
-    return line if cell_len(line) <= width else set_cell_size(line, max(0, width - 1)) + "…"
+    for line in lines:
+        if cell_len(line) <= width:
+            return line
+    return set_cell_size(lines[-1], max(0, width - 1)) + "…"

@@ -1,6 +1,8 @@
-"""`templora translate` and `templora status`: translate a document, and report how far it is."""
+"""`templora translate`: translate a document."""
 
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -21,13 +23,23 @@ from templora_edge.host.json_text import to_json
 from templora_edge.options import GREEDY, MAX_SEED, SamplingOptions
 
 if TYPE_CHECKING:
+    from templora_edge.cli.progress import CountProgress
     from templora_edge.translation.job import Translator
+    from templora_edge.translation.translate_job import TranslateJob
 
 EXAMPLES: Final = (
     "templora translate novel.epub -o roman.epub -sl en -tl fr -m model.gguf",
     "templora translate notes.md -o notes.en.md -sl fr -tl en --glossary terms.csv",
+    "templora translate tome2.epub --series series.toml",
     "templora translate subs.srt -o subs.de.srt -sl en -tl de -m model.gguf --test 5",
 )
+UNITS: Final = {
+    "references": ("pairs learned", "pairs/s"),
+    "edits": ("edited segments learned", "segments/s"),
+    "segments": ("source tokens translated", "tok/s"),
+    "flagged segments": ("flagged segments done", "segments/s"),
+}
+"""Phase of a run -> what is counted, and the unit of its rate."""
 
 
 @with_examples(*EXAMPLES)
@@ -42,22 +54,31 @@ def translate(
         ),
     ],
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option("-o", "--out", metavar="OUT", help="File to write, in the format of IN."),
-    ],
+    ] = None,
     source_language: Annotated[
-        str,
+        str | None,
         typer.Option(
             "-sl", "--source-language", metavar="CODE", help="Language of IN, for example fr."
         ),
-    ],
+    ] = None,
     target_language: Annotated[
-        str,
+        str | None,
         typer.Option(
             "-tl", "--target-language", metavar="CODE", help="Language of OUT, for example pt-BR."
         ),
-    ],
+    ] = None,
     flags: SessionFlags,
+    series: Annotated[
+        Path | None,
+        typer.Option(
+            "--series",
+            metavar="FILE",
+            help="TOML file of a series, of which IN is a volume: OUT, languages, model, glossary "
+            "and names come from it, and what the volumes before left; see docs/usage.md.",
+        ),
+    ] = None,
     prompt_template: Annotated[
         Path | None,
         typer.Option(
@@ -72,7 +93,26 @@ def translate(
         typer.Option(
             "--references",
             metavar="FILE",
-            help="Translated pairs to show first, and to learn at --learning-rate: .jsonl or .tsv.",
+            help="Translated pairs to show first, and to learn at --learning-rate: .tmx, .xlf, "
+            ".jsonl or .tsv.",
+        ),
+    ] = None,
+    memory: Annotated[
+        Path | None,
+        typer.Option(
+            "--memory",
+            metavar="FILE",
+            help="Earlier translations: exact matches are taken over, matches of 75 % or more are "
+            "shown to the model; .tmx, .xlf, .jsonl or .tsv.",
+        ),
+    ] = None,
+    edited: Annotated[
+        Path | None,
+        typer.Option(
+            "--edited",
+            metavar="FILE",
+            help="Take over what a person changed in FILE, which is an .xlf or .tmx of "
+            "`templora export`, or OUT itself; learned at --learning-rate.",
         ),
     ] = None,
     glossary: Annotated[
@@ -98,8 +138,8 @@ def translate(
         bool,
         typer.Option(
             "--review",
-            help="Open each block in $EDITOR; the edited translations are shown in later prompts, "
-            "and learned at --learning-rate.",
+            help="Open each block in $VISUAL or $EDITOR; what you leave there is shown in later "
+            "prompts, and learned at --learning-rate.",
         ),
     ] = False,
     test: Annotated[
@@ -162,95 +202,79 @@ def translate(
     }
     if partial and (given := [flag for flag, value in others.items() if value]):
         raise OptionError(f"--partial only writes what is translated; leave out {listed(given)}")
-    from templora_edge.cli.review import edit_block
-    from templora_edge.translation.answers import Languages
-    from templora_edge.translation.job import Translator, write_partial
-    from templora_edge.translation.translate_job import TranslateJob
+    from templora_edge.cli.progress import CountProgress
 
-    job = TranslateJob(
-        source,
-        out,
-        Languages(source_language, target_language),
-        flags.model,
-        flags.options.changed(seed=seed, measure_after=False),
+    progress = CountProgress(*UNITS["segments"])
+    from templora_edge.cli.review import Editor
+    from templora_edge.translation.job import Translator, write_partial
+    from templora_edge.translation.series import Series, Start
+    from templora_edge.translation.store import folder_of
+
+    options = flags.options.changed(seed=seed, measure_after=False)
+    start = Start(
+        out, source_language, target_language, flags.model, options, glossary, adapter_out
+    )
+    if series is not None:
+        start = Series.read(series).start(source, start)
+    begun = start.job(source)
+    job = replace(
+        begun,
         sampling=sampling.changed(seed=seed),
         prompt_template=prompt_template,
         references=references,
-        glossary=glossary,
+        memory=memory,
+        edited=edited,
         bilingual=bilingual,
-        adapter_out=adapter_out,
         report=report,
-        review=edit_block if review else None,
+        review=Editor(folder_of(begun.out), progress.away) if review else None,
         limit=test,
         restart=restart,
         retry_flagged=retry_flagged,
         force=force or dry_run,  # a dry run writes nothing
     )
     if partial:
-        _summarise(write_partial(job), partial=out)
+        _say_summary(job, write_partial(job))
         return
     with Translator(job) as translator:
         if dry_run:
             _print_plan(translator, as_json=as_json)
         else:
-            _work(translator, test=test is not None)
+            _work(translator, progress)
 
 
-@with_examples("templora status roman.epub")
-def status(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Output file of the translation.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-) -> None:
-    """Report the progress of a translation, even while it runs."""
-    from templora_edge.translation.job import status as status_of
-
-    found = status_of(out)
-    if as_json:
-        write(to_json(found))
-        return
-    flags = "".join(f", {count} {flag}" for flag, count in found["flags"].items())
-    state = "finished" if found["finished"] else "not finished"
-    write(
-        f"{found['done']} of {found['segments']} segments, {found['tokens']} tokens, "
-        f"{found['learned_blocks']} blocks learned, {found['seconds']:.0f} s, {state}\n"
-        f"{found['flagged']} flagged{flags}\n"
-    )
-
-
-def _work(translator: "Translator", *, test: bool) -> None:
-    from templora_edge.cli.progress import CountProgress
-
-    units = {"references": "pairs learned", "flagged segments": "flagged segments done"}
-    progress: dict[str, CountProgress] = {}
+def _work(translator: "Translator", progress: "CountProgress") -> None:
+    job = translator.job
+    phase = "segments"
     try:
-        for step in translator:
-            phase = "segments" if step.phase == "training" else step.phase
-            if phase not in progress:
-                for earlier in progress.values():
-                    earlier.close()
-                progress[phase] = CountProgress(units.get(phase, "source tokens translated"), "/s")
-            progress[phase].update(step.done, step.total)
-            if test and step.row is not None:
-                write(f"{step.row.source}\n{step.row.translation}\n\n")
-    finally:
-        for one in progress.values():
-            one.close()
-    _summarise(translator.report, partial=translator.job.out if test else None)
+        with progress:
+            for step in translator:
+                if step.phase not in (phase, "training"):
+                    phase = step.phase
+                    progress.begin(*UNITS[phase])
+                if step.phase != "training":
+                    progress.update(step.done, step.total)
+                if job.limit is not None and step.row is not None:
+                    write(f"{step.row.source}\n{step.row.translation}\n\n")
+    except KeyboardInterrupt:
+        SCREEN.say(
+            "interrupted; finished segments are kept, and the same command goes on with them"
+        )
+        raise
+    nothing_done = translator.was_finished and not (job.retry_flagged or job.edited)
+    _say_summary(job, translator.report, was_finished=nothing_done)
 
 
-def _summarise(report: dict[str, Any], *, partial: Path | None) -> None:
-    left = report["segments"] - report["done"]
-    lines = [f"{report['done']} of {report['segments']} segments in {report['seconds']:.0f} s"]
-    if partial is not None and left:
-        lines.append(f"{partial}: a partial translation; {left} segments are as in the source")
-    if report["skipped"]:
-        skipped = (f"{name} ({count:,})" for name, count in report["skipped"].items())
-        lines.append(f"left as in the source: {', '.join(skipped)}")
-    for row in report["flagged_segments"]:
-        lines.append(f"segment {row['id']}: {', '.join(row['flags'])}: {row['source'][:60]}")
-    for term, count in report["glossary_violations"].items():
-        lines.append(f"term not used: {term} ({count} times)")
-    SCREEN.say("\n".join(lines))
+def _say_summary(
+    job: "TranslateJob", report: Mapping[str, Any], *, was_finished: bool = False
+) -> None:
+    from templora_edge.cli.summary import run_summary
+
+    whole = report["finished"]
+    files = [path for flag, path in job.outputs if path and (whole or flag != "--adapter-out")]
+    summary = run_summary(
+        report, job.out, files=files, report=job.report, was_finished=was_finished
+    )
+    SCREEN.say(summary)
 
 
 def _print_plan(translator: "Translator", *, as_json: bool) -> None:

@@ -25,6 +25,14 @@ class Document(Protocol):
         """
         return {}
 
+    @property
+    def places(self) -> Sequence[str]:
+        """For each paragraph the name of its chapter or cue, for people who look for it.
+
+        A format that has no such names inherits empty ones.
+        """
+        return [""] * len(self.paragraphs)
+
     def write(
         self, path: Path, translations: Sequence[str], *, language: str, bilingual: bool = False
     ) -> None:

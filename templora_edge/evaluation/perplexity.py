@@ -118,6 +118,7 @@ class PerplexityRun:
         """
         total = sum(len(text.tokens) for text in self._texts)
         before = 0
+        yield TokensDone(0, total)
         for text in self._texts:
             for done in self._score(text):
                 yield TokensDone(before + done, total)

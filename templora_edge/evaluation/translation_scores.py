@@ -16,6 +16,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.significance import PairedTest, Result
 
+from templora_edge.errors import MissingExtraError
 from templora_edge.translation.checks import has_loop
 
 RESAMPLES: Final = 1000
@@ -29,6 +30,8 @@ TERM_SHARE: Final = 0.02
 COVERED: Final = 0.5
 """Length of a translation over that of its reference below which something is missing."""
 
+_CUT_BY_PACKAGES: Final = ("ja", "ko")
+"""Languages that sacrebleu needs further packages for; it raises RuntimeError without them."""
 _NAME_OR_WORD: Final = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _SENTENCE_END: Final = frozenset(".!?…:\"“”«»‘'-–—")
 
@@ -66,7 +69,7 @@ def score(
         documents: document of each segment; segments of a document must be consecutive.
         target_language: language code; BLEU tokenizes Chinese, Japanese and Korean differently.
     """
-    bleu, chrf = BLEU(trg_lang=code(target_language)), CHRF()
+    bleu, chrf = _bleu(target_language), CHRF()
     figures = {
         "bleu": bleu.corpus_score(hypothesis, [reference]).score,
         "d_bleu": d_bleu(hypothesis, reference, documents, target_language),
@@ -96,7 +99,7 @@ def d_bleu(
 ) -> float:
     """BLEU with each document as one line; arguments as in `score`."""
     lines = whole(hypothesis, documents), [whole(reference, documents)]
-    return float(BLEU(trg_lang=code(target_language)).corpus_score(*lines).score)
+    return float(_bleu(target_language).corpus_score(*lines).score)
 
 
 def compare(
@@ -118,7 +121,7 @@ def compare(
         metric -> name -> score, bootstrap mean, half the width of its 95 % interval, and p, the
         probability of such a difference if there were none.
     """
-    metrics: dict[str, Metric] = {"BLEU": BLEU(trg_lang=code(target_language))}
+    metrics: dict[str, Metric] = {"BLEU": _bleu(target_language)}
     if chrf:
         metrics["chrF2"] = CHRF()
     systems: list[tuple[str, Sequence[str]]] = list(hypotheses.items())
@@ -175,6 +178,24 @@ def whole(texts: Sequence[str], documents: Sequence[str]) -> list[str]:
     """The segments of each document joined to one line."""
     pairs = zip(documents, texts, strict=True)
     return [" ".join(text for _, text in some) for _, some in groupby(pairs, lambda pair: pair[0])]
+
+
+def _bleu(target_language: str | None) -> BLEU:
+    """BLEU with the tokenizer of the language.
+
+    Raises:
+        MissingExtraError: the packages that cut Japanese or Korean into words are not installed.
+    """
+    language = code(target_language)
+    try:
+        return BLEU(trg_lang=language)
+    except RuntimeError as error:
+        if language not in _CUT_BY_PACKAGES:
+            raise
+        raise MissingExtraError(
+            f"-tl {target_language}: BLEU needs packages that cut this language into words, which "
+            f"are not installed: pip install 'sacrebleu[{language}]'"
+        ) from error
 
 
 def code(language: str | None) -> str:

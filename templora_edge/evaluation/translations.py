@@ -46,7 +46,7 @@ def evaluate(job: EvaluateJob) -> dict[str, Any]:
 
     Raises:
         DocumentError: a file cannot be read, or has another number of segments than the reference.
-        MissingExtraError: sacrebleu is not installed.
+        MissingExtraError: sacrebleu, or what it needs for the language, is not installed.
     """
     with needs_extra("evaluate", "evaluate"):
         from templora_edge.evaluation.translation_scores import compare, score

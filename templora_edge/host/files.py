@@ -51,7 +51,7 @@ def check_outputs(
         if _is_stream(path):
             continue
         for other, file in taken:
-            if _same(path, file):
+            if same_file(path, file):
                 raise OptionError(
                     f"{flag} {path}: is the same file as {other} {file}; give another name"
                 )
@@ -85,6 +85,14 @@ def check_writable(path: Path, flag: str) -> None:
         else:
             with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent):
                 pass
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether both paths lead to one file, perhaps through links, or would if it existed."""
+    try:
+        return one.samefile(other)
+    except OSError:  # one does not exist yet
+        return os.path.realpath(one) == os.path.realpath(other)
 
 
 @contextmanager
@@ -190,13 +198,6 @@ def _files_of(path: Path) -> list[Path]:
         return [path, *(file for file in path.iterdir() if file.suffix != ".gguf")]
     except OSError:  # not a folder, or unreadable
         return [path]
-
-
-def _same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:  # one does not exist yet
-        return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _is_stream(path: Path) -> bool:

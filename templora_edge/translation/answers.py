@@ -11,7 +11,8 @@ from templora_edge.options import MAX_SEED, SamplingOptions
 from templora_edge.translation.answer_text import AnswerText
 from templora_edge.translation.checks import Flag, check
 from templora_edge.translation.glossary import Glossary
-from templora_edge.translation.literals import Literals
+from templora_edge.translation.literals import Literals, shown_pair
+from templora_edge.translation.memory import Memory
 from templora_edge.translation.pair_loop import PairLoop
 from templora_edge.translation.prompt import labels
 from templora_edge.translation.segmenter import has_words
@@ -37,6 +38,7 @@ class Answers:
         sampling: sampling of the first attempt.
         glossary: terms that prompts name.
         known: segments with the translations of earlier runs.
+        memory: translations that are taken over, or shown to the model.
     """
 
     def __init__(
@@ -46,9 +48,11 @@ class Answers:
         sampling: SamplingOptions,
         glossary: Glossary,
         known: Iterable[SegmentRow] = (),
+        memory: Memory | None = None,
     ) -> None:
         self._loop, self._languages = loop, languages
         self._sampling, self._glossary = sampling, glossary
+        self._memory = memory or Memory()
         self._labels = labels(languages.source, languages.target)
         self._sources: defaultdict[str, set[str]] = defaultdict(set)
         """Translation without markup -> sources that have it."""
@@ -56,11 +60,16 @@ class Answers:
             self._remember(row)
 
     def ask(self, row: SegmentRow) -> bool:
-        """Decode the prompt for a segment, unless it has no words; False: as in `PairLoop.ask`."""
+        """Decode the prompt for a segment; False: as in `PairLoop.ask`.
+
+        A segment that has no words, or whose translation is given, is not asked for.
+        """
         shown = Literals.of(row.source).shown
         if not has_words(shown):
             return True
-        return self._loop.ask(shown, self._glossary.found_in(row.source))
+        if self._is_given(row):
+            return self._loop.has_room(shown)
+        return self._ask(row, shown)
 
     def best(self, row: SegmentRow) -> SegmentRow:
         """The first answer to `ask` that passes all checks, or else the one with fewest flags.
@@ -71,6 +80,11 @@ class Answers:
         if not has_words(literals.shown):  # a model would make something up for it
             copied = replace(row, translation=row.source, origin=Origin.MODEL)
             return replace(copied, tokens=self._loop.n_tokens(row.source))
+        known = self._memory.exact(row.source)
+        if known is not None:
+            taken = replace(row, translation=known, origin=Origin.MEMORY, flags=())
+            self._remember(taken)
+            return replace(taken, tokens=self._loop.n_tokens(known))
         begun = time.perf_counter()
         answers: list[SegmentRow] = []
         while len(answers) < ATTEMPTS and not (answers and not answers[-1].flags):
@@ -94,7 +108,7 @@ class Answers:
         is_last = attempt + 1 == ATTEMPTS and PLACEHOLDER.search(row.source) is not None
         if is_last:  # without markup, which may be what confuses the model
             shown = Literals.of(plain(row.source)).shown
-            self._loop.ask(shown, self._glossary.found_in(row.source))
+            self._ask(row, shown)
         reader = AnswerText(shown, self._labels)
         answer = self._loop.answer(sampling, self._loop.longest_answer(shown), reader)
         if is_last:  # later prompts go on from the one that a resumed job decodes
@@ -115,6 +129,17 @@ class Answers:
         )
         text = literals.restored(repaired(literals.shown, written))
         return replace(row, translation=text, flags=tuple(flags))
+
+    def _ask(self, row: SegmentRow, shown: str) -> bool:
+        close = self._memory.close(row.source)
+        terms = self._glossary.found_in(row.source)
+        return self._loop.ask(shown, terms, None if close is None else shown_pair(close))
+
+    def _is_given(self, row: SegmentRow) -> bool:
+        """Whether the model need not translate ``row``; the same before and after it is done."""
+        if row.translation is None:
+            return self._memory.exact(row.source) is not None
+        return row.origin.is_given
 
     def _remember(self, row: SegmentRow) -> None:
         """Note whose translation that of ``row`` is, unless it is its source."""

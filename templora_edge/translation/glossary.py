@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from langcodes import Language
+
 from templora_edge.errors import DocumentError, listed
 from templora_edge.extras import needs_extra
-from templora_edge.host.text_file import read_text
+from templora_edge.host.text_file import decode, universal_newlines
 from templora_edge.translation.pair_table import read_table
 from templora_edge.translation.prompt import Pair
 
 _logger: Final = logging.getLogger(__name__)
+
+SPREADSHEETS: Final = frozenset([".xlsx", ".xls", ".ods", ".numbers"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,12 @@ class Glossary:
         return [
             term for term in self.found_in(source) if not _occurs(term.translation, translation)
         ]
+
+    def after(self, terms: Sequence[Pair]) -> "Glossary":
+        """``terms``, and those of this glossary that are not among them."""
+        known = {term.source.casefold() for term in terms}
+        others = (term for term in self.terms if term.source.casefold() not in known)
+        return Glossary((*terms, *others))
 
     @classmethod
     def read(cls, path: Path, source_language: str, target_language: str) -> "Glossary":
@@ -54,7 +64,9 @@ class Glossary:
                     )
             else:
                 terms = _read_table(path, source_language, target_language)
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+        except csv.Error as error:
+            raise DocumentError(f"--glossary {path}: {error}") from error
+        except (OSError, UnicodeDecodeError) as error:
             raise DocumentError(f"--glossary {path}: cannot be read ({error})") from error
         return cls(_one_each(terms, path))
 
@@ -77,7 +89,11 @@ def _read_table(path: Path, source_language: str, target_language: str) -> list[
     Raises:
         DocumentError: there is no table, or a row has one cell.
     """
-    rows = read_table(read_text(path), source_language, target_language)
+    if path.suffix.lower() in SPREADSHEETS:
+        raise DocumentError(f"--glossary {path}: a spreadsheet; save it as CSV, or give a .tbx")
+    rows = read_table(
+        _text_of(path, source_language, target_language), source_language, target_language
+    )
     for row in rows:
         if not row.has_both:
             raise DocumentError(
@@ -94,6 +110,13 @@ def _read_table(path: Path, source_language: str, target_language: str) -> list[
             listed([str(row.line) for row in empty]),
         )
     return [row.pair for row in rows if row.pair.source and row.pair.translation]
+
+
+def _text_of(path: Path, *languages: str) -> str:
+    """The text of a file; the language in another script tells its old encoding."""
+    scripts = ((one, Language.get(one).maximize().script) for one in languages)
+    language = next((one for one, script in scripts if script != "Latn"), None)
+    return universal_newlines(decode(path.read_bytes(), str(path), language))
 
 
 def _one_each(terms: Sequence[Pair], path: Path) -> tuple[Pair, ...]:

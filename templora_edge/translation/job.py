@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ from templora_edge.options import TextKind
 from templora_edge.session import TempLora
 from templora_edge.translation.answers import Answers
 from templora_edge.translation.checks import other_language
+from templora_edge.translation.edited_file import read_edits
+from templora_edge.translation.memory import Memory
 from templora_edge.translation.pair_loop import pair_loop
 from templora_edge.translation.parallel_text import read_bitext
 from templora_edge.translation.plan import Plan, estimate
@@ -49,6 +52,9 @@ class Translator(Closing):
     def __init__(self, job: TranslateJob) -> None:
         self.job = job
         self.report: dict[str, Any] = {}
+        self.was_finished = False
+        """Whether an earlier run finished the job."""
+        self._edits: dict[str, int] | None = None
         self._results = Results(job)
         other = other_language(self._results.paragraphs, job.languages.source)
         if other is not None:
@@ -62,6 +68,11 @@ class Translator(Closing):
         languages = job.languages.source, job.languages.target
         base = GgufFile(job.model or BUNDLED_TRANSLATOR)
         prompt = own_prompt(base, job.prompt_template, *languages)
+        self._memory = (
+            Memory.read(job.memory, *languages, before=job.earlier)
+            if job.memory
+            else Memory(job.earlier)
+        )
         self._references = read_bitext(job.references, *languages) if job.references else []
         with ExitStack() as stack:
             session = stack.enter_context(
@@ -88,13 +99,25 @@ class Translator(Closing):
                 self._results.written.keep(store)
             self._begin(store)
             store.put("source", str(job.source.absolute()))
+            store.set_places(self._results.document.places)
+            self.was_finished = store.finished
+            if job.edited is not None:
+                self._take_edits(job.edited, store)
             glossary = self._results.glossary
             run = TranslationRun(
                 store,
                 self._loop,
                 self.session.updates,
-                Answers(self._loop, job.languages, job.sampling, glossary, store.segments()),
+                Answers(
+                    self._loop,
+                    job.languages,
+                    job.sampling,
+                    glossary,
+                    store.segments(),
+                    self._memory,
+                ),
                 references=self._references,
+                earlier=job.earlier,
                 review=job.review,
                 limit=job.limit,
             )
@@ -105,10 +128,10 @@ class Translator(Closing):
                 elif not store.finished:
                     yield from run
             finally:
-                spent = store.get("seconds", 0.0) + time.perf_counter() - begun
+                spent = store.get("seconds", 0.0) + time.perf_counter() - begun - run.review_s
                 with suppress(JobError):  # must not hide the error that stopped the work
                     store.put("seconds", spent)
-            self.report = self._results.report(store)
+            self.report = self._results.report(store) | {"edits": self._edits}
             complete = self.report["done"] == self.report["segments"]
             if job.limit is not None:
                 self._results.write(store)
@@ -116,6 +139,25 @@ class Translator(Closing):
                 self._keep_adapter(store, run)
                 self._results.write(store)
                 store.finish()
+                self.report["finished"] = True
+
+    def _take_edits(self, path: Path, store: Store) -> None:
+        """Make the translations that ``path`` changed those of the job; they are then on disk."""
+        job, results = self.job, self._results
+        edits = read_edits(path, results.document, store.segments(), job.languages, job.out.suffix)
+        self._edits = {
+            "changed": len(edits.rows),
+            "unchanged": edits.unchanged,
+            "unknown": edits.unknown,
+        }
+        store.edit(
+            [
+                replace(row, tokens=row.tokens or self._loop.n_tokens(str(row.translation)))
+                for row in edits.rows
+            ]
+        )
+        if job.edits_out:
+            results.written.add(job.out, store)
 
     def plan(self) -> Plan:
         """Estimate the work and time that are left, without starting the job."""

@@ -13,7 +13,7 @@ in the same batches, whether it was just generated or is read again by a resumed
 was killed and resumed writes the same bytes as one that was not.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -79,7 +79,7 @@ class PairLoop:
         self._len = lru_cache(_KNOWN_LENGTHS)(lambda text: len(tokenizer.tokenize(text)))
         self._before: tuple[Pair, ...] = ()  # pairs before the block
         self._block: list[Pair] = []  # pairs of the block that passed their checks
-        self._own = True  # whether the model wrote them
+        self._given: set[Pair] = set()  # those of them that the model did not write
         self._shown = 0  # index of the first pair before the block that the prompt shows
         self._asked: list[list[int]] = []  # prompts that are not decoded yet
         self._cached: list[int] = []  # tokens of the prompt that are in the cache
@@ -112,17 +112,27 @@ class PairLoop:
         """Most tokens of the translation of ``source``; a longer one would probably never end."""
         return max(LEAST_TOKENS, TOKENS_A_TOKEN * self.n_tokens(source))
 
-    def ask(self, source: str, terms: tuple[Pair, ...]) -> bool:
+    def has_room(self, source: str) -> bool:
+        """Whether the block may have another pair, with ``source``; as in `ask`."""
+        return self._prompt_tokens(source, ()) is not None
+
+    def ask(self, source: str, terms: tuple[Pair, ...], example: Pair | None = None) -> bool:
         """Choose the prompt for ``source``; `answer` may then be called, more than once.
 
         It is decoded once an answer is wanted, after those before it in the block: a block whose
         translations are all there costs nothing.
 
+        Args:
+            source: text to translate.
+            terms: glossary terms that occur in it.
+            example: a pair that this prompt alone shows, last of all, so that the next one can go
+                on from what was decoded before it. It is left out where the context has no room.
+
         Returns:
             False if the block has no room for another pair: it has to be finished first. A block
             that shows no pair yet always has room.
         """
-        tokens = self._prompt_tokens(source, terms)
+        tokens = self._prompt_tokens(source, terms, example)
         if tokens is None:
             return False
         self._asked.append(tokens)
@@ -166,22 +176,45 @@ class PairLoop:
         tokens = self._tokenizer.tokenize(translation)
         return self._engine.score([self._last], tokens)
 
-    def accept(self, pair: Pair) -> None:
-        """Show ``pair``, which passed its checks, in later prompts, and learn it with its block."""
+    def accept(self, pair: Pair, *, own: bool = True) -> None:
+        """Show ``pair``, which passed its checks, in later prompts, and learn it with its block.
+
+        ``own`` says whether the model wrote it.
+        """
         self._block.append(pair)
+        if not own:
+            self._given.add(pair)
 
     def replace_block(self, pairs: Sequence[Pair]) -> None:
         """Learn ``pairs``, which are given, with this block instead of the accepted ones."""
-        self._block, self._own = list(pairs), False
+        self._block, self._given = list(pairs), set(pairs)
 
-    def finish_block(self) -> None:
-        """Train on the pairs of this block, swap the adapter, and begin the next block."""
-        pairs, own = tuple(self._block), self._own
-        self._block, self._own = [], True
-        if pairs:
-            self.learn(pairs, own=own)
+    def finish_block(self) -> bool:
+        """Train on the pairs of this block, swap the adapter, and begin the next block.
+
+        Returns:
+            Whether anything was learned.
+        """
+        pairs, given = tuple(self._block), self._given
+        self._block, self._given = [], set()
+        learned = self.learn_block(pairs, given)
+        if learned:
             self._updates.swap()
         self.begin_block((*self._before, *pairs))
+        return learned
+
+    def learn_block(self, pairs: Sequence[Pair], given: Collection[Pair]) -> bool:
+        """Train on ``pairs``, those that are ``given`` first, as they have a rate of their own.
+
+        Returns:
+            Whether anything was learned.
+        """
+        learned = False
+        for own in (False, True):
+            some = [pair for pair in pairs if (pair not in given) == own]
+            if some:
+                learned |= self.learn(some, own=own) is not None
+        return learned
 
     def begin_block(self, before: Sequence[Pair]) -> None:
         """Empty the cache, and show the last pairs of ``before`` that fit L_X from now on."""
@@ -283,14 +316,21 @@ class PairLoop:
         if self._engine.n_past < len(self._cached):
             self._engine.decode(self._cached[self._engine.n_past :])
 
-    def _prompt_tokens(self, source: str, terms: tuple[Pair, ...]) -> list[int] | None:
+    def _prompt_tokens(
+        self, source: str, terms: tuple[Pair, ...], example: Pair | None = None
+    ) -> list[int] | None:
         """Tokens of the prompt for ``source``; None if the block has no room for it.
 
-        The first prompt of a block leaves out what the context has no room for: the oldest pairs,
-        then terms.
+        An example is left out where the context has no room for it; the first prompt of a block
+        then leaves out the oldest pairs, then terms.
         """
         if not self._can_learn(self._block, source):
             return None
+        if example is not None:
+            pairs = (*self._before[self._shown :], *self._block, example)
+            tokens = self._render(Request(source, pairs, terms))
+            if self._has_room(tokens, source):
+                return [*self._tokenizer.head, *tokens]
         while True:
             pairs = (*self._before[self._shown :], *self._block)
             tokens = self._tokens(Request(source, pairs, terms))

@@ -1,7 +1,9 @@
 """The files that a job gives its user: the document, a bilingual one and a report."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from templora_edge.documents import read_document
@@ -32,13 +34,14 @@ class Results:
             raise OptionError(
                 f"-o {job.out}: expected a {job.source.suffix} file, the format of {job.source}"
             )
-        self._check_outputs()
+        self._check_outputs([job.out] if job.edits_out else [])
         self.document = read_document(job.source, job.languages.source)
         self.paragraphs = list(self.document.paragraphs)
         if not self.paragraphs:
             raise DocumentError(f"{job.source}: nothing to translate; expected some words")
         languages = job.languages.source, job.languages.target
-        self.glossary = Glossary.read(job.glossary, *languages) if job.glossary else Glossary(())
+        glossary = Glossary.read(job.glossary, *languages) if job.glossary else Glossary(())
+        self.glossary = glossary.after(job.names)
 
     def check_source(self, store: Store) -> None:
         """Check that the segments of ``store`` are those of the source as it is.
@@ -70,7 +73,7 @@ class Results:
         """
         job = self.job
         with store.writing():
-            self._check_outputs()
+            self._check_outputs([])
             translations = assemble(self.paragraphs, store.segments())
             report = self.report(store)
             for flag, path in (("-o", job.out), ("--bilingual", job.bilingual)):
@@ -93,7 +96,6 @@ class Results:
         return store.status() | {
             "skipped": dict(self.document.skipped),
             "settings": store.settings,
-            "flagged_segments": [asdict(row) for row in rows if row.flags],
             "glossary_violations": dict(self._violations(rows).most_common()),
         }
 
@@ -106,7 +108,8 @@ class Results:
             for term in self.glossary.violations(row.source, row.translation)
         )
 
-    def _check_outputs(self) -> None:
+    def _check_outputs(self, taken: Sequence[Path]) -> None:
+        """Check that no file of others would be lost; what is in ``taken`` will be in the job."""
         job = self.job
         own = [path for _, path in job.outputs if path is not None and self.written.holds(path)]
-        check_outputs(job.outputs, job.inputs, force=job.force, own=own)
+        check_outputs(job.outputs, job.inputs, force=job.force, own=[*own, *taken])

@@ -85,13 +85,18 @@ def assembled(paragraph: str, pairs: Sequence[tuple[str, str]]) -> str:
         n_done = 0
         translated = ""
         while n_done < n_whole and (pair := next(left, None)) is not None:
-            piece = _LINE_END.sub(" ", repaired(*pair)).strip()
+            piece = one_line(pair[1] if is_kept(*pair) else repaired(*pair))
             translated = translated + piece if n_done in tight else join([translated, piece])
             n_done += len(_NO_CONTENT.sub("", pair[0]))
         whole += translated + (end.group() if end else "")
         begin = end.end() if end else len(paragraph)
     whole = merged(whole)
     return whole if is_kept(paragraph, whole) else repaired(paragraph, whole)
+
+
+def one_line(translation: str) -> str:
+    """The translation of a segment without line breaks and tabs, at which segments end."""
+    return _LINE_END.sub(" ", translation).strip()
 
 
 def _tight(line: str) -> tuple[int, frozenset[int]]:

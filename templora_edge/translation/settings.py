@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from templora_edge.options import LoraOptions
+from templora_edge.translation.prompt import Pair
 from templora_edge.translation.store import Learned
 from templora_edge.translation.translate_job import TranslateJob
 
@@ -31,7 +32,16 @@ class Until(Enum):
 MAY_CHANGE: Final[Mapping[str, Until]] = {
     **dict.fromkeys(
         (
-            *("source", "sampling", "glossary", "prompt_template", "review"),
+            *(
+                "source",
+                "sampling",
+                "glossary",
+                "names",
+                "memory",
+                "earlier",
+                "prompt_template",
+                "review",
+            ),
             *("n_ctx", "prefix_len", "n_threads", "n_batch", "type_k", "type_v", "flash_attn"),
         ),
         Until.END,
@@ -56,6 +66,9 @@ def settings_of(job: TranslateJob, session: "TempLora") -> dict[str, Any]:
         "prompt_template": digest(job.prompt_template),
         "references": digest(job.references),
         "glossary": digest(job.glossary),
+        "names": [[pair.source, pair.translation] for pair in job.names],
+        "memory": digest(job.memory),
+        "earlier": _digest_of(job.earlier),
         "adapter": digest(options.training.adapter),
         "review": job.review is not None,
         **options.settings(),
@@ -79,6 +92,12 @@ def changes(before: Settings, now: Settings, learned: Learned) -> tuple[list[str
     changed = [name for name in now if name in before and now[name] != before[name]]
     taken_up = [name for name in changed if name not in fixed]
     return taken_up, [name for name in changed if name in fixed]
+
+
+def _digest_of(pairs: Sequence[Pair]) -> str | None:
+    """SHA-256 of ``pairs``; None of none."""
+    texts = json.dumps([[pair.source, pair.translation] for pair in pairs])
+    return hashlib.sha256(texts.encode()).hexdigest() if pairs else None
 
 
 def digest(path: Path | None) -> str | None:

@@ -8,6 +8,7 @@ import fcntl
 import json
 import shutil
 import sqlite3
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -31,9 +32,14 @@ class Origin(StrEnum):
     """It is not translated."""
     MODEL = "model"
     EDIT = "edit"
-    """A person."""
+    """A person wrote it, or approved it."""
     MEMORY = "memory"
     """It was taken over from another translation."""
+
+    @property
+    def is_given(self) -> bool:
+        """Whether it is not the model's, so that it is believed, and learned as given text."""
+        return self in (Origin.EDIT, Origin.MEMORY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,15 @@ class SegmentRow:
     seconds: float
     learned: bool = False
     """Whether its block is finished: learned, where translations are learned."""
+
+    @property
+    def is_believed(self) -> bool:
+        """Whether its translation passed every check or is given.
+
+        What the model was not asked for, as there is nothing to translate, is not.
+        """
+        asked = bool(self.attempts) or self.origin.is_given
+        return bool(self.translation) and not self.flags and asked
 
     @classmethod
     def new(cls, position: int, paragraph: int, source: str) -> "SegmentRow":
@@ -164,15 +179,23 @@ class Store(Closing):
             for values in found
         ]
 
-    def finish_segment(self, row: SegmentRow) -> None:
-        """Save the translation of a segment; it is on disk when this returns."""
+    def finish_segment(self, *rows: SegmentRow) -> None:
+        """Save the translations of segments, all or none; they are on disk when this returns."""
         with self._change():
-            self._db.execute(
-                "UPDATE segment SET translation = ?, origin = ?, flags = ?, attempts = ?, "
-                "tokens = ?, seconds = ? WHERE id = ?",
-                (row.translation, row.origin, json.dumps(row.flags), row.attempts, row.tokens,
-                 row.seconds, row.id),
-            )  # fmt: skip
+            for row in rows:
+                self._save(row)
+
+    def edit(self, rows: Sequence[SegmentRow]) -> None:
+        """Save translations that a person gave, all or none.
+
+        Those in finished blocks are to be learned again, unless the job itself is finished.
+        """
+        finished = self.finished
+        with self._change():
+            for row in rows:
+                self._save(row)
+                if not finished:
+                    self._db.execute("UPDATE segment SET learned = 0 WHERE id = ?", (row.id,))
 
     @property
     def learned(self) -> Learned:
@@ -224,8 +247,13 @@ class Store(Closing):
         """Whether everything is translated and written."""
         return bool(self.get("finished", False))
 
+    def set_places(self, places: Sequence[str]) -> None:
+        """Save where each paragraph is, as `Document.places` names it."""
+        begins = [i for i, place in enumerate(places) if i == 0 or place != places[i - 1]]
+        self.put("places", [[begin, places[begin]] for begin in begins])
+
     def status(self) -> dict[str, Any]:
-        """Counts of segments, flags, tokens and so on, ready for JSON."""
+        """Counts of segments, flags, tokens and so on, and all that is flagged, ready for JSON."""
         rows = self.segments()
         done = [row for row in rows if row.translation is not None]
         flags = Counter(flag for row in done for flag in row.flags)
@@ -238,7 +266,18 @@ class Store(Closing):
             "learned_blocks": self.learned.blocks,
             "tokens": sum(row.tokens for row in done),
             "seconds": round(self.get("seconds", 0.0), 1),
+            "flagged_segments": self._placed([row for row in done if row.flags]),
         }
+
+    def _placed(self, rows: Sequence[SegmentRow]) -> list[dict[str, Any]]:
+        """``rows`` ready for JSON, with their places."""
+        places: list[tuple[int, str]] = self.get("places", [])
+        begins = [begin for begin, _ in places]
+        numbers = [bisect_right(begins, row.paragraph) - 1 for row in rows]
+        return [
+            asdict(row) | {"place": places[number][1] if number >= 0 else ""}
+            for row, number in zip(rows, numbers, strict=True)
+        ]
 
     def get(self, key: str, default: Any = None) -> Any:
         """The job's value of ``key``."""
@@ -278,6 +317,14 @@ class Store(Closing):
             raise JobError(
                 f"{self.folder}: of another version of this program; start with --restart"
             )
+
+    def _save(self, row: SegmentRow) -> None:
+        self._db.execute(
+            "UPDATE segment SET translation = ?, origin = ?, flags = ?, attempts = ?, "
+            "tokens = ?, seconds = ? WHERE id = ?",
+            (row.translation, row.origin, json.dumps(row.flags), row.attempts, row.tokens,
+             row.seconds, row.id),
+        )  # fmt: skip
 
     def _set(self, key: str, value: Any) -> None:
         self._db.execute(

@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from templora_edge.assets import BUNDLED_TRANSLATOR
+from templora_edge.host.files import same_file
 from templora_edge.models.gguf_file import files_of
 from templora_edge.options import GREEDY, Options, SamplingOptions
 from templora_edge.translation.answers import Languages
+from templora_edge.translation.prompt import Pair
 from templora_edge.translation.run import Review
 from templora_edge.translation.store import folder_of
 
@@ -24,6 +26,14 @@ class TranslateJob:
     prompt_template: Path | None = None
     references: Path | None = None
     glossary: Path | None = None
+    names: tuple[Pair, ...] = ()
+    """Terms besides those of the glossary, before which they go."""
+    memory: Path | None = None
+    earlier: tuple[Pair, ...] = ()
+    """Translated segments of earlier volumes: a memory, and shown first."""
+    edited: Path | None = None
+    """A file with translations that a person changed, which become those of the job: XLIFF, TMX, or
+    a translated document, such as ``out`` itself."""
     bilingual: Path | None = None
     adapter_out: Path | None = None
     report: Path | None = None
@@ -57,5 +67,13 @@ class TranslateJob:
             ("--prompt-template", self.prompt_template),
             ("--references", self.references),
             ("--glossary", self.glossary),
+            ("--memory", self.memory),
+            ("--edited", None if self.edits_out else self.edited),
             ("the job", folder_of(self.out)),
         ]
+
+    @property
+    def edits_out(self) -> bool:
+        """Whether the edits are in ``out`` itself."""
+        edited = self.edited
+        return edited is not None and edited.exists() and same_file(edited, self.out)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,16 @@ class Written:
     def keep(self, store: Store) -> None:
         """Save the record with the job."""
         store.add_written(self._digests)
+
+    def add(self, path: Path, store: Store) -> None:
+        """Count ``path`` as written by the job, which has taken over what a person changed there.
+
+        It is copied into the job's folder first: what no segment holds, such as a paragraph more,
+        is there.
+        """
+        shutil.copy2(path, store.folder / f"edited{path.suffix}")
+        self._digests.setdefault(os.path.realpath(path), set()).add(_sha256(path))
+        self.keep(store)
 
     @contextmanager
     def replacing(self, path: Path, flag: str, store: Store) -> Iterator[Path]:

@@ -5,6 +5,7 @@ import random
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,20 @@ def test_chinese_is_split_as_sacrebleu_splits_it(tmp_path: Path) -> None:
     bleu, _ = json.loads(sacrebleu(reference, ours, flags=("-tok", "zh")))
     assert scores["bleu"] == pytest.approx(bleu["score"], abs=1e-11)
     assert "tok:zh" in scores["signatures"]["bleu"]
+
+
+@pytest.mark.parametrize(("language", "packages"), [("ja", "MeCab"), ("ko-KR", "mecab_ko")])
+def test_languages_that_need_more_packages_are_one_line(
+    language: str, packages: str, tmp_path: Path
+) -> None:
+    if find_spec(packages):
+        pytest.skip(f"{packages} is installed")
+    path = write_lines(tmp_path / "a.txt", ["彼は海を見た。"])
+    check_failure(
+        run("evaluate", path, path, "-tl", language),
+        f"-tl {language}: BLEU needs packages",
+        f"pip install 'sacrebleu[{language[:2]}]'",
+    )
 
 
 def test_names_and_terms_that_change() -> None:

@@ -32,6 +32,20 @@ UPDATE = 20
 RATES = ("--learning-rate", 5e-4, "--own-learning-rate", 5e-4)
 
 
+def test_variants_that_do_not_exist_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "r.jsonl"
+    arguments = [str(results), "position", "rate", "--books", str(PROSE), "--variants"]
+    monkeypatch.setattr(sys, "argv", ["pg19", *arguments, "default", "MLP only"])
+    with pytest.raises(SystemExit, match="2"):
+        pg19.main()
+    errors = capsys.readouterr().err
+    assert "--variants: 'MLP only' is not a variant of position, rate; expected some of" in errors
+    assert "'default', 'auto', '2e-05'" in errors
+    assert not results.exists()
+
+
 def translate(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "scripts.benchmarks.translation", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)

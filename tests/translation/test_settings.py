@@ -8,7 +8,10 @@ from templora_edge.options import Options
 from templora_edge.translation.settings import MAY_CHANGE, changes
 from templora_edge.translation.store import Learned
 
-OF_THE_JOB = {"source", "sampling", "glossary", "prompt_template", "review", "references"}
+OF_THE_JOB = {
+    *("source", "sampling", "glossary", "names", "memory", "earlier", "prompt_template"),
+    *("review", "references"),
+}
 BEFORE: dict[str, Any] = {"model": "a", "glossary": "b", "rank": 4, "references": "c"}
 
 

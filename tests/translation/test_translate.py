@@ -2,14 +2,12 @@
 
 import hashlib
 import json
-import os
 import random
 import re
 import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -50,14 +48,16 @@ def test_a_book_and_all_that_can_be_had_of_it(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert not result.stdout
     assert "source tokens translated (100 %)" in result.stderr
-    assert "term not used: marin = jack-tar (1 times)" in result.stderr
+    assert "\n  marin = jack-tar: once\n" in result.stderr
+    results = [tmp_path / "novel.epub", tmp_path / "both.epub", adapter, report]
+    assert f"\nwrote {', '.join(map(str, results))}\n" in result.stderr
     found = json.loads(report.read_text())
     n_segments = sum(len(text.splitlines()) for text in read_document(source).paragraphs)
     assert found["done"] == found["segments"] == n_segments
     assert found["glossary_violations"] == {"marin = jack-tar": 1}
     assert found["flagged"] == len(found["flagged_segments"])
     for row in found["flagged_segments"]:
-        assert f"segment {row['id']}: {', '.join(row['flags'])}: " in result.stderr
+        assert f", segment {row['id']}: {', '.join(row['flags'])}: " in result.stderr
     with zipfile.ZipFile(source) as before, zipfile.ZipFile(tmp_path / "novel.epub") as after:
         assert before.namelist() == after.namelist()
         assert before.read("OEBPS/i.png") == after.read("OEBPS/i.png")
@@ -69,7 +69,10 @@ def test_a_book_and_all_that_can_be_had_of_it(tmp_path: Path) -> None:
     assert state["learned_blocks"] > 0
     # the same command again: it may overwrite all its own files, the adapter too
     written = {path: path.read_bytes() for path in (adapter, tmp_path / "novel.epub")}
-    assert run(*command).returncode == 0
+    again = run(*command)
+    assert again.returncode == 0
+    assert f"{tmp_path / 'novel.epub'}: was finished already\n" in again.stderr
+    assert "segments translated" not in again.stderr
     assert {path: path.read_bytes() for path in written} == written
     # the next volume starts from the adapter
     following = tmp_path / "next.epub"
@@ -177,9 +180,11 @@ def test_ctrl_c_keeps_what_is_done(tmp_path: Path, novel: Path) -> None:
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert not (tmp_path / "novel.txt").exists()
+    assert "finished segments are kept" in errors
     state = run("status", tmp_path / "novel.txt").stdout
-    assert f" of {len(FRENCH) * 2} segments, " in state
-    assert "not finished" in state
+    assert f" of {len(FRENCH) * 2} segments translated in " in state
+    assert "; not finished\n" in state
+    assert state.endswith("next: run the same command, without --test, to translate the rest\n")
 
 
 @pytest.mark.slow
@@ -366,33 +371,6 @@ def test_a_disk_that_fills_up(tmp_path: Path, novel: Path, small_disk: Path) -> 
     result = run(*command)
     assert result.returncode == 0, result.stderr
     assert (small_disk / "novel.txt").read_bytes() == (tmp_path / "novel.txt").read_bytes()
-
-
-def test_an_edited_block_is_what_is_kept(tmp_path: Path, novel: Path) -> None:
-    """--review, in a terminal, with an editor that writes in capitals."""
-    import pty
-
-    editor = tmp_path / "editor.py"
-    editor.write_text(
-        "import sys, pathlib\n"
-        "path = pathlib.Path(sys.argv[1])\n"
-        "text = path.read_text()\n"
-        "lines = [l.upper() if l.startswith('> ') else l for l in text.split(chr(10))]\n"
-        "path.write_text(chr(10).join(lines))\n"
-    )
-    controller, terminal = pty.openpty()
-    result = subprocess.run(
-        [*TEMPLORA, *map(str, translate(novel, "--review"))],
-        check=False, stdin=terminal, capture_output=True, text=True, timeout=120,
-        env=os.environ | {"EDITOR": f"{sys.executable} {editor}", "VISUAL": ""},
-    )  # fmt: skip
-    os.close(controller)
-    os.close(terminal)
-    assert result.returncode == 0, result.stderr
-    rows = finished(tmp_path / "novel.txt.job")
-    edited = [row for row in rows if str(row[3]).isupper()]
-    assert len(edited) >= len(rows) - 4  # the last block is not learned, so not shown
-    assert not any(json.loads(str(row[4])) for row in edited)
 
 
 @pytest.mark.parametrize(

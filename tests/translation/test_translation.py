@@ -1,9 +1,12 @@
 """Blocks of pairs, checks and durable state, around an engine that answers by rule."""
 
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +26,7 @@ from templora_edge.translation.checks import Flag
 from templora_edge.translation.glossary import Glossary
 from templora_edge.translation.pair_loop import PairLoop
 from templora_edge.translation.prompt import ChatPrompt, Message, Pair, Prompt, TemplatePrompt
-from templora_edge.translation.run import TranslationRun, assemble, segments_of
+from templora_edge.translation.run import Step, TranslationRun, assemble, segments_of
 from templora_edge.translation.store import Learned, Origin, SegmentRow, Store
 from templora_edge.updates import Updates
 
@@ -285,18 +288,164 @@ def test_references_come_first(tmp_path: Path) -> None:
     job.close()
 
 
+def capitals(rows: Sequence[SegmentRow]) -> list[str]:
+    """A review."""
+    return [str(row.translation).upper() for row in rows]
+
+
 def test_review_is_what_is_learned(tmp_path: Path) -> None:
     def rule(source: str, attempt: int) -> str:
         return "" if source == FRENCH[1] else BY_HAND[source]
 
-    def review(pairs: list[Pair]) -> list[str]:
-        return [pair.translation.upper() for pair in pairs]
-
-    run, job, _, trainer = start(tmp_path, rule, review=review)
+    run, job, _, trainer = start(tmp_path, rule, review=capitals)
     list(run)
     assert trainer.trained[0][1] == f"{ENGLISH[0].upper()}\n{FRENCH[1].upper()}\n"
     assert trainer.own == [False] * 3, "what a person left there is given"
-    assert job.segments()[1].flags == ()
+    expected = [FRENCH[1] if text == ENGLISH[1] else text for text in ENGLISH]
+    assert assemble(FRENCH, job.segments()) == [text.upper() for text in expected], "the last too"
+    assert {(row.origin, row.flags) for row in job.segments()} == {(Origin.EDIT, ())}
+    run.flush()
+    assert len(trainer.trained) == 4
+    assert trainer.own == [False] * 4
+    job.close()
+
+
+def test_what_has_no_words_is_not_learned_though_it_is_approved(tmp_path: Path) -> None:
+    paragraphs = ["II", *FRENCH[:3], "* * *"]
+    run, job, _, trainer = start(
+        tmp_path, well, paragraphs, review=lambda rows: [str(row.translation) for row in rows]
+    )
+    list(run)
+    assert "II" not in trainer.trained[0][0]
+    assert [row.origin for row in job.segments()] == [
+        Origin.MODEL, Origin.EDIT, Origin.EDIT, Origin.EDIT, Origin.MODEL
+    ]  # fmt: skip
+    job.close()
+
+
+@pytest.mark.parametrize("where", ["train", "save"])
+@pytest.mark.parametrize("block", [0, 1, 2])
+def test_a_saved_review_is_not_asked_again_and_nothing_is_learned_twice(
+    where: str, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    run, job, _, trainer = start(whole, well, review=capitals)
+    list(run)
+    expected = trainer.trained
+    job.close()
+    asked: list[int] = []
+
+    def review(rows: Sequence[SegmentRow]) -> list[str]:
+        asked.extend(row.id for row in rows)
+        return capitals(rows)
+
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    run, job, _, trainer = start(parts, well, review=review)
+    method = getattr(trainer, where)
+    calls = []
+
+    def interrupted(*arguments: Any, **others: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == block + 1:
+            raise KeyboardInterrupt
+        return method(*arguments, **others)
+
+    monkeypatch.setattr(trainer, where, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(run)
+    n_asked = len(asked)
+    job.close()
+    run, job, _, trainer = start(parts, well, review=review)
+    list(run)
+    assert asked[:n_asked] == list(range(1, n_asked + 1))
+    assert asked == [row.id for row in job.segments()], "each once"
+    assert trainer.trained == expected
+    assert set(trainer.own) == {False}
+    job.close()
+
+
+def test_a_review_that_fails_is_asked_again(tmp_path: Path) -> None:
+    def fails(rows: Sequence[SegmentRow]) -> list[str]:
+        raise OptionError("the editor failed")
+
+    run, job, _, trainer = start(tmp_path, well, review=fails)
+    with pytest.raises(OptionError):
+        list(run)
+    assert not trainer.trained
+    assert {row.origin for row in job.segments() if row.translation} == {Origin.MODEL}
+    job.close()
+    run, job, _, _ = start(tmp_path, well, review=capitals)
+    list(run)
+    assert {row.origin for row in job.segments()} == {Origin.EDIT}
+    job.close()
+
+
+def test_markup_that_a_review_damaged_is_repaired(tmp_path: Path) -> None:
+    paragraphs = ["Le <1>vieux</1> marin<2/> regardait la mer."]
+    run, job, _, _ = start(
+        tmp_path,
+        lambda source, _: "The <1>old</1> sailor<2/> looked at the sea.",
+        paragraphs,
+        review=lambda rows: ["The <1>very old sailor looked at the sea."],
+    )
+    list(run)
+    [row] = job.segments()
+    assert sorted(re.findall(r"<[^>]*>", str(row.translation))) == ["</1>", "<1>", "<2/>"]
+    job.close()
+
+
+def test_given_and_own_translations_of_a_block_are_updates_of_their_own(tmp_path: Path) -> None:
+    run, job, _, trainer = start(tmp_path, well)
+    first, *_ = job.segments()
+    job.finish_segment(
+        replace(first, translation="Given.", origin=Origin.EDIT, tokens=len(ENGLISH[0]))
+    )
+    list(run)
+    assert [learned for _, learned in trainer.trained[:2]] == ["Given.\n", f"{ENGLISH[1]}\n"]
+    assert trainer.own == [False, True, True, True]
+    job.close()
+
+
+def test_reviewed_segments_are_given_when_flagged_ones_are_done_again(tmp_path: Path) -> None:
+    run, job, _, _ = start(
+        tmp_path, lambda source, _: "" if source == FRENCH[6] else BY_HAND[source]
+    )
+    list(run)
+    for row in job.segments()[:3]:
+        job.finish_segment(
+            replace(row, translation=str(row.translation).upper(), origin=Origin.EDIT)
+        )
+    job.close()
+    run, job, _, trainer = start(tmp_path, well)
+    list(run.retry())
+    assert trainer.trained[0][1] == lines(text.upper() for text in ENGLISH[:2])
+    assert trainer.own == [False, False, True, True, True][: len(trainer.own)]
+    assert "".join(text for _, text in trainer.trained).count(f"{ENGLISH[3]}\n") == 1
+    job.close()
+
+
+def test_progress_says_what_is_done_before_the_first_segment_and_never_goes_back(
+    tmp_path: Path,
+) -> None:
+    total = sum(map(len, FRENCH))
+    run, job, _, _ = start(tmp_path, well)
+    steps = iter(run)
+    assert next(steps) == Step("segments", 0, total)
+    for _ in range(4):
+        step = next(steps)
+    job.close()
+    run, job, _, _ = start(tmp_path, well)
+    done = [step.done for step in run]
+    n_before = sum(len(row.source) for row in job.segments()[:3])
+    assert done[0] == step.done == n_before
+    assert done == sorted(done)
+    assert done[-1] == total
+    job.close()
+    run, job, _, _ = start(tmp_path, well)
+    assert next(iter(run)) == Step("segments", total, total)
+    assert list(run.retry()) == [Step("flagged segments", 0, 0)]
     job.close()
 
 

@@ -18,6 +18,7 @@ from templora_edge.documents.document import Document
 from templora_edge.documents.epub.package import Package
 from templora_edge.documents.epub.text_file import DTBOOK, NCX, SVG, XHTML, Kind, TextFile
 from templora_edge.documents.html.inline import local_name
+from templora_edge.documents.markup import plain
 from templora_edge.documents.xml_file import XmlFile
 from templora_edge.errors import DocumentError
 
@@ -39,6 +40,8 @@ _KINDS: Final = {
     "image/svg+xml": SVG,
 }
 _BINARY: Final = ("audio/", "font/", "image/", "video/")
+_LONGEST_TITLE: Final = 60
+"""Characters of a paragraph that is taken for the title of its file."""
 _UNREAD: Final = "chapters in an unknown format"
 _OBFUSCATIONS: Final = frozenset(
     ["http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC"]
@@ -95,6 +98,19 @@ class EpubDocument(Document):
     def skipped(self) -> Counter[str]:
         """Code, other languages, and chapters that are no text; see `Document.skipped`."""
         return self._skipped
+
+    @property
+    def places(self) -> Sequence[str]:
+        """The file of each paragraph, and the words at its beginning; see `Document.places`."""
+        left = iter(self._paragraphs)
+        names: list[str] = []
+        for name, count in self._counts.items():
+            texts = list(islice(left, count))
+            title = plain(texts[0]).partition("\n")[0] if texts else ""
+            is_short = name not in self._packages and len(title) <= _LONGEST_TITLE
+            file = posixpath.basename(name)
+            names += [f"{file}, {title}" if is_short else file] * count
+        return names
 
     def write(
         self, path: Path, translations: Sequence[str], *, language: str, bilingual: bool = False

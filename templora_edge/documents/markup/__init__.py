@@ -1,5 +1,6 @@
 """Inline markup as placeholders: how they are written, read, and kept through a translation."""
 
+from templora_edge.documents.markup.numbering import in_order, renumbered
 from templora_edge.documents.markup.paragraph import Paragraph, shown, whole
 from templora_edge.documents.markup.repair import repaired
 from templora_edge.documents.markup.syntax import (
@@ -26,11 +27,13 @@ __all__ = [
     "Single",
     "Span",
     "closed",
+    "in_order",
     "is_balanced",
     "is_kept",
     "merged",
     "parse",
     "plain",
+    "renumbered",
     "repaired",
     "shown",
     "singles",

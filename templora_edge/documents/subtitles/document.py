@@ -44,6 +44,11 @@ class SubtitleDocument(Document):
         """Lines of each speaker, cue by cue; see `Document.paragraphs`."""
         return [text for _, _, cue in self._cues for text in cue.paragraphs]
 
+    @property
+    def places(self) -> Sequence[str]:
+        """The cue of each paragraph, counted from 1; see `Document.places`."""
+        return [f"cue {n}" for n, (_, _, cue) in enumerate(self._cues, 1) for _ in cue.paragraphs]
+
     def write(
         self, path: Path, translations: Sequence[str], *, language: str, bilingual: bool = False
     ) -> None:
