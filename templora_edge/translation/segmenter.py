@@ -83,12 +83,14 @@ def assembled(paragraph: str, pairs: Sequence[tuple[str, str]]) -> str:
         line = paragraph[begin : end.start() if end else None]
         n_whole, tight = _tight(line)
         n_done = 0
-        translated = ""
+        translated: list[str] = []
         while n_done < n_whole and (pair := next(left, None)) is not None:
             piece = _LINE_END.sub(" ", repaired(*pair)).strip()
-            translated = translated + piece if n_done in tight else join([translated, piece])
+            if piece:
+                is_tight = not translated or n_done in tight or _CJK.match(translated[-1][-1])
+                translated += [piece] if is_tight else [" ", piece]
             n_done += len(_NO_CONTENT.sub("", pair[0]))
-        whole += translated + (end.group() if end else "")
+        whole += "".join(translated) + (end.group() if end else "")
         begin = end.end() if end else len(paragraph)
     whole = merged(whole)
     return whole if is_kept(paragraph, whole) else repaired(paragraph, whole)
@@ -141,15 +143,6 @@ def split(paragraph: str, fits: Callable[[str], bool]) -> list[str]:
                 finer += _cut(piece, _allowed(piece, ends(piece), whole_spans=whole_spans))
         pieces = _packed(finer, fits)
     return pieces
-
-
-def join(pieces: list[str]) -> str:
-    """Join the translated pieces of a paragraph with spaces, or with none after CJK text."""
-    joined = ""
-    for piece in (piece.strip() for piece in pieces):
-        tight = not joined or bool(_CJK.match(joined[-1])) or not piece
-        joined += piece if tight else f" {piece}"
-    return joined
 
 
 def _packed(pieces: list[str], fits: Callable[[str], bool]) -> list[str]:

@@ -56,6 +56,8 @@ _ENDS_P: Final = frozenset((
     "section", "table", "ul",
 ))  # fmt: skip
 
+_COMMENT_END: Final = re.compile("--!?>")
+
 _Attributes = list[tuple[str, str | None]]
 
 
@@ -82,8 +84,15 @@ class HtmlSource(HTMLParser):
         self._spelled: dict[str, str] = {}
         self._runs: list[tuple[int, str | _Element]] = []
         self._raw: tuple[str, _Element, int] | None = None
-        self.feed(text)
+        self._data: list[str] = []
+        self._data_begin = 0
+        self._last_comment_end = max((m.start() for m in _COMMENT_END.finditer(text)), default=-1)
+        self._has_ended = False
+        # no tag ends after the last ">", and the parser would look for the end of each that begins
+        end = text.rfind(">") + 1
+        self.feed(text[:end])
         self.close()
+        self._read_rest(end)
         self._finish()
 
     def to_text(self) -> str:
@@ -114,6 +123,7 @@ class HtmlSource(HTMLParser):
         self._start(tag, attrs, closed=tag in VOID or tag in ("svg", "math") or in_drawing)
 
     def handle_endtag(self, tag: str) -> None:  # noqa: D102
+        self._add_text()
         begin = self._offset()
         if self._raw is not None:
             if self._raw[0] != tag:
@@ -131,16 +141,16 @@ class HtmlSource(HTMLParser):
         self._runs.append((begin, found))
 
     def handle_data(self, data: str) -> None:  # noqa: D102
-        if self._raw is not None:
-            return
-        begin = self._offset()
-        text = ILLEGAL.sub("", data)
-        start, before = self._runs[-1] if self._runs else (0, "")
-        if isinstance(before, str) and before:
-            self._runs[-1] = (start, before + text)
-        else:
-            self._runs.append((begin, text))
-        self._add_text(text)
+        if self._raw is None:
+            self._add_data(data, self._offset())
+
+    def parse_comment(self, i: int, report: bool = True) -> int:
+        """As in the library, but a comment that never ends reaches to the end of the text."""
+        if self._offset() + len("<!") > self._last_comment_end:
+            self.handle_comment("")
+            self._has_ended = True
+            return len(self.rawdata)
+        return super().parse_comment(i, report)
 
     def handle_comment(self, data: str) -> None:  # noqa: ARG002, D102
         self._add_other()
@@ -159,6 +169,7 @@ class HtmlSource(HTMLParser):
     def _start(self, tag: str, attrs: _Attributes, *, closed: bool) -> None:
         if self._raw is not None:
             return
+        self._add_text()
         self._end_implied(tag)
         if len(self._stack) > MAX_DEPTH:
             raise DocumentError(
@@ -210,21 +221,42 @@ class HtmlSource(HTMLParser):
                 return None
         return None
 
-    def _add_other(self, tag: str | None = None) -> None:
+    def _add_other(self, tag: str | None = None, begin: int | None = None) -> None:
         if self._raw is not None:
             return
+        self._add_text()
         parent = self._stack[-1]
         node = etree.Element(tag) if tag else etree.ProcessingInstruction("other")
         parent.append(node)
-        self._runs.append((self._offset(), node))
+        self._runs.append((self._offset() if begin is None else begin, node))
         self._others[node] = ""
 
-    def _add_text(self, text: str) -> None:
+    def _add_data(self, data: str, begin: int) -> None:
+        if not self._data:
+            self._data_begin = begin
+        self._data.append(data)
+
+    def _add_text(self) -> None:
+        """Add the data since the last tag, which comes in pieces."""
+        if not self._data:
+            return
+        text = ILLEGAL.sub("", "".join(self._data))
+        self._data.clear()
+        self._runs.append((self._data_begin, text))
         parent = self._stack[-1]
         if len(parent):
-            parent[-1].tail = (parent[-1].tail or "") + text
+            parent[-1].tail = text
         else:
-            parent.text = (parent.text or "") + text
+            parent.text = text
+
+    def _read_rest(self, begin: int) -> None:
+        """Add what follows the last tag, from ``begin`` on: text, and a comment without an end."""
+        if self._raw is None and not self._has_ended:
+            text, comment, _ = self._text[begin:].partition("<!--")
+            if text:
+                self._add_data(unescape(text), begin)
+            if comment:
+                self._add_other(begin=begin + len(text))
 
     def _offset(self) -> int:
         line, column = self.getpos()
@@ -232,6 +264,7 @@ class HtmlSource(HTMLParser):
 
     def _finish(self) -> None:
         """Note how everything was typed, which reaches to where the next thing begins."""
+        self._add_text()
         if self._raw is not None:  # never ended
             self._others[self._raw[1]] = self._text[self._raw[2] :]
         ends = [*(begin for begin, _ in self._runs), len(self._text)][1:]

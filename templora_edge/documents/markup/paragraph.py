@@ -9,6 +9,7 @@ from templora_edge.documents.markup.syntax import PLACEHOLDER
 
 _MOST: Final = 1_000_000
 """Numbers of hidden things count down from here."""
+_LONGEST: Final = len("</999999/>")
 _HIDDEN: Final = re.compile("<99[0-9]{4}/>")
 _INITIAL: Final = re.compile(
     r"^(?P<before>\W*)<(?P<number>\d+)>(?P<text>[^\w<>]*[^\W\d_]['’]?)</(?P=number)>(?=[^\W\d_])"
@@ -44,16 +45,17 @@ class Paragraph:
         Returns:
             The number and the text of each such literal.
         """
-        at = len(self._pieces)
-        while at and (_is_hidden(last := self._pieces[at - 1]) or not PLACEHOLDER.fullmatch(last)):
+        at, before = len(self._pieces), ""
+        while at and len(before) < _LONGEST:
+            piece = self._pieces[at - 1]
+            if not _is_hidden(piece):
+                if PLACEHOLDER.fullmatch(piece):
+                    break
+                before = piece + before
             at -= 1
-        since = self._pieces[at:]
-        whole = _HIDDEN.sub("", "".join(since)) + text
-        if PLACEHOLDER.search(whole):  # it ends what began before
-            text = whole
-            self._pieces[at:] = filter(_is_hidden, since)
-        elif since and not _is_hidden(since[-1]):
-            text = self._pieces.pop() + text
+        if PLACEHOLDER.search(before + text):  # it ends what began before
+            text = before + text
+            self._pieces[at:] = filter(_is_hidden, self._pieces[at:])
         literals = []
         end = 0
         for match in PLACEHOLDER.finditer(text):
