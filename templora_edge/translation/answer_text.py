@@ -245,7 +245,7 @@ class AnswerText:
         return text
 
     def _without_stop(self, text: str) -> str:
-        """``text`` without a full stop at its end if its source, such as a title, ends in a word."""
+        """``text`` without a full stop at its end if its source, such as a title, has none."""
         source = PLACEHOLDER.sub("", self.source)
         last = re.sub(rf"[{_CLOSING_MARKS}]+$", "", source)[-1:]
         ends_in_word = bool(last) and (last in "%‰" or unicodedata.category(last)[0] != "P")

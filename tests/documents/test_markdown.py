@@ -458,6 +458,7 @@ def test_bad_files_are_refused_in_one_line(data: bytes, words: str, tmp_path: Pa
     [
         (">" * 300, "", False),
         ("- " * 300, "", False),
+        ("".join(f'{" " * 4 * i}!!! note ""\n' for i in range(300)) + " " * 1200, "", False),
         ("*" * 3000, "", True),
         ("*" * 3000, "*" * 3000, False),
         ("[" * 500, "", True),
@@ -470,6 +471,7 @@ def test_nesting_without_end(begin: str, end: str, is_translated: bool, tmp_path
     source = f"{begin}un{end}"
     found = paragraphs(tmp_path, source)
     assert len(found) == is_translated
+    assert sum(read_document(tmp_path / "a.md").skipped.values()) == (not is_translated)
     result = written(tmp_path, source, [paragraph.replace("un", "one") for paragraph in found])
     assert result.decode() == source.replace("un", "one" if is_translated else "un")
 

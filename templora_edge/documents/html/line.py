@@ -68,12 +68,12 @@ class Line:
         """Whether it has letters that are not kept as they are."""
         self._pieces: dict[int, list[XmlItem]] = {}
         self._paragraph = paragraph
-        begin = len(paragraph.marked)
+        paragraph.begin_line()
         if all(is_ruby(item) for item in items):
             self._add_text(base_text(items))
         else:
             self._add(items)
-        self._marked = paragraph.marked[begin:]
+        self._marked = paragraph.marked_line
         self.text = shown(self._marked)
 
     def translated(self, translation: str, line_break: XmlItem | None) -> list[XmlItem]:

@@ -314,6 +314,9 @@ def _parts(
             cells = iter(places_of_row(lines[block.map[0]], block.map[0], texts))
         # a row may lack cells at its end
         cell = next(cells, None) if block.type in {"th_open", "td_open"} else None
+        is_empty = block.nesting == 1 and token.nesting == -1
+        if (is_empty or token.type == "kept_line") and token.level + 1 >= DEEPEST:
+            skipped["blocks nested too deeply"] += 1
         if token.type == "definition" and (title := _title(token, lines)):
             yield title
         if token.type == "html_block" and has_letters(token.content):

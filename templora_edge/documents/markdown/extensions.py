@@ -166,7 +166,9 @@ def _indented(state: StateBlock, begin: int, end: int, indent: int) -> None:
                 break
             last = number + 1
     outer, state.blkIndent = state.blkIndent, indent
+    state.level += 1
     state.md.block.tokenize(state, begin, last)
+    state.level -= 1
     state.blkIndent, state.line = outer, last
 
 

@@ -38,6 +38,11 @@ class Paragraph:
         self._n_hidden = 0
         self._looks: dict[int, Hashable] = {}
         self._begins: dict[int, int] = {}
+        self._line_begin = 0
+
+    def begin_line(self) -> None:
+        """Begin a new `marked_line`."""
+        self._line_begin = len(self._pieces)
 
     def add_text(self, text: str) -> list[tuple[int, str]]:
         """Append ``text``, in which anything that looks like a placeholder becomes a single one.
@@ -46,7 +51,7 @@ class Paragraph:
             The number and the text of each such literal.
         """
         at, before = len(self._pieces), ""
-        while at and len(before) < _LONGEST:
+        while at > self._line_begin and len(before) < _LONGEST:
             piece = self._pieces[at - 1]
             if not _is_hidden(piece):
                 if PLACEHOLDER.fullmatch(piece):
@@ -119,6 +124,11 @@ class Paragraph:
     def marked(self) -> str:
         """`text` with placeholders for what is hidden, too."""
         return "".join(self._pieces)
+
+    @property
+    def marked_line(self) -> str:
+        """`marked` since the last `begin_line`."""
+        return "".join(self._pieces[self._line_begin :])
 
 
 def shown(marked: str) -> str:

@@ -276,10 +276,7 @@ def _foreign_pairs(tags: Sequence[_Tag]) -> Iterator[tuple[int, int]]:
 def _placed(events: Sequence[_Event], source: _Source, alignment: Alignment) -> Iterator[_Event]:
     """The placeholders of ``source`` that are not among ``events``."""
     there = {(event.number, event.kind): event for event in events}
-    ends = defaultdict(list)
-    for event in events:
-        if event.kind != "single":
-            ends[event.offset, source.place(event)].append(event)
+    ends = _ends(events, source)
     for number, place in source.singles.items():
         if (number, "single") not in there:
             single = _single(number, place, source, alignment)
@@ -324,6 +321,17 @@ def _single(number: int, place: int, source: _Source, alignment: Alignment) -> _
         offset = alignment.end(len(before.rstrip()))
         return _Event(offset, -1, order, "single", number, (" ", ""))
     return _Event(alignment.begin(place), 1, order, "single", number)
+
+
+def _ends(
+    events: Iterable[_Event], source: _Source
+) -> defaultdict[tuple[int, int], list[_Event]]:
+    """The ends of spans among ``events``, by their place in the answer and in ``source``."""
+    ends: defaultdict[tuple[int, int], list[_Event]] = defaultdict(list)
+    for event in events:
+        if event.kind != "single":
+            ends[event.offset, source.place(event)].append(event)
+    return ends
 
 
 def _beside(event: _Event, ends: Iterable[_Event], source: _Source) -> _Event:
