@@ -55,7 +55,8 @@ def tried(path: Path) -> Trip:
         found = [_plain(text) for text in read_document(loud, "fr").paragraphs] if texts else []
         missing = Counter(map(_plain, shouted)) - Counter(found)
         if path.suffix.lower() == ".txt":  # lines in capitals look like verse, a paragraph each
-            missing = Counter(text for text in missing if text not in " ".join(found))
+            whole = " ".join(found)
+            missing = Counter(text for text in missing if text not in whole)
         differ = _COMPARISONS.get(path.suffix.lower(), plain.differences)(path, same)
     return Trip(
         paragraphs=len(texts),

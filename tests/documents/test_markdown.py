@@ -471,7 +471,7 @@ def test_nesting_without_end(begin: str, end: str, is_translated: bool, tmp_path
     source = f"{begin}un{end}"
     found = paragraphs(tmp_path, source)
     assert len(found) == is_translated
-    assert sum(read_document(tmp_path / "a.md").skipped.values()) == (not is_translated)
+    assert sum(read_document(tmp_path / "in.md").skipped.values()) == (not is_translated)
     result = written(tmp_path, source, [paragraph.replace("un", "one") for paragraph in found])
     assert result.decode() == source.replace("un", "one" if is_translated else "un")
 

@@ -141,9 +141,7 @@ class MarkdownDocument(Document):
         tokens = self._parser.tokens(self._file.lines)
         self._structure = _structure(tokens)
         lines = self._file.lines
-        self._skipped = Counter(
-            "blocks of code" for token in tokens if token.type in {"fence", "code_block"}
-        )
+        self._skipped = Counter(_skipped(tokens))
         self._parts: list[_Part] = [
             *map(_Value, front_matter.texts(lines[: front_matter.n_lines(lines)])),
             *_parts(tokens, lines, str(path), language or "", self._skipped),
@@ -251,6 +249,16 @@ class MarkdownDocument(Document):
         return texts
 
 
+def _skipped(tokens: Sequence[Token]) -> Iterator[str]:
+    """The kind of each block in ``tokens`` that is left as it is."""
+    for before, token in pairwise([Token("", "", 0), *tokens]):
+        if token.type in {"fence", "code_block"}:
+            yield "blocks of code"
+        is_empty = before.nesting == 1 and token.nesting == -1
+        if (is_empty or token.type == "kept_line") and token.level + 1 >= DEEPEST:
+            yield "blocks nested too deeply"
+
+
 def _structure(tokens: Iterable[Token]) -> _Structure:
     """The comparable structure of ``tokens``."""
     structure: _Structure = []
@@ -314,9 +322,6 @@ def _parts(
             cells = iter(places_of_row(lines[block.map[0]], block.map[0], texts))
         # a row may lack cells at its end
         cell = next(cells, None) if block.type in {"th_open", "td_open"} else None
-        is_empty = block.nesting == 1 and token.nesting == -1
-        if (is_empty or token.type == "kept_line") and token.level + 1 >= DEEPEST:
-            skipped["blocks nested too deeply"] += 1
         if token.type == "definition" and (title := _title(token, lines)):
             yield title
         if token.type == "html_block" and has_letters(token.content):

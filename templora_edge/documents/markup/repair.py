@@ -323,9 +323,7 @@ def _single(number: int, place: int, source: _Source, alignment: Alignment) -> _
     return _Event(alignment.begin(place), 1, order, "single", number)
 
 
-def _ends(
-    events: Iterable[_Event], source: _Source
-) -> defaultdict[tuple[int, int], list[_Event]]:
+def _ends(events: Iterable[_Event], source: _Source) -> defaultdict[tuple[int, int], list[_Event]]:
     """The ends of spans among ``events``, by their place in the answer and in ``source``."""
     ends: defaultdict[tuple[int, int], list[_Event]] = defaultdict(list)
     for event in events:
