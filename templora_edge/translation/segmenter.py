@@ -81,14 +81,14 @@ def assembled(paragraph: str, pairs: Sequence[tuple[str, str]]) -> str:
     begin = 0
     for end in (*_LINE_END.finditer(paragraph), None):
         line = paragraph[begin : end.start() if end else None]
-        n_whole, tight = _tight(line)
+        n_whole, gap = _gaps(line)
         n_done = 0
         translated: list[str] = []
         while n_done < n_whole and (pair := next(left, None)) is not None:
             piece = _LINE_END.sub(" ", repaired(*pair)).strip()
             if piece:
-                is_tight = not translated or n_done in tight or _CJK.match(translated[-1][-1])
-                translated += [piece] if is_tight else [" ", piece]
+                is_tight = not translated or _CJK.match(translated[-1][-1])
+                translated += [piece] if is_tight else [gap(n_done), piece]
             n_done += len(_NO_CONTENT.sub("", pair[0]))
         whole += "".join(translated) + (end.group() if end else "")
         begin = end.end() if end else len(paragraph)
@@ -96,23 +96,28 @@ def assembled(paragraph: str, pairs: Sequence[tuple[str, str]]) -> str:
     return whole if is_kept(paragraph, whole) else repaired(paragraph, whole)
 
 
-def _tight(line: str) -> tuple[int, frozenset[int]]:
-    """How much content ``line`` has, and after how much of it no space belongs.
+def _gaps(line: str) -> tuple[int, Callable[[int], str]]:
+    """How much content ``line`` has, and what stands between two segments after how much of it.
 
-    There is none in ``line`` then, in a script that has spaces.
+    That is a space, the white space that is there if it is of another kind, or nothing where there
+    is none in a script that has spaces.
     """
     content = ""
-    spaced = set()
+    spaces: dict[int, str] = {}
     end = 0
     for match in (*_NO_CONTENT.finditer(line), None):
         content += line[end : match.start() if match else None]
         if match:
             end = match.end()
-            spaced |= {len(content)} if match[0].isspace() else set()
-    tight = (
-        n for n in range(1, len(content)) if n not in spaced and not _CJK.match(content[n - 1])
-    )
-    return len(content), frozenset(tight)
+            if match[0].isspace():
+                spaces[len(content)] = spaces.get(len(content), "") + match[0]
+
+    def gap(n: int) -> str:
+        if n in spaces:
+            return spaces[n] if spaces[n].strip(" ") else " "
+        return " " if _CJK.match(content[n - 1]) else ""
+
+    return len(content), gap
 
 
 def split(paragraph: str, fits: Callable[[str], bool]) -> list[str]:

@@ -59,6 +59,8 @@ _ENDS_P: Final = frozenset((
 _COMMENT_END: Final = re.compile("--!?>")
 
 _Attributes = list[tuple[str, str | None]]
+_Place = tuple[_Element, bool]
+"""An element, and whether a text is after it instead of in it."""
 
 
 class HtmlSource(HTMLParser):
@@ -82,7 +84,8 @@ class HtmlSource(HTMLParser):
         self._others: dict[_Element, str] = {}
         self._typed: dict[str, str] = {}
         self._spelled: dict[str, str] = {}
-        self._runs: list[tuple[int, str | _Element]] = []
+        self._texts: dict[_Place, tuple[str, str]] = {}
+        self._runs: list[tuple[int, str | _Element | _Place]] = []
         self._raw: tuple[str, _Element, int] | None = None
         self._data: list[str] = []
         self._data_begin = 0
@@ -102,15 +105,15 @@ class HtmlSource(HTMLParser):
         for event, element in walk:
             if element is self.root:
                 if event == "start":
-                    pieces.append(self._as_typed(element.text))
+                    pieces.append(self._as_typed(element))
                 continue
             if element in self._others:
                 if event != "start":
-                    pieces += [self._others[element], self._as_typed(element.tail)]
+                    pieces += [self._others[element], self._as_typed(element, is_tail=True)]
             elif event == "start":
-                pieces += [self._start_tag(element), self._as_typed(element.text)]
+                pieces += [self._start_tag(element), self._as_typed(element)]
             else:
-                pieces += [self._end_tag(element), self._as_typed(element.tail)]
+                pieces += [self._end_tag(element), self._as_typed(element, is_tail=True)]
         return "".join(pieces)
 
     # what the parser calls
@@ -242,12 +245,15 @@ class HtmlSource(HTMLParser):
             return
         text = ILLEGAL.sub("", "".join(self._data))
         self._data.clear()
-        self._runs.append((self._data_begin, text))
         parent = self._stack[-1]
         if len(parent):
             parent[-1].tail = text
+            place = parent[-1], True
         else:
             parent.text = text
+            place = parent, False
+        self._texts[place] = text, ""
+        self._runs.append((self._data_begin, place))
 
     def _read_rest(self, begin: int) -> None:
         """Add what follows the last tag, from ``begin`` on: text, and a comment without an end."""
@@ -272,9 +278,12 @@ class HtmlSource(HTMLParser):
         for (begin, what), end in zip(self._runs, ends, strict=True):
             typed = self._text[begin:end]
             if isinstance(what, str):
-                if what:
-                    self._typed.setdefault(what, typed)
-                    whole += typed
+                continue  # a start tag, which is noted
+            if isinstance(what, tuple):
+                text, _ = self._texts[what]
+                self._texts[what] = text, typed
+                self._typed.setdefault(text, typed)
+                whole += typed
             elif what in self._others:
                 self._others[what] = typed
             else:
@@ -286,10 +295,13 @@ class HtmlSource(HTMLParser):
 
     # writing
 
-    def _as_typed(self, text: str | None) -> str:
-        if not text:
+    def _as_typed(self, element: _Element, *, is_tail: bool = False) -> str:
+        """The text in ``element`` or after it: as it was typed there, or else as anywhere."""
+        now = element.tail if is_tail else element.text
+        if not now:
             return ""
-        return self._typed.get(text) or self._escaped(text)
+        text, typed = self._texts.get((element, is_tail), ("", ""))
+        return typed if text == now else self._typed.get(now) or self._escaped(now)
 
     def _escaped(self, text: str) -> str:
         written = escape(text, quote=False)
