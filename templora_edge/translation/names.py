@@ -25,6 +25,7 @@ _PARTICLES: Final = frozenset(
     "af al and av da de del den der des di do dos du el en et in la le les lès of og och sur the "  # noqa: SIM905
     "und van von zu".split()
 )
+_SENTENCE: Final = re.compile(r"[.!?…]\W*$")
 _DELIMITER: Final = re.compile(r"[,;/|•·\n]")
 
 
@@ -44,6 +45,8 @@ def changed(source: str, translation: str) -> list[str]:
     kept = sum(_key(name) in there for name in names) / len(names)
     if len(names) >= MANY and kept >= MOST_KEPT and _DELIMITER.search(source):
         return lost
+    if _SENTENCE.search(source):  # whose first word has a capital anyway
+        lost = [name for name in lost if name != words[0]]
     return [name for name in lost if kept >= SOME_KEPT and _is_mistaken(_key(name), new)]
 
 

@@ -53,6 +53,7 @@ GOOD = [
     (NAMES, NAMES.replace("Marie", "Mary")),
     ("Yves, Londres et Monsieur Homais", "Yves, London and Mr. Homais"),
     ("Jeanne d'Arc", "Joan of Arc"),
+    ("— Non, Sire.", '"No, Sire."'),
     ("Monsieur Charles Bovary, Madame Emma Bovary", "Mr. Charles Bovary, Mrs. Emma Bovary"),
     ("LE ROI DU NORD, PARIS", "THE KING OF THE NORTH, PARIS"),
 ]  # fmt: skip
