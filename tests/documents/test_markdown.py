@@ -12,10 +12,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 from scripted import echoed
 
 from templora_edge.documents import read_document
 from templora_edge.documents.document import has_letters
+from templora_edge.documents.markdown import MarkdownDocument
 from templora_edge.documents.markup import PLACEHOLDER, is_kept, plain
 from templora_edge.documents.xml_file import ILLEGAL
 from templora_edge.errors import DocumentError
@@ -483,6 +485,14 @@ import Tabs from '@theme/Tabs';
 Contenu de la note.
 :::
 
+/// details | Titre du bloc
+    open: True
+Contenu du bloc.
+///
+
+/// html | div.result
+///
+
 !!! warning "Attention"
     Le contenu de l'avertissement.
 
@@ -513,6 +523,8 @@ def test_md_ext_admonition_mdx_wikilink(tmp_path: Path) -> None:
     assert found == [
         "Titre de la note",
         "Contenu de la note.",
+        "Titre du bloc",
+        "Contenu du bloc.",
         "Attention",
         "Le contenu de l'avertissement.",
         "Une liste",
@@ -523,13 +535,43 @@ def test_md_ext_admonition_mdx_wikilink(tmp_path: Path) -> None:
     ]
     assert written(tmp_path, EXTENDED, found).decode() == EXTENDED
     expected = EXTENDED
-    for text in ("Titre de la note", "Contenu de la note", "Attention", "Le contenu de l'aver",
+    for text in ("Titre de la note", "Contenu de la note", "Titre du bloc", "Contenu du bloc", "Attention", "Le contenu de l'aver",
                  "tissement", "Une liste", "Texte ici", "Langage de balisage", "Voir", "la page",
                  " et ",
                  " avec ", " ici ",
                  "Bonjour", "c'est", " pour toi"):  # fmt: skip
         expected = expected.replace(text, text.upper())
     assert written(tmp_path, EXTENDED, [text.upper() for text in found]).decode() == expected
+
+
+def test_a_line_after_an_admonition_is_no_part_of_it(tmp_path: Path) -> None:
+    source = (
+        "!!! note\n\n    Voir [le mot] et le reste.\nSuite [du] texte.\n\n[le mot]: a\n[du]: b\n"
+    )
+    found = paragraphs(tmp_path, source)
+    assert found == ["Voir <1>le mot</1> et le reste.", "Suite <1>du</1> texte."]
+    result = written(tmp_path, source, [text.replace("mot", "word") for text in found]).decode()
+    assert result == source.replace("[le mot] et", "[le word][le mot] et")
+
+
+def test_what_no_caution_puts_right_takes_few_rounds(tmp_path: Path) -> None:
+    source = "\n\n".join(f"un mot {i}" for i in range(300))
+    path = tmp_path / "in.md"
+    path.write_text(source)
+    document = MarkdownDocument(path)
+    structure = document._structure
+    structure.insert(len(structure) // 2, ("made up",))  # no text can be read as this
+    rounds = 0
+    read = document._parser.tokens
+
+    def counted(lines: Sequence[str]) -> list[Token]:
+        nonlocal rounds
+        rounds += 1
+        return read(lines)
+
+    document._parser.tokens = counted  # type: ignore[method-assign]
+    document.write(path, [text.upper() for text in document.paragraphs], language="en")
+    assert rounds < 60
 
 
 HTML = """\
