@@ -535,10 +535,9 @@ def test_md_ext_admonition_mdx_wikilink(tmp_path: Path) -> None:
     ]
     assert written(tmp_path, EXTENDED, found).decode() == EXTENDED
     expected = EXTENDED
-    for text in ("Titre de la note", "Contenu de la note", "Titre du bloc", "Contenu du bloc", "Attention", "Le contenu de l'aver",
-                 "tissement", "Une liste", "Texte ici", "Langage de balisage", "Voir", "la page",
-                 " et ",
-                 " avec ", " ici ",
+    for text in ("Titre de la note", "Contenu de la note", "Titre du bloc", "Contenu du bloc",
+                 "Attention", "Le contenu de l'aver", "tissement", "Une liste", "Texte ici",
+                 "Langage de balisage", "Voir", "la page", " et ", " avec ", " ici ",
                  "Bonjour", "c'est", " pour toi"):  # fmt: skip
         expected = expected.replace(text, text.upper())
     assert written(tmp_path, EXTENDED, [text.upper() for text in found]).decode() == expected

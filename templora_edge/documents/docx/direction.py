@@ -33,10 +33,10 @@ _HOLDERS: Final = frozenset(map(qn, _AFTER))
 
 def set_direction(root: etree._Element, *, rtl: bool) -> None:
     """Have everything under ``root`` go from right to left, or from left to right."""
-    for flag in [*root.iter(qn("w:bidi"), qn("w:rtl"), qn("w:bidiVisual"))]:
-        parent = flag.getparent()
+    for old in [*root.iter(qn("w:bidi"), qn("w:rtl"), qn("w:bidiVisual"))]:
+        parent = old.getparent()
         if parent is not None and parent.tag in _HOLDERS:
-            parent.remove(flag)
+            parent.remove(old)
     if rtl:
         for element in [*root.iter(*_FLAGS)]:
             name, flag = _FLAGS[element.tag]
