@@ -78,7 +78,7 @@ class Alignment:
 
         It is a word if that is one.
         """
-        is_word = self._source[:offset][-1:].isalnum()
+        is_word = self._source[max(offset - 1, 0) : offset].isalnum()
         return _nearest(self._word_ends if is_word else self._ends, self._interpolated(offset))
 
     def token(self, begin: int, end: int) -> tuple[int, int]:

@@ -311,15 +311,17 @@ def _placed(events: Sequence[_Event], source: _Source, alignment: Alignment) -> 
 
 def _single(number: int, place: int, source: _Source, alignment: Alignment) -> _Event:
     """A single placeholder, at the word that it stands at in the source."""
-    before, after = source.text[:place], source.text[place:]
+    after = source.text[place : place + 1]
     order = source.orders[number, "single"]
-    if not before.strip():
-        return _Event(0, -1, order, "single", number, ("", " " if after[:1].isspace() else ""))
-    if not before[-1].isspace():
+    end = place  # of the word before
+    while end and source.text[end - 1].isspace():
+        end -= 1
+    if not end:
+        return _Event(0, -1, order, "single", number, ("", " " if after.isspace() else ""))
+    if end == place:
         return _Event(alignment.end(place), -1, order, "single", number)
-    if not after or after[0].isspace():
-        offset = alignment.end(len(before.rstrip()))
-        return _Event(offset, -1, order, "single", number, (" ", ""))
+    if not after or after.isspace():
+        return _Event(alignment.end(end), -1, order, "single", number, (" ", ""))
     return _Event(alignment.begin(place), 1, order, "single", number)
 
 
