@@ -102,15 +102,14 @@ def _gaps(line: str) -> tuple[int, Callable[[int], str]]:
     That is a space, the white space that is there if it is of another kind, or nothing where there
     is none in a script that has spaces.
     """
-    content = ""
+    content = _NO_CONTENT.sub("", line)
     spaces: dict[int, str] = {}
-    end = 0
-    for match in (*_NO_CONTENT.finditer(line), None):
-        content += line[end : match.start() if match else None]
-        if match:
-            end = match.end()
-            if match[0].isspace():
-                spaces[len(content)] = spaces.get(len(content), "") + match[0]
+    removed = 0
+    for match in _NO_CONTENT.finditer(line):
+        if match[0].isspace():
+            n = match.start() - removed
+            spaces[n] = spaces.get(n, "") + match[0]
+        removed += len(match[0])
 
     def gap(n: int) -> str:
         if n in spaces:
