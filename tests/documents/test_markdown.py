@@ -553,7 +553,9 @@ def test_a_line_after_an_admonition_is_no_part_of_it(tmp_path: Path) -> None:
     assert result == source.replace("[le mot] et", "[le word][le mot] et")
 
 
-def test_what_no_caution_puts_right_takes_few_rounds(tmp_path: Path) -> None:
+def test_what_no_caution_puts_right_takes_few_rounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = "\n\n".join(f"un mot {i}" for i in range(300))
     path = tmp_path / "in.md"
     path.write_text(source)
@@ -568,7 +570,7 @@ def test_what_no_caution_puts_right_takes_few_rounds(tmp_path: Path) -> None:
         rounds += 1
         return read(lines)
 
-    document._parser.tokens = counted  # type: ignore[method-assign]
+    monkeypatch.setattr(document._parser, "tokens", counted)
     document.write(path, [text.upper() for text in document.paragraphs], language="en")
     assert rounds < 60
 

@@ -54,7 +54,7 @@ class MarkdownParser:
         self._markdown.use(footnote_plugin, inline=False, move_to_end=False, always_match_refs=True)
         self._markdown.use(deflist_plugin)
         self._markdown.use(extensions)
-        self._markdown.helpers = SimpleNamespace(
+        self._markdown.helpers = SimpleNamespace(  # type: ignore[assignment]  # a module there
             parseLinkDestination=parseLinkDestination,
             parseLinkLabel=_label_end,
             parseLinkTitle=parseLinkTitle,
