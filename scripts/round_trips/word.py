@@ -12,7 +12,8 @@ _W: Final = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _IGNORED: Final = frozenset(
     (
         *(f"{_W}{name}" for name in ("lang", "noProof", "proofErr", "lastRenderedPageBreak")),
-        *(f"{_W}bidi", f"{_W}rtl", "{http://purl.org/dc/elements/1.1/}language"),
+        *(f"{_W}{name}" for name in ("bidi", "rtl", "bidiVisual")),
+        "{http://purl.org/dc/elements/1.1/}language",
     )
 )
 _CHARACTERS: Final = {f"{_W}tab": "\t", f"{_W}br": "\n", f"{_W}cr": "\n"}

@@ -63,7 +63,7 @@ _CDATA: Final = re.compile(
     re.DOTALL,
 )
 _SELF_CLOSED: Final = re.compile(
-    rf"""<(?!(?:{"|".join(_VOID)})\b)([A-Za-z][^\s/<>]*+)((?:[^<>"'/]|/(?!>)|"[^"]*"|'[^']*')*+)/>"""
+    rf"""<(?!(?:{"|".join(_VOID)})\b)([A-Za-z][^\s/<>]*+)((?:[^<>"'/]|/(?!>)|"[^"<]*"|'[^'<]*')*+)/>"""
 )
 # libxml2 does not read what comes after them
 _LAST_TAGS: Final = re.compile(r"</(?:body|html)\s*>", re.IGNORECASE)

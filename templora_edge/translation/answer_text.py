@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+from templora_edge.documents.markup import PLACEHOLDER, UNGROUPED
+
 CJK_WEIGHT: Final = 3.0
 """Weight of a Chinese, Japanese or Korean character, in Latin ones."""
 WHOLE: Final = 0.5
@@ -82,6 +84,24 @@ _QUOTES: Final = {
     "「": "」", "『": "』", "`": "`",
 }  # fmt: skip
 _QUOTE_MARKS: Final = frozenset("".join([*_QUOTES, *_QUOTES.values()])) - set("`'’‘")
+_STOPS: Final = ".．。｡।॥۔։።។။᠃"
+"""Full stops of all scripts."""
+_CLOSING_MARKS: Final = r"\s\"'”’»›)\]}」』）】*_"
+_LAST_STOP: Final = re.compile(
+    rf"(?<![.…。])(?P<stop>\s*[{_STOPS}])(?P<after>(?:[{_CLOSING_MARKS}]|{UNGROUPED})*)$"
+)
+_NO_STOPS: Final = re.compile(r"[\u0e00-\u0eff]")
+"""Letters of Thai and Lao, in which sentences have no full stop."""
+_ABBREVIATED: Final = re.compile(
+    r"(?:^|[\s.(’'-])(?:[^\W\d_]|al|ave|blvd|bros|bzw|cf|cie|co|corp|dept|dr|eds|esq|etc|inc|jr|"
+    r"ltda?|mrs?|ms|mt|nr|pp|prof|ph\.?d|rd|sr|sr[al]|sta?|ste|usw|vol)$",
+    re.IGNORECASE,
+)
+_NUMBERED: Final = re.compile(r"(?:\d|\b[IVXLCDM]+)$")
+_ORDINALS: Final = frozenset(
+    "bs cs da de et eu fi fo hr hu is lb lv nb nn no pl sk sl sr tr".split()  # noqa: SIM905
+)
+"""Languages that write an ordinal with a full stop after its number."""
 _EMPHASIS: Final = ("***", "**", "__", "*")
 
 
@@ -97,10 +117,12 @@ class AnswerText:
     source: str
     labels: tuple[str, ...] = ()
     """Names of the languages, which may stand before a translation, with a colon."""
+    language: str = ""
+    """BCP 47 tag of the translation, if it is known."""
 
     def translation(self, answer: str) -> str:
         """The translation in ``answer``, on one line; empty if there is none."""
-        return self._without_quotes(self.unframed(answer))
+        return self._without_stop(self._without_quotes(self.unframed(answer)))
 
     def unframed(self, answer: str) -> str:
         """The translation in ``answer`` with the quotes that may stand around it."""
@@ -221,6 +243,20 @@ class AnswerText:
         ):
             return inner.strip()
         return text
+
+    def _without_stop(self, text: str) -> str:
+        """``text`` without a full stop at its end if its source, such as a title, has none."""
+        source = PLACEHOLDER.sub("", self.source)
+        last = re.sub(rf"[{_CLOSING_MARKS}]+$", "", source)[-1:]
+        ends_in_word = bool(last) and (last in "%‰" or unicodedata.category(last)[0] != "P")
+        stop = _LAST_STOP.search(text)
+        if stop is None or not ends_in_word or _NO_STOPS.match(last):
+            return text
+        before = text[: stop.start()]
+        ordinals = self.language.partition("-")[0].lower() in _ORDINALS
+        if _ABBREVIATED.search(before) or (ordinals and _NUMBERED.search(before)):
+            return text
+        return before + stop["after"]
 
 
 def weight(text: str) -> float:

@@ -109,7 +109,7 @@ class Answers:
         if is_last:  # without markup, which may be what confuses the model
             shown = Literals.of(plain(row.source)).shown
             self._ask(row, shown)
-        reader = AnswerText(shown, self._labels)
+        reader = AnswerText(shown, self._labels, self._languages.target)
         answer = self._loop.answer(sampling, self._loop.longest_answer(shown), reader)
         if is_last:  # later prompts go on from the one that a resumed job decodes
             self.ask(row)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from templora_edge.documents.document import has_letters
 from templora_edge.documents.markup import is_kept, plain
-from templora_edge.translation import number_words
+from templora_edge.translation import name_rows, number_words
 from templora_edge.translation.answer_text import AnswerText, weight
 from templora_edge.translation.literals import lost, without_literals
 
@@ -67,6 +67,7 @@ class Flag(StrEnum):
     MARKUP = "lost markup"
     NUMBERS = "changed numbers"
     LITERALS = "lost literals"
+    NAMES = "changed names"
     SAME = "same translation as of other segments"
     LOOP = "repetition loop"
     UNFINISHED = "max tokens reached"
@@ -104,6 +105,7 @@ def check(
         Flag.MARKUP: not is_kept(source, translation),
         Flag.NUMBERS: bool(number_words.changed(original_words, words, *languages)),
         Flag.LITERALS: bool(lost(original, text)),
+        Flag.NAMES: bool(name_rows.changed(original_words, words)),
         Flag.LOOP: _loops(text) > max(MOST_REPEATS, 2 * _loops(original)),
         Flag.UNFINISHED: not finished,
         Flag.PREAMBLE: reader.is_refusal(text) or reader.unframed(text) != text.strip(),

@@ -81,14 +81,16 @@ def assembled(paragraph: str, pairs: Sequence[tuple[str, str]]) -> str:
     begin = 0
     for end in (*_LINE_END.finditer(paragraph), None):
         line = paragraph[begin : end.start() if end else None]
-        n_whole, tight = _tight(line)
+        n_whole, gap = _gaps(line)
         n_done = 0
-        translated = ""
+        translated: list[str] = []
         while n_done < n_whole and (pair := next(left, None)) is not None:
             piece = one_line(pair[1] if is_kept(*pair) else repaired(*pair))
-            translated = translated + piece if n_done in tight else join([translated, piece])
+            if piece:
+                is_tight = not translated or _CJK.match(translated[-1][-1])
+                translated += [piece] if is_tight else [gap(n_done), piece]
             n_done += len(_NO_CONTENT.sub("", pair[0]))
-        whole += translated + (end.group() if end else "")
+        whole += "".join(translated) + (end.group() if end else "")
         begin = end.end() if end else len(paragraph)
     whole = merged(whole)
     return whole if is_kept(paragraph, whole) else repaired(paragraph, whole)
@@ -99,23 +101,27 @@ def one_line(translation: str) -> str:
     return _LINE_END.sub(" ", translation).strip()
 
 
-def _tight(line: str) -> tuple[int, frozenset[int]]:
-    """How much content ``line`` has, and after how much of it no space belongs.
+def _gaps(line: str) -> tuple[int, Callable[[int], str]]:
+    """How much content ``line`` has, and what stands between two segments after how much of it.
 
-    There is none in ``line`` then, in a script that has spaces.
+    That is a space, the white space that is there if it is of another kind, or nothing where there
+    is none in a script that has spaces.
     """
-    content = ""
-    spaced = set()
-    end = 0
-    for match in (*_NO_CONTENT.finditer(line), None):
-        content += line[end : match.start() if match else None]
-        if match:
-            end = match.end()
-            spaced |= {len(content)} if match[0].isspace() else set()
-    tight = (
-        n for n in range(1, len(content)) if n not in spaced and not _CJK.match(content[n - 1])
-    )
-    return len(content), frozenset(tight)
+    content = _NO_CONTENT.sub("", line)
+    spaces: dict[int, str] = {}
+    removed = 0
+    for match in _NO_CONTENT.finditer(line):
+        if match[0].isspace():
+            n = match.start() - removed
+            spaces[n] = spaces.get(n, "") + match[0]
+        removed += len(match[0])
+
+    def gap(n: int) -> str:
+        if n in spaces:
+            return spaces[n] if spaces[n].strip(" ") else " "
+        return " " if _CJK.match(content[n - 1]) else ""
+
+    return len(content), gap
 
 
 def split(paragraph: str, fits: Callable[[str], bool]) -> list[str]:
@@ -146,15 +152,6 @@ def split(paragraph: str, fits: Callable[[str], bool]) -> list[str]:
                 finer += _cut(piece, _allowed(piece, ends(piece), whole_spans=whole_spans))
         pieces = _packed(finer, fits)
     return pieces
-
-
-def join(pieces: list[str]) -> str:
-    """Join the translated pieces of a paragraph with spaces, or with none after CJK text."""
-    joined = ""
-    for piece in (piece.strip() for piece in pieces):
-        tight = not joined or bool(_CJK.match(joined[-1])) or not piece
-        joined += piece if tight else f" {piece}"
-    return joined
 
 
 def _packed(pieces: list[str], fits: Callable[[str], bool]) -> list[str]:

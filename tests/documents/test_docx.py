@@ -564,6 +564,34 @@ def test_direction_stands_where_the_schema_has_it(tmp_path: Path) -> None:
     assert " ".join(names) == "p pPr keepNext bidi spacing jc r rPr b rtl lang t"
 
 
+@pytest.mark.parametrize("language", ["ar", "de"])
+def test_tables_and_columns_go_in_the_direction_of_the_language(
+    tmp_path: Path, language: str
+) -> None:
+    package = docx.Document()
+    table = package.add_table(1, 2, style="Table Grid")
+    table.cell(0, 0).text = "Un"
+    table.cell(0, 1).add_table(1, 1).cell(0, 0).text = "Deux"
+    path = tmp_path / "a.docx"
+    package.save(str(path))
+    for target, rtl in ((language, language == "ar"), ("fr", False)):
+        document = DocxDocument(path)
+        path = tmp_path / f"{target}.docx"
+        document.write(path, document.paragraphs, language=target)
+        tree = docx.Document(str(path)).element
+        tables = [*tree.iter(qn("w:tblPr"))]
+        assert len(tables) == 2
+        for properties in tables:
+            names = [each.tag.rpartition("}")[2] for each in properties]
+            assert names.count("bidiVisual") == rtl
+            if rtl:  # its place in the schema
+                assert names.index("bidiVisual") == names.index("tblW") - 1
+        for section in tree.iter(qn("w:sectPr")):
+            names = [each.tag.rpartition("}")[2] for each in section]
+            assert names.count("bidi") == rtl
+            assert not rtl or names.index("bidi") == names.index("docGrid") - 1
+
+
 def test_a_literal_placeholder_comes_back_as_text() -> None:
     content = run("Taper &lt;7&gt; ") + run("puis", "b") + run(" rien")
     assert text_and_tree(content)[0] == "Taper <1/> <2>puis</2> rien"

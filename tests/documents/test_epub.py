@@ -699,6 +699,17 @@ def test_entities_that_are_characters(declared: str, text: str, tmp_path: Path) 
     assert opened(tmp_path, body).paragraphs == ["a\xa0b"]
 
 
+def test_a_description_with_escaped_markup_is_counted(tmp_path: Path) -> None:
+    files = members(c1=chapter("<p>a</p>"))
+    title, name = "</dc:title>", "OEBPS/book.opf"
+    description = "<dc:description>&lt;p&gt;Un livre&lt;/p&gt;</dc:description>"
+    files[name] = str(files[name]).replace(title, title + description)
+    document = EpubDocument(pack(tmp_path / "a.epub", files))
+    assert document.skipped == {"descriptions with markup": 1}
+    out = written(document, tmp_path / "b.epub", [text.upper() for text in document.paragraphs])
+    assert description in out[name].decode()
+
+
 def test_chapters_of_a_wrong_type_are_read_or_said(tmp_path: Path) -> None:
     files = members(c1=chapter("<p>a</p>"), c2=chapter("<p>b</p>"), c3="%PDF-1.7", c4=chapter("c"))
     opf = str(files["OEBPS/book.opf"])

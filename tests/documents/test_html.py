@@ -45,6 +45,12 @@ def swapcase(text: str) -> str:
         ("<!-- a --><?php echo 1 ?><o:p>b</o:p>", ["b"], None),
         ("<pre><code>ls -la</code></pre><p>a</p>", ["a"], "<pre><code>ls -la</code></pre><p>A</p>"),
         ("<pre>Un vers,\n  deux vers</pre>", ["Un vers,\ndeux vers"], None),
+        ("<p>a &mdash; b<p>a — b<p>é<p>&eacute;", ["a — b", "a — b", "é", "é"], None),
+        # what never ends: a comment reaches to the end, as in browsers, and all else is text
+        ("a<!-- b", ["a"], "A<!-- b"),
+        ("a<!-- b <i>c</i> d", ["a"], "A<!-- b <i>c</i> d"),
+        ("<p>a</p>b <c d='", ["a", "b <c d='"], "<p>A</p>B &lt;C D='"),
+        ("a<!-- b -->c", ["ac"], None),
         ("<pre>int main() {\n  return 0;\n}</pre>", [], None),
     ],
 )

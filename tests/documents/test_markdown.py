@@ -12,10 +12,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 from scripted import echoed
 
 from templora_edge.documents import read_document
 from templora_edge.documents.document import has_letters
+from templora_edge.documents.markdown import MarkdownDocument
 from templora_edge.documents.markup import PLACEHOLDER, is_kept, plain
 from templora_edge.documents.xml_file import ILLEGAL
 from templora_edge.errors import DocumentError
@@ -458,6 +460,7 @@ def test_bad_files_are_refused_in_one_line(data: bytes, words: str, tmp_path: Pa
     [
         (">" * 300, "", False),
         ("- " * 300, "", False),
+        ("".join(f'{" " * 4 * i}!!! note ""\n' for i in range(300)) + " " * 1200, "", False),
         ("*" * 3000, "", True),
         ("*" * 3000, "*" * 3000, False),
         ("[" * 500, "", True),
@@ -470,6 +473,7 @@ def test_nesting_without_end(begin: str, end: str, is_translated: bool, tmp_path
     source = f"{begin}un{end}"
     found = paragraphs(tmp_path, source)
     assert len(found) == is_translated
+    assert sum(read_document(tmp_path / "in.md").skipped.values()) == (not is_translated)
     result = written(tmp_path, source, [paragraph.replace("un", "one") for paragraph in found])
     assert result.decode() == source.replace("un", "one" if is_translated else "un")
 
@@ -480,6 +484,14 @@ import Tabs from '@theme/Tabs';
 :::note Titre de la note
 Contenu de la note.
 :::
+
+/// details | Titre du bloc
+    open: True
+Contenu du bloc.
+///
+
+/// html | div.result
+///
 
 !!! warning "Attention"
     Le contenu de l'avertissement.
@@ -511,6 +523,8 @@ def test_md_ext_admonition_mdx_wikilink(tmp_path: Path) -> None:
     assert found == [
         "Titre de la note",
         "Contenu de la note.",
+        "Titre du bloc",
+        "Contenu du bloc.",
         "Attention",
         "Le contenu de l'avertissement.",
         "Une liste",
@@ -521,13 +535,44 @@ def test_md_ext_admonition_mdx_wikilink(tmp_path: Path) -> None:
     ]
     assert written(tmp_path, EXTENDED, found).decode() == EXTENDED
     expected = EXTENDED
-    for text in ("Titre de la note", "Contenu de la note", "Attention", "Le contenu de l'aver",
-                 "tissement", "Une liste", "Texte ici", "Langage de balisage", "Voir", "la page",
-                 " et ",
-                 " avec ", " ici ",
+    for text in ("Titre de la note", "Contenu de la note", "Titre du bloc", "Contenu du bloc",
+                 "Attention", "Le contenu de l'aver", "tissement", "Une liste", "Texte ici",
+                 "Langage de balisage", "Voir", "la page", " et ", " avec ", " ici ",
                  "Bonjour", "c'est", " pour toi"):  # fmt: skip
         expected = expected.replace(text, text.upper())
     assert written(tmp_path, EXTENDED, [text.upper() for text in found]).decode() == expected
+
+
+def test_a_line_after_an_admonition_is_no_part_of_it(tmp_path: Path) -> None:
+    source = (
+        "!!! note\n\n    Voir [le mot] et le reste.\nSuite [du] texte.\n\n[le mot]: a\n[du]: b\n"
+    )
+    found = paragraphs(tmp_path, source)
+    assert found == ["Voir <1>le mot</1> et le reste.", "Suite <1>du</1> texte."]
+    result = written(tmp_path, source, [text.replace("mot", "word") for text in found]).decode()
+    assert result == source.replace("[le mot] et", "[le word][le mot] et")
+
+
+def test_what_no_caution_puts_right_takes_few_rounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "\n\n".join(f"un mot {i}" for i in range(300))
+    path = tmp_path / "in.md"
+    path.write_text(source)
+    document = MarkdownDocument(path)
+    structure = document._structure
+    structure.insert(len(structure) // 2, ("made up",))  # no text can be read as this
+    rounds = 0
+    read = document._parser.tokens
+
+    def counted(lines: Sequence[str]) -> list[Token]:
+        nonlocal rounds
+        rounds += 1
+        return read(lines)
+
+    monkeypatch.setattr(document._parser, "tokens", counted)
+    document.write(path, [text.upper() for text in document.paragraphs], language="en")
+    assert rounds < 60
 
 
 HTML = """\

@@ -92,6 +92,38 @@ def test_lines_of_a_long_segment_are_joined() -> None:
     assert reader.translation("\n".join(lines)) == " ".join(lines[:2])
 
 
+@pytest.mark.parametrize(
+    ("source", "answer", "language", "expected"),
+    [
+        ("Le phare", "The lighthouse.", "en", "The lighthouse"),
+        ("Le phare", "The lighthouse .", "en", "The lighthouse"),
+        ("« Le phare »", '"The Lighthouse."', "en", '"The Lighthouse"'),
+        ("<1>Le phare</1><2/>", "<1>The lighthouse.</1><2/>", "en", "<1>The lighthouse</1><2/>"),
+        ("Chapitre <1/>", "Chapter <1/>.", "en", "Chapter <1/>"),
+        ("Chapitre 3", "Chapter 3.", "en", "Chapter 3"),
+        ("100 % coton", "100% cotton.", "en", "100% cotton"),
+        ("Le phare", "灯台。", "ja", "灯台"),
+        ("Le phare", "प्रकाशस्तंभ।", "hi", "प्रकाशस्तंभ"),
+        ("Le phare", "المنارة۔", "ur", "المنارة"),
+        ("Le phare", "Փարոսը։", "hy", "Փարոսը"),
+        ("Le phare", "መብራት።", "am", "መብራት"),
+        # what is no sentence's end, or stands in the source
+        ("Le phare.", "The lighthouse.", "en", "The lighthouse."),
+        ("Le phare !", "The lighthouse.", "en", "The lighthouse."),
+        ("Le phare.<1/>", "The lighthouse.<1/>", "en", "The lighthouse.<1/>"),
+        ("La suite", "To be continued...", "en", "To be continued..."),
+        ("à 14 h", "at 2 p.m.", "en", "at 2 p.m."),
+        ("Dupont et fils", "Dupont Bros.", "en", "Dupont Bros."),
+        ("les phares, et cætera", "lighthouses etc.", "en", "lighthouses etc."),
+        ("Louis XIV", "Ludwig XIV.", "de", "Ludwig XIV."),
+        ("Louis XIV", "Louis XIV.", "en", "Louis XIV"),
+        ("ประภาคาร", "The lighthouse.", "en", "The lighthouse."),
+    ],
+)
+def test_no_full_stop_is_gained(source: str, answer: str, language: str, expected: str) -> None:
+    assert AnswerText(source, LABELS, language).translation(answer) == expected
+
+
 def test_an_answer_ends_with_its_first_line_of_text() -> None:
     reader = AnswerText(SOURCE, LABELS)
     for kind in ("reasoning", "preamble", "fence", "bold preamble"):

@@ -27,6 +27,7 @@ ENGLISH = (
     "For a long time I used to go to bed early. Sometimes, when I had put out my candle, my eyes "
     "would close so quickly that I had not even time to say “I'm going to sleep.”"
 )
+NAMES = "Jean-Pierre Kerbrat, Saint-Malo; Anne Le Goff, Brest; Yves Tanguy, Quimper; Marie Dupont."
 GOOD = [
     (FRENCH, ENGLISH),
     ("Non, non, non, non, non !", "No, no, no, no, no!"),
@@ -49,6 +50,12 @@ GOOD = [
     ("« Assurément, monsieur. »", '"Certainly, sir."'),
     ("Sans doute viendra-t-il demain.", "Sure he will come tomorrow."),
     ("Hôtel de la Mer, 12 rue du Port, Brest", "Hôtel de la Mer, 12 rue du Port, Brest"),
+    (NAMES, NAMES.replace("Marie", "Mary")),
+    ("Yves, Londres et Monsieur Homais", "Yves, London and Mr. Homais"),
+    ("Jeanne d'Arc", "Joan of Arc"),
+    ("— Non, Sire.", '"No, Sire."'),
+    ("Monsieur Charles Bovary, Madame Emma Bovary", "Mr. Charles Bovary, Mrs. Emma Bovary"),
+    ("LE ROI DU NORD, PARIS", "THE KING OF THE NORTH, PARIS"),
 ]  # fmt: skip
 BAD = [
     (FRENCH, "", Flag.EMPTY),
@@ -77,6 +84,11 @@ BAD = [
      "dass ich keine Zeit mehr hatte, mir zu sagen: Ich schlafe ein.", Flag.UNTRANSLATED),
     (FRENCH, ENGLISH[:90], Flag.LENGTH),
     (FRENCH, f"{ENGLISH}\n\nNote: the title is from Proust.", Flag.PREAMBLE),
+    (NAMES, NAMES.replace("Yves", "Yes"), Flag.NAMES),
+    (NAMES, NAMES.replace("Yves Tanguy", "Tanguy"), Flag.NAMES),
+    (NAMES, NAMES.replace("Quimper", "Camper"), Flag.NAMES),
+    ("Yves Tanguy", "Yes Tanguy", Flag.NAMES),
+    ("Yves, Yann, Gwen", "Yes, Yann, Gwen", Flag.NAMES),
 ]  # fmt: skip
 
 

@@ -19,12 +19,14 @@ FOUND = {
     "Tapez `ls -l` ici.": ["`ls -l`"],
     "Soit $x^2 + 1$ ou $$y$$ ou \\(z\\) ou \\[w\\].": ["$x^2 + 1$", "$$y$$", "\\(z\\)", "\\[w\\]"],
     "Une note ♪ bleue.": ["♪"],
+    "Il reste %1 de %L2 fichiers, #{nom} et %{titre}.": ["%1", "%L2", "{nom}", "{titre}"],
+    "Voir @marie et #etiquette (ou #île).": ["@marie", "#etiquette", "#île"],
     "Dans /usr/local/bin on voit.": ["/usr/local/bin"],
 }
 NONE = [
     "Cela coûte 5$ et puis 10$ de plus.", "Une hausse de 50 % sur un an.", "50 % du total.",
     "Le prix (1 < 2 > 0) est bon.", "Il dit : « Oui. Non. »", "et/ou", "M. Dupont.Il partit.",
-    "De $5 à $6.", "<1>Le</1> chat<2/>",
+    "De $5 à $6.", "<1>Le</1> chat<2/>", "#Titre", "Le n° #1, en C#.", "Il en reste 50 %1.",
 ]  # fmt: skip
 ENDS = {
     "♪ Il était un petit navire ♪": ("♪ ", "Il était un petit navire", " ♪"),

@@ -10,7 +10,6 @@ from templora_edge.documents.markup import PLACEHOLDER, is_balanced, is_kept, pl
 from templora_edge.translation.segmenter import (
     assembled,
     has_words,
-    join,
     segments,
     sentences,
     split,
@@ -73,9 +72,18 @@ def test_what_has_no_ends_is_cut_anyway() -> None:
     assert split("あ" * 5, lambda piece: len(piece) <= 2) == ["ああ", "ああ", "あ"]
 
 
+@pytest.mark.parametrize("space", ["\u00a0", "\u2009", " \u00a0", "\u3000"])
+def test_white_space_of_another_kind_stays_between_segments(space: str) -> None:
+    paragraph = f"Il partit.{space}Elle resta."
+    pairs = [("Il partit.", "He left."), ("Elle resta.", "She stayed.")]
+    assert assembled(paragraph, pairs) == f"He left.{space}She stayed."
+
+
 def test_joined_pieces_take_the_space_of_their_script() -> None:
-    assert join(["He left. ", "", " She stayed."]) == "He left. She stayed."
-    assert join(["彼は去った。", "彼女は残った。"]) == "彼は去った。彼女は残った。"
+    three = [("Il partit.", "He left. "), ("Hum.", ""), ("Elle resta.", " She stayed.")]
+    assert assembled("Il partit. Hum. Elle resta.", three) == "He left. She stayed."
+    two = [("Il partit.", "彼は去った。"), ("Elle resta.", "彼女は残った。")]
+    assert assembled("Il partit. Elle resta.", two) == "彼は去った。彼女は残った。"
 
 
 lines = st.lists(paragraphs, min_size=1).flatmap(

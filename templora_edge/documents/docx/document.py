@@ -18,7 +18,8 @@ from templora_edge.documents.archive import open_archive
 from templora_edge.documents.direction import is_rtl
 from templora_edge.documents.document import Document, has_letters
 from templora_edge.documents.docx.alt_text import AltText
-from templora_edge.documents.docx.paragraph import DocxParagraph, set_flag, set_language
+from templora_edge.documents.docx.direction import set_direction
+from templora_edge.documents.docx.paragraph import DocxParagraph, set_language
 from templora_edge.documents.markup import plain
 from templora_edge.errors import DocumentError
 
@@ -158,23 +159,12 @@ def _all_paragraphs(root: etree._Element) -> Iterator[DocxParagraph | AltText]:
 
 
 def _set_direction(package: Package, language: str) -> None:
-    """Have paragraphs and runs go from right to left, or from left to right, as ``language``."""
-    rtl = is_rtl(language)
+    """Have text, tables and columns go in the direction of ``language``."""
     for part in _xml_parts(package):
-        if part.content_type not in (*TEXT_PARTS, CT.WML_STYLES):
-            continue
-        for element in [*part.element.iter(qn("w:bidi"), qn("w:rtl"))]:
-            parent = element.getparent()
-            if parent is not None and parent.tag in (qn("w:pPr"), qn("w:rPr")):
-                parent.remove(element)
-        if rtl and part.content_type in TEXT_PARTS:
-            for element in part.element.iter(qn("w:p"), qn("w:r")):
-                kind = element.tag.rpartition("}")[2]
-                properties = element.find(qn(f"w:{kind}Pr"))
-                if properties is None:
-                    properties = OxmlElement(f"w:{kind}Pr")
-                    element.insert(0, properties)
-                set_flag(properties, "w:bidi" if kind == "p" else "w:rtl")
+        if part.content_type in TEXT_PARTS:
+            set_direction(part.element, rtl=is_rtl(language))
+        elif part.content_type == CT.WML_STYLES:  # which would turn what has none of its own
+            set_direction(part.element, rtl=False)
 
 
 def _set_language(package: Package, language: str) -> None:

@@ -12,6 +12,7 @@ from lxml import etree
 
 from templora_edge.documents import markup
 from templora_edge.documents.direction import is_rtl
+from templora_edge.documents.docx.direction import set_flag
 from templora_edge.documents.docx.fragment import (
     Container,
     Field,
@@ -194,26 +195,6 @@ class DocxParagraph:
         return self._marked_runs[run]
 
 
-_AFTER: Final = {
-    "w:rtl": ("cs", "em", "lang", "eastAsianLayout", "specVanish", "oMath", "rPrChange"),
-    "w:bidi": (
-        *("adjustRightInd", "snapToGrid", "spacing", "ind", "contextualSpacing", "mirrorIndents"),
-        *("suppressOverlap", "jc", "textDirection", "textAlignment", "textboxTightWrap"),
-        *("outlineLvl", "divId", "cnfStyle", "rPr", "sectPr", "pPrChange"),
-    ),
-}
-"""Properties that come after another one (17.3.1.26, 17.3.2.28)."""
-
-
-def set_flag(properties: etree._Element, name: str) -> None:
-    """Set a property that is on or off, at its place among the others."""
-    for old in properties.findall(qn(name)):
-        properties.remove(old)
-    after = {qn(f"w:{each}") for each in _AFTER[name]}
-    place = next((i for i, each in enumerate(properties) if each.tag in after), len(properties))
-    properties.insert(place, OxmlElement(name))
-
-
 def set_language(element: etree._Element, language: str) -> None:
     """Set a w:lang to ``language``, also in the attribute for its script (17.3.2.20)."""
     element.set(qn("w:val"), language)
@@ -274,28 +255,24 @@ def _base(fragments: Sequence[Fragment]) -> RunText | None:
 def _joined(fragments: Sequence[Fragment]) -> list[Fragment]:
     """``fragments``, in which neighbouring texts of the same look are one."""
     joined: list[Fragment] = []
-    for fragment in fragments:
-        last = joined[-1] if joined else None
-        if (
-            isinstance(fragment, RunText)
-            and isinstance(last, RunText)
-            and fragment.look == last.look
-        ):
-            joined[-1] = replace(last, text=last.text + fragment.text)
+    for look, group in groupby(fragments, lambda one: isinstance(one, RunText) and one.look):
+        if look is False:
+            joined += group
         else:
-            joined.append(fragment)
+            texts = [one for one in group if isinstance(one, RunText)]
+            joined.append(replace(texts[0], text="".join(one.text for one in texts)))
     return joined
 
 
 def _with_spaces_settled(fragments: Sequence[Fragment], base: RunText) -> list[Fragment]:
     """``fragments`` with space in the look of a text around it, or as a thing if it can be seen."""
     settled: list[Fragment] = []
-    for i, fragment in enumerate(fragments):
+    seen = [fragment for fragment in fragments if not _is_hidden(fragment)]
+    n_seen = 0  # before this one
+    for fragment in fragments:
+        is_seen = not _is_hidden(fragment)
         if isinstance(fragment, RunText) and fragment.is_blank:
-            neighbours = (
-                *[each for each in fragments[:i] if not _is_hidden(each)][-1:],
-                *[each for each in fragments[i + 1 :] if not _is_hidden(each)][:1],
-            )
+            neighbours = (*seen[max(n_seen - 1, 0) : n_seen], *seen[n_seen + 1 : n_seen + 2])
             around = [
                 each for each in neighbours if isinstance(each, RunText) and not each.is_blank
             ]
@@ -311,4 +288,5 @@ def _with_spaces_settled(fragments: Sequence[Fragment], base: RunText) -> list[F
             )
         else:
             settled.append(fragment)
+        n_seen += is_seen
     return settled

@@ -80,7 +80,9 @@ class EpubDocument(Document):
         self._counts: dict[str, int] = {}
         self._paragraphs: list[str] = []
         for name in self._packages:
-            self._count(name, self._package(name).paragraphs)
+            titles = self._package(name)
+            self._count(name, titles.paragraphs)
+            self._skipped += titles.skipped
         n_titles = len(self._paragraphs)
         for name in self._texts:
             text = self._text_file(name)
@@ -96,7 +98,10 @@ class EpubDocument(Document):
 
     @property
     def skipped(self) -> Counter[str]:
-        """Code, other languages, and chapters that are no text; see `Document.skipped`."""
+        """Code, other languages, chapters that are no text and descriptions with markup.
+
+        See `Document.skipped`.
+        """
         return self._skipped
 
     @property

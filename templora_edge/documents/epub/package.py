@@ -1,5 +1,6 @@
 """The package file (OPF) of a book: its titles, languages, and the order of its files."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +15,7 @@ from templora_edge.documents.html.text_tree import replace_texts
 from templora_edge.documents.xml_file import XmlFile
 from templora_edge.errors import DocumentError
 
+DESCRIPTIONS: Final = "descriptions with markup"
 _DC: Final = "{http://purl.org/dc/elements/1.1/}"
 
 
@@ -51,6 +53,8 @@ class Package:
         passages = [Passage(one, 0, contents(one), separator=" / ") for one in texts]
         # a description may be escaped HTML
         self._passages = [one for one in passages if one.text and "</" not in one.text]
+        self.skipped = Counter(DESCRIPTIONS for one in passages if "</" in one.text)
+        """See `Document.skipped`."""
 
     @property
     def paragraphs(self) -> list[str]:
@@ -68,8 +72,8 @@ class Package:
         spine = root.find("{*}spine")
         if spine is None or not len(spine):
             raise DocumentError(f"{self._name}: no spine; expected the order of the chapters")
-        order = [reference.get("idref") for reference in spine.iterfind("{*}itemref")]
-        for key in dict.fromkeys([*order, *items]):
+        order = dict.fromkeys(one.get("idref") for one in spine.iterfind("{*}itemref"))
+        for key in order | dict.fromkeys(items):
             if (item := items.get(key)) is not None:
                 media_type = (item.get("media-type") or "").split(";")[0].strip().lower()
                 is_ncx = key == spine.get("toc")

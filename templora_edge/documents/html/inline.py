@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from copy import deepcopy
+from itertools import groupby
 from typing import Final
 
 from lxml.etree import _Element
@@ -51,16 +52,16 @@ def fill(element: _Element, items: Iterable[XmlItem]) -> None:
     """Replace the contents of ``element``."""
     del element[:]
     element.text = None
-    last = None
-    for item in items:
-        if not isinstance(item, str):
-            item.tail = None
-            element.append(item)
-            last = item
-        elif last is None:
-            element.text = (element.text or "") + item
+    for is_text, run in groupby(items, key=lambda item: isinstance(item, str)):
+        if not is_text:
+            for item in run:
+                if not isinstance(item, str):
+                    item.tail = None
+                    element.append(item)
+        elif len(element):
+            element[-1].tail = "".join(map(str, run))
         else:
-            last.tail = (last.tail or "") + item
+            element.text = "".join(map(str, run))
 
 
 def is_ruby(item: XmlItem) -> bool:

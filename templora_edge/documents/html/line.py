@@ -1,6 +1,8 @@
 """One line of a passage: its text with placeholders, and its items made anew from a translation."""
 
 import re
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -66,12 +68,12 @@ class Line:
         """Whether it has letters that are not kept as they are."""
         self._pieces: dict[int, list[XmlItem]] = {}
         self._paragraph = paragraph
-        begin = len(paragraph.marked)
+        paragraph.begin_line()
         if all(is_ruby(item) for item in items):
             self._add_text(base_text(items))
         else:
             self._add(items)
-        self._marked = paragraph.marked[begin:]
+        self._marked = paragraph.marked_line
         self.text = shown(self._marked)
 
     def translated(self, translation: str, line_break: XmlItem | None) -> list[XmlItem]:
@@ -195,13 +197,12 @@ def flowing(text: str) -> str:
 
 def _trimmed(items: Sequence[XmlItem]) -> tuple[list[XmlItem], list[XmlItem], list[XmlItem]]:
     """``items`` as margin, line and margin."""
-    rest = list(items)
-    before: list[XmlItem] = []
-    after: list[XmlItem] = []
-    while rest and is_margin(rest[0]):
-        before.append(rest.pop(0))
-    while rest and is_margin(rest[-1]):
-        after.insert(0, rest.pop())
+    begin, end = 0, len(items)
+    while begin < end and is_margin(items[begin]):
+        begin += 1
+    while begin < end and is_margin(items[end - 1]):
+        end -= 1
+    before, rest, after = list(items[:begin]), list(items[begin:end]), list(items[end:])
     if rest and isinstance(first := rest[0], str):
         rest[0] = first.lstrip()
         before.append(first[: len(first) - len(first.lstrip())])
@@ -290,26 +291,32 @@ def _placed(
     items: Sequence[XmlItem], beside: Iterable[tuple[int, _Element]], length: int
 ) -> list[XmlItem]:
     """``items`` with what is invisible put in, at the share of the text it had in the source."""
-    placed = list(items)
     sizes = [len(item if isinstance(item, str) else string(item)) for item in items]
-    total = sum(sizes)
-    places: list[tuple[int, int, _Element]] = []  # item, offset in it
-    starts = list(accumulate(sizes, initial=0))
+    begins = list(accumulate(sizes, initial=0))
+    places: defaultdict[int, list[tuple[int, _Element]]] = defaultdict(list)
+    """Item -> offsets in it, and what stands there."""
+    words: dict[int, list[int]] = {}
     for at, element in beside:
-        target = round(at / length * total) if length else 0
-        n = next((n for n, end in enumerate(starts[1:]) if target < end), len(items))
+        target = round(at / length * begins[-1]) if length else 0
+        n = bisect_right(begins, target, 1) - 1
+        inside = target - begins[n]
         item = items[n] if n < len(items) else None
-        inside = target - starts[n]
         if isinstance(item, str):
-            words = [0, *(m.end() for m in re.finditer(r"\s+", item)), len(item)]
-            inside = min(words, key=lambda word: abs(word - inside))
+            if n not in words:
+                words[n] = [0, *(m.end() for m in re.finditer(r"\s+", item)), len(item)]
+            k = bisect_left(words[n], inside)
+            near = words[n][max(k - 1, 0) : k + 1]
+            inside = min(near, key=lambda word: abs(word - inside))
         elif item is not None:
             n, inside = (n + 1, 0) if 2 * inside > sizes[n] else (n, 0)
-        places.append((n, inside, element))
-    for n, inside, element in sorted(places, key=lambda place: place[:2], reverse=True):
-        item = placed[n] if n < len(placed) else None
-        if isinstance(item, str) and inside:
-            placed[n : n + 1] = [item[:inside], element, item[inside:]]
-        else:
-            placed.insert(n, element)
-    return placed
+        places[n].append((inside, element))
+    placed: list[XmlItem] = []
+    for n, item in enumerate([*items, ""]):
+        end = 0
+        for inside, element in places[n]:
+            if isinstance(item, str):
+                placed.append(item[end:inside])
+                end = inside
+            placed.append(element)
+        placed.append(item[end:] if isinstance(item, str) else item)
+    return [item for item in placed if not isinstance(item, str) or item]

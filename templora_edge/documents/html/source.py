@@ -56,7 +56,11 @@ _ENDS_P: Final = frozenset((
     "section", "table", "ul",
 ))  # fmt: skip
 
+_COMMENT_END: Final = re.compile("--!?>")
+
 _Attributes = list[tuple[str, str | None]]
+_Place = tuple[_Element, bool]
+"""An element, and whether a text is after it instead of in it."""
 
 
 class HtmlSource(HTMLParser):
@@ -80,10 +84,18 @@ class HtmlSource(HTMLParser):
         self._others: dict[_Element, str] = {}
         self._typed: dict[str, str] = {}
         self._spelled: dict[str, str] = {}
-        self._runs: list[tuple[int, str | _Element]] = []
+        self._texts: dict[_Place, tuple[str, str]] = {}
+        self._runs: list[tuple[int, str | _Element | _Place]] = []
         self._raw: tuple[str, _Element, int] | None = None
-        self.feed(text)
+        self._data: list[str] = []
+        self._data_begin = 0
+        self._last_comment_end = max((m.start() for m in _COMMENT_END.finditer(text)), default=-1)
+        self._has_ended = False
+        # no tag ends after the last ">", and the parser would look for the end of each that begins
+        end = text.rfind(">") + 1
+        self.feed(text[:end])
         self.close()
+        self._read_rest(end)
         self._finish()
 
     def to_text(self) -> str:
@@ -93,15 +105,15 @@ class HtmlSource(HTMLParser):
         for event, element in walk:
             if element is self.root:
                 if event == "start":
-                    pieces.append(self._as_typed(element.text))
+                    pieces.append(self._as_typed(element))
                 continue
             if element in self._others:
                 if event != "start":
-                    pieces += [self._others[element], self._as_typed(element.tail)]
+                    pieces += [self._others[element], self._as_typed(element, is_tail=True)]
             elif event == "start":
-                pieces += [self._start_tag(element), self._as_typed(element.text)]
+                pieces += [self._start_tag(element), self._as_typed(element)]
             else:
-                pieces += [self._end_tag(element), self._as_typed(element.tail)]
+                pieces += [self._end_tag(element), self._as_typed(element, is_tail=True)]
         return "".join(pieces)
 
     # what the parser calls
@@ -114,6 +126,7 @@ class HtmlSource(HTMLParser):
         self._start(tag, attrs, closed=tag in VOID or tag in ("svg", "math") or in_drawing)
 
     def handle_endtag(self, tag: str) -> None:  # noqa: D102
+        self._add_text()
         begin = self._offset()
         if self._raw is not None:
             if self._raw[0] != tag:
@@ -131,16 +144,16 @@ class HtmlSource(HTMLParser):
         self._runs.append((begin, found))
 
     def handle_data(self, data: str) -> None:  # noqa: D102
-        if self._raw is not None:
-            return
-        begin = self._offset()
-        text = ILLEGAL.sub("", data)
-        start, before = self._runs[-1] if self._runs else (0, "")
-        if isinstance(before, str) and before:
-            self._runs[-1] = (start, before + text)
-        else:
-            self._runs.append((begin, text))
-        self._add_text(text)
+        if self._raw is None:
+            self._add_data(data, self._offset())
+
+    def parse_comment(self, i: int, report: bool = True) -> int:
+        """As in the library, but a comment that never ends reaches to the end of the text."""
+        if self._offset() + len("<!") > self._last_comment_end:
+            self.handle_comment("")
+            self._has_ended = True
+            return len(self.rawdata)
+        return super().parse_comment(i, report)
 
     def handle_comment(self, data: str) -> None:  # noqa: ARG002, D102
         self._add_other()
@@ -159,6 +172,7 @@ class HtmlSource(HTMLParser):
     def _start(self, tag: str, attrs: _Attributes, *, closed: bool) -> None:
         if self._raw is not None:
             return
+        self._add_text()
         self._end_implied(tag)
         if len(self._stack) > MAX_DEPTH:
             raise DocumentError(
@@ -210,21 +224,45 @@ class HtmlSource(HTMLParser):
                 return None
         return None
 
-    def _add_other(self, tag: str | None = None) -> None:
+    def _add_other(self, tag: str | None = None, begin: int | None = None) -> None:
         if self._raw is not None:
             return
+        self._add_text()
         parent = self._stack[-1]
         node = etree.Element(tag) if tag else etree.ProcessingInstruction("other")
         parent.append(node)
-        self._runs.append((self._offset(), node))
+        self._runs.append((self._offset() if begin is None else begin, node))
         self._others[node] = ""
 
-    def _add_text(self, text: str) -> None:
+    def _add_data(self, data: str, begin: int) -> None:
+        if not self._data:
+            self._data_begin = begin
+        self._data.append(data)
+
+    def _add_text(self) -> None:
+        """Add the data since the last tag, which comes in pieces."""
+        if not self._data:
+            return
+        text = ILLEGAL.sub("", "".join(self._data))
+        self._data.clear()
         parent = self._stack[-1]
         if len(parent):
-            parent[-1].tail = (parent[-1].tail or "") + text
+            parent[-1].tail = text
+            place = parent[-1], True
         else:
-            parent.text = (parent.text or "") + text
+            parent.text = text
+            place = parent, False
+        self._texts[place] = text, ""
+        self._runs.append((self._data_begin, place))
+
+    def _read_rest(self, begin: int) -> None:
+        """Add what follows the last tag, from ``begin`` on: text, and a comment without an end."""
+        if self._raw is None and not self._has_ended:
+            text, comment, _ = self._text[begin:].partition("<!--")
+            if text:
+                self._add_data(unescape(text), begin)
+            if comment:
+                self._add_other(begin=begin + len(text))
 
     def _offset(self) -> int:
         line, column = self.getpos()
@@ -232,6 +270,7 @@ class HtmlSource(HTMLParser):
 
     def _finish(self) -> None:
         """Note how everything was typed, which reaches to where the next thing begins."""
+        self._add_text()
         if self._raw is not None:  # never ended
             self._others[self._raw[1]] = self._text[self._raw[2] :]
         ends = [*(begin for begin, _ in self._runs), len(self._text)][1:]
@@ -239,9 +278,12 @@ class HtmlSource(HTMLParser):
         for (begin, what), end in zip(self._runs, ends, strict=True):
             typed = self._text[begin:end]
             if isinstance(what, str):
-                if what:
-                    self._typed.setdefault(what, typed)
-                    whole += typed
+                continue  # a start tag, which is noted
+            if isinstance(what, tuple):
+                text, _ = self._texts[what]
+                self._texts[what] = text, typed
+                self._typed.setdefault(text, typed)
+                whole += typed
             elif what in self._others:
                 self._others[what] = typed
             else:
@@ -253,10 +295,13 @@ class HtmlSource(HTMLParser):
 
     # writing
 
-    def _as_typed(self, text: str | None) -> str:
-        if not text:
+    def _as_typed(self, element: _Element, *, is_tail: bool = False) -> str:
+        """The text in ``element`` or after it: as it was typed there, or else as anywhere."""
+        now = element.tail if is_tail else element.text
+        if not now:
             return ""
-        return self._typed.get(text) or self._escaped(text)
+        text, typed = self._texts.get((element, is_tail), ("", ""))
+        return typed if text == now else self._typed.get(now) or self._escaped(now)
 
     def _escaped(self, text: str) -> str:
         written = escape(text, quote=False)

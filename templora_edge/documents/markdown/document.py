@@ -1,6 +1,7 @@
 """Markdown: the text of paragraphs is replaced, everything else stays byte for byte."""
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -141,9 +142,7 @@ class MarkdownDocument(Document):
         tokens = self._parser.tokens(self._file.lines)
         self._structure = _structure(tokens)
         lines = self._file.lines
-        self._skipped = Counter(
-            "blocks of code" for token in tokens if token.type in {"fence", "code_block"}
-        )
+        self._skipped = Counter(_skipped(tokens))
         self._parts: list[_Part] = [
             *map(_Value, front_matter.texts(lines[: front_matter.n_lines(lines)])),
             *_parts(tokens, lines, str(path), language or "", self._skipped),
@@ -184,6 +183,7 @@ class MarkdownDocument(Document):
         ]
         caution = [0] * len(self._passages)
         mistaken: Sequence[int] = range(len(self._passages))
+        reach = 1
         contents: list[Content | None] = [None] * len(self._passages)
         lines = self._lines(contents, caution, others)  # if there are no paragraphs
         while mistaken:
@@ -192,7 +192,7 @@ class MarkdownDocument(Document):
                     passages[k], caution[k], bilingual=bilingual
                 )
             lines = self._lines(contents, caution, others)
-            mistaken = self._mistaken(contents, self._parser.tokens(lines))
+            mistaken, reach = self._mistaken(contents, self._parser.tokens(lines), reach)
             for k in mistaken:
                 caution[k] += 1
         self._file.write(path, lines)
@@ -226,8 +226,15 @@ class MarkdownDocument(Document):
             written = end
         return ("".join(parts) + text[written:]).split("\n")
 
-    def _mistaken(self, contents: Sequence[Content | None], tokens: Iterable[Token]) -> list[int]:
-        """Indices of the ``contents`` because of which ``tokens`` are not as intended."""
+    def _mistaken(
+        self, contents: Sequence[Content | None], tokens: Iterable[Token], reach: int
+    ) -> tuple[list[int], int]:
+        """Indices of the ``contents`` because of which ``tokens`` are not as intended.
+
+        Args:
+            reach: Where none of them is read otherwise, but something else is, so many on each side
+                of it are taken. It is returned for the next time, larger if that was so.
+        """
         meant = list(self._structure)
         written = {}
         for k, (passage, content) in enumerate(zip(self._passages, contents, strict=True)):
@@ -245,10 +252,22 @@ class MarkdownDocument(Document):
                 if not (isinstance(one, list) and isinstance(other, list)):
                     break  # from here on, nothing is where it was
         texts = [written[index] for index in wrong if index in written]
-        if wrong and not texts:  # another text made this
-            texts = [k for index, k in written.items() if index >= wrong[0]][:1]
-            return texts or list(written.values())
-        return texts
+        if wrong and not texts:  # a text near by made this
+            indices = list(written)
+            at = bisect_left(indices, wrong[0])
+            near = indices[max(at - reach, 0) : at + reach]
+            return [written[index] for index in near], 2 * reach
+        return texts, reach
+
+
+def _skipped(tokens: Sequence[Token]) -> Iterator[str]:
+    """The kind of each block in ``tokens`` that is left as it is."""
+    for before, token in pairwise([Token("", "", 0), *tokens]):
+        if token.type in {"fence", "code_block"}:
+            yield "blocks of code"
+        is_empty = before.nesting == 1 and token.nesting == -1
+        if (is_empty or token.type == "kept_line") and token.level + 1 >= DEEPEST:
+            yield "blocks nested too deeply"
 
 
 def _structure(tokens: Iterable[Token]) -> _Structure:

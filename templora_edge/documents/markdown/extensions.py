@@ -1,6 +1,6 @@
 """Constructs of other Markdown programs, which are kept as they are.
 
-Lines: fences of containers (`:::`), admonitions (`!!!`, `???`), imports and exports of MDX,
+Lines: fences of containers (`:::`, `///`), admonitions (`!!!`, `???`), imports and exports of MDX,
 shortcodes and template tags, tables of contents. In a line: shortcodes, template tags and
 variables, wiki links, math, attributes, emoji codes.
 """
@@ -17,6 +17,8 @@ _LINE: Final = re.compile(
     r"(?P<fence>:{3,}(?:[ \t]*[\w-]+)?(?:\{[^{}]*\}|\[(?=[^\]]*\]\s*$))?[ \t]*)(?P<title>.*)$"
     r'|(?P<admonition>(?:!!!|\?\?\?\+?|===)[ \t]+[^"]*")(?P<label>[^"]*)"\s*$'
     r"|(?:!!!|\?\?\?\+?)[ \t]+[\w -]+$"
+    r"|/{3,}[ \t]*(?!html\b)[\w-]+[ \t]*\|[ \t]*(?P<heading>.*)$"
+    r"|/{3,}(?:[ \t]*[\w-]+(?:[ \t]*\|.*)?)?[ \t]*$"
     r"|(?P<abbreviation>\*\[[^\[\]]+\]:[ \t]*)(?P<meaning>.*)$"
     r"|(?:\{\{[<%].*[>%]\}\}|\{%.*%\})\s*$"
     r"|\[(?:TOC|\[_?TOC_?\])\]\s*$"
@@ -79,7 +81,7 @@ def _line(state: StateBlock, begin: int, end: int, silent: bool) -> bool:
     if silent:
         return True
     state.line = begin + 1
-    name = next((each for each in ("title", "label", "meaning") if found[each]), "")
+    name = next((each for each in ("title", "label", "meaning", "heading") if found[each]), "")
     title = found[name] if name else ""
     at = found.start(name) if name else len(line)
     text = title.rstrip(" \t]")
@@ -165,9 +167,12 @@ def _indented(state: StateBlock, begin: int, end: int, indent: int) -> None:
             if state.sCount[number] < indent:
                 break
             last = number + 1
-    outer, state.blkIndent = state.blkIndent, indent
+    outer = state.blkIndent, state.lineMax
+    state.blkIndent, state.lineMax = indent, last
+    state.level += 1
     state.md.block.tokenize(state, begin, last)
-    state.blkIndent, state.line = outer, last
+    state.level -= 1
+    (state.blkIndent, state.lineMax), state.line = outer, last
 
 
 def _inline(state: StateInline, silent: bool) -> bool:

@@ -1,5 +1,6 @@
 """Inline Markdown as a paragraph with placeholders, and translations in its place."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
@@ -49,10 +50,12 @@ class MarkdownParagraph:
             tree = markup.parse(translation.strip()) or ()  # a break at its end is none
             content += self._pieces(tree, iter(self._breaks), in_link=False)
         content += self._after
-        while content and _is_blank(content[0]):
-            content.pop(0)
-        while content and _is_blank(content[-1]):
-            content.pop()
+        begin, end = 0, len(content)
+        while begin < end and _is_blank(content[begin]):
+            begin += 1
+        while begin < end and _is_blank(content[end - 1]):
+            end -= 1
+        content = content[begin:end]
         left = iter(labels)
         relabelled = {
             id(mark): mark.relabelled(
@@ -67,27 +70,32 @@ class MarkdownParagraph:
 
     def _core(self, nodes: Sequence[MarkdownNode]) -> Sequence[MarkdownNode]:
         """``nodes`` without the markup around all of their text."""
-        while nodes:
-            first, last = nodes[0], nodes[-1]
+        left = deque(nodes)
+        after: list[str | Markup] = []  # from the end
+        while left:
+            first, last = left[0], left[-1]
             if isinstance(first, str) and first != (text := first.lstrip()):
                 self._before.append(Markup.space(first.removesuffix(text)))
-                nodes = [text, *nodes[1:]] if text else nodes[1:]
+                left[0] = text
             elif isinstance(last, str) and last != (text := last.rstrip()):
-                self._after.insert(0, Markup.space(last.removeprefix(text)))
-                nodes = [*nodes[:-1], text] if text else nodes[:-1]
+                after.append(Markup.space(last.removeprefix(text)))
+                left[-1] = text
+            elif not first:
+                left.popleft()
+            elif not last:
+                left.pop()
             elif _is_around(first):
-                self._before += pieces(nodes[:1])
-                nodes = nodes[1:]
+                self._before += pieces([left.popleft()])
             elif _is_around(last):
-                self._after[:0] = pieces(nodes[-1:])
-                nodes = nodes[:-1]
-            elif len(nodes) == 1 and isinstance(first, Element) and first.closing:
+                after += reversed([*pieces([left.pop()])])
+            elif len(left) == 1 and isinstance(first, Element) and first.closing:
                 self._before.append(first.opening)
-                self._after.insert(0, first.closing)
-                nodes = first.children
+                after.append(first.closing)
+                left = deque(first.children)
             else:
                 break
-        return nodes
+        self._after = after[::-1]
+        return left
 
     def _add(self, nodes: Iterable[MarkdownNode], paragraph: markup.Paragraph) -> None:
         for node in nodes:

@@ -6,10 +6,11 @@ backslash.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from types import SimpleNamespace
 from typing import Final
 
 from markdown_it import MarkdownIt
+from markdown_it.helpers import parseLinkDestination, parseLinkLabel, parseLinkTitle
 from markdown_it.parser_inline import RuleFuncInlineType
 from markdown_it.rules_inline import (
     StateInline,
@@ -28,6 +29,8 @@ from templora_edge.documents.markdown.extensions import extensions
 
 DEEPEST: Final = 100
 """Levels of nesting that nobody writes by hand."""
+_MOST_SEARCHED: Final = 5_000_000
+"""Characters in which the ends of brackets were looked for in vain, about half a second."""
 _NOT_BREAKS: Final = str.maketrans("\r\v\f", "   ")
 """Characters that do not end a line here."""
 
@@ -51,6 +54,11 @@ class MarkdownParser:
         self._markdown.use(footnote_plugin, inline=False, move_to_end=False, always_match_refs=True)
         self._markdown.use(deflist_plugin)
         self._markdown.use(extensions)
+        self._markdown.helpers = SimpleNamespace(  # type: ignore[assignment]  # a module there
+            parseLinkDestination=parseLinkDestination,
+            parseLinkLabel=_label_end,
+            parseLinkTitle=parseLinkTitle,
+        )
         inline = self._markdown.inline.ruler
         inline.at("link", _link)
         inline.at("image", _image)
@@ -79,8 +87,6 @@ def _recorded(rule: RuleFuncInlineType) -> RuleFuncInlineType:
 
 def _link(state: StateInline, silent: bool) -> bool:
     begin = state.pos
-    if begin > _last_bracket(state.src):
-        return False
     found = link(state, silent)
     if found and not silent:
         closing = state.tokens[-1]
@@ -96,8 +102,6 @@ def _link(state: StateInline, silent: bool) -> bool:
 
 def _image(state: StateInline, silent: bool) -> bool:
     begin = state.pos
-    if begin > _last_bracket(state.src):
-        return False
     found = image(state, silent)
     if found and not silent:
         token = state.tokens[-1]
@@ -106,10 +110,18 @@ def _image(state: StateInline, silent: bool) -> bool:
     return found
 
 
-@lru_cache(1)
-def _last_bracket(source: str) -> int:
-    """Where the last ``]`` is; without it, the rules would look through all for each ``[``."""
-    return source.rfind("]")
+def _label_end(state: StateInline, start: int, disable_nested: bool = False) -> int:
+    """Where the label that begins at ``start`` ends; -1 where it does not.
+
+    The library looks through all that follows for each bracket that is never closed. After
+    `_MOST_SEARCHED` such characters of a file, brackets are text.
+    """
+    if state.env.get("searched", 0) > _MOST_SEARCHED:
+        return -1
+    end = parseLinkLabel(state, start, disable_nested)
+    if end < 0:
+        state.env["searched"] = state.env.get("searched", 0) + state.posMax - start
+    return end
 
 
 def _take_title(token: Token, holder: Token) -> None:

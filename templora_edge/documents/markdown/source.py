@@ -16,7 +16,7 @@ _SPECIAL: Final = (
 """Characters that can be markup anywhere in a text, for each degree of caution."""
 _INTERRUPTS: Final = (
     r"#{1,6}(?![^ ])|>|[-+*](?![^ ])|[0-9]{1,9}[.)](?![^ ])|`{3}|~{3}|<[A-Za-z/!?]|"
-    r"\[\^[^ \]]+\]:|\*\[|[:~](?![^ ])|:{3}|!{3}(?![^ ])|\?{3}|\$\$"
+    r"\[\^[^ \]]+\]:|\*\[|[:~](?![^ ])|:{3}|/{3}|!{3}(?![^ ])|\?{3}|\$\$"
 )
 """Beginnings of blocks that can interrupt a paragraph."""
 _RULE: Final = re.compile(r"\\?[-_*=:|]+ *")

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -78,7 +78,7 @@ class Alignment:
 
         It is a word if that is one.
         """
-        is_word = self._source[:offset][-1:].isalnum()
+        is_word = self._source[max(offset - 1, 0) : offset].isalnum()
         return _nearest(self._word_ends if is_word else self._ends, self._interpolated(offset))
 
     def token(self, begin: int, end: int) -> tuple[int, int]:
@@ -88,10 +88,13 @@ class Alignment:
         """
         middle = (self._interpolated(begin) + self._interpolated(end)) / 2
         is_word = any(map(str.isalnum, self._source[begin:end]))
+        begins, ends = (
+            (self._word_begins, self._word_ends) if is_word else (self._begins, self._ends)
+        )
+        after = bisect_right(begins, middle)
+        near = range(max(after - 1, 0), min(after + 1, len(begins)))
         return min(
-            zip(self._word_begins, self._word_ends, strict=True)
-            if is_word
-            else zip(self._begins, self._ends, strict=True),
+            ((begins[k], ends[k]) for k in near),
             key=lambda token: abs(sum(token) / 2 - middle),
         )
 
@@ -101,17 +104,20 @@ class Alignment:
         At least one of it is left.
         """
         left = self.begin(begin)
-        last = self._word_ends[self._word_begins.index(left)] if left in self._word_begins else left
+        at = bisect_left(self._word_begins, left)
+        is_word = self._word_begins[at : at + 1] == [left]
+        last = self._word_ends[at] if is_word else left
         n_letters = sum(map(str.isalpha, self._source[begin:end]))
         return left, max(min(left + n_letters, last - 1), min(left + 1, last))
 
     def token_end(self, offset: int) -> int:
         """The end of the first token of the target that ends after ``offset``, or the last."""
-        return next((end for end in self._ends if end > offset), self._ends[-1])
+        after = bisect_right(self._ends, offset)
+        return self._ends[min(after, len(self._ends) - 1)]
 
     def token_begin(self, offset: int) -> int:
         """The begin of the last token of the target that begins before ``offset``, or the first."""
-        return next((begin for begin in reversed(self._begins) if begin < offset), self._begins[0])
+        return self._begins[max(bisect_left(self._begins, offset) - 1, 0)]
 
     def _interpolated(self, offset: int) -> float:
         after = min(bisect_right(self._places, (offset, 1 << 60)), len(self._places) - 1)
@@ -138,7 +144,8 @@ def _key(word: str) -> str:
 
 
 def _nearest(edges: list[int], place: float) -> int:
-    return min(edges, key=lambda edge: (abs(edge - place), edge))
+    after = bisect_left(edges, place)
+    return min(edges[max(after - 1, 0) : after + 1], key=lambda edge: (abs(edge - place), edge))
 
 
 def _likeness(left: str, right: str) -> float:

@@ -9,6 +9,7 @@ from templora_edge.documents.markup.syntax import PLACEHOLDER
 
 _MOST: Final = 1_000_000
 """Numbers of hidden things count down from here."""
+_LONGEST: Final = len("</999999/>")
 _HIDDEN: Final = re.compile("<99[0-9]{4}/>")
 _INITIAL: Final = re.compile(
     r"^(?P<before>\W*)<(?P<number>\d+)>(?P<text>[^\w<>]*[^\W\d_]['’]?)</(?P=number)>(?=[^\W\d_])"
@@ -37,6 +38,11 @@ class Paragraph:
         self._n_hidden = 0
         self._looks: dict[int, Hashable] = {}
         self._begins: dict[int, int] = {}
+        self._line_begin = 0
+
+    def begin_line(self) -> None:
+        """Begin a new `marked_line`."""
+        self._line_begin = len(self._pieces)
 
     def add_text(self, text: str) -> list[tuple[int, str]]:
         """Append ``text``, in which anything that looks like a placeholder becomes a single one.
@@ -44,16 +50,17 @@ class Paragraph:
         Returns:
             The number and the text of each such literal.
         """
-        at = len(self._pieces)
-        while at and (_is_hidden(last := self._pieces[at - 1]) or not PLACEHOLDER.fullmatch(last)):
+        at, before = len(self._pieces), ""
+        while at > self._line_begin and len(before) < _LONGEST:
+            piece = self._pieces[at - 1]
+            if not _is_hidden(piece):
+                if PLACEHOLDER.fullmatch(piece):
+                    break
+                before = piece + before
             at -= 1
-        since = self._pieces[at:]
-        whole = _HIDDEN.sub("", "".join(since)) + text
-        if PLACEHOLDER.search(whole):  # it ends what began before
-            text = whole
-            self._pieces[at:] = filter(_is_hidden, since)
-        elif since and not _is_hidden(since[-1]):
-            text = self._pieces.pop() + text
+        if PLACEHOLDER.search(before + text):  # it ends what began before
+            text = before + text
+            self._pieces[at:] = filter(_is_hidden, self._pieces[at:])
         literals = []
         end = 0
         for match in PLACEHOLDER.finditer(text):
@@ -117,6 +124,11 @@ class Paragraph:
     def marked(self) -> str:
         """`text` with placeholders for what is hidden, too."""
         return "".join(self._pieces)
+
+    @property
+    def marked_line(self) -> str:
+        """`marked` since the last `begin_line`."""
+        return "".join(self._pieces[self._line_begin :])
 
 
 def shown(marked: str) -> str:

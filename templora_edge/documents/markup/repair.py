@@ -2,7 +2,8 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -79,23 +80,23 @@ class _Source:
     """The text of a source and where its placeholders are in it."""
 
     def __init__(self, source: str) -> None:
-        self.marked, self.text = source, ""
+        self.marked = source
         self.spans: dict[int, tuple[int, int]] = {}
         self.singles: dict[int, int] = {}
         self.orders: dict[tuple[int, Kind], int] = {}
         opened: dict[int, int] = {}
-        end = 0
+        removed = 0  # characters of placeholders
         for order, match in enumerate(PLACEHOLDER.finditer(source)):
-            self.text += source[end : match.start()]
-            end, number, kind = match.end(), int(match[2]), _kind(match.group())
+            place, number, kind = match.start() - removed, int(match[2]), _kind(match.group())
+            removed += len(match.group())
             self.orders[number, kind] = order
             if kind == "single":
-                self.singles[number] = len(self.text)
+                self.singles[number] = place
             elif kind == "open":
-                opened[number] = len(self.text)
+                opened[number] = place
             elif number in opened:
-                self.spans[number] = opened[number], len(self.text)
-        self.text += source[end:]
+                self.spans[number] = opened[number], place
+        self.text = PLACEHOLDER.sub("", source)
         self._normal = _normal(self.text)
 
     def has(self, number: int) -> bool:
@@ -234,14 +235,16 @@ def _scanned(answer: str, source: _Source) -> tuple[str, list[_Tag]]:
 
 def _found(tags: Sequence[_Tag], source: _Source) -> Iterator[_Event]:
     """The placeholders of ``source`` that are among ``tags``."""
+    numbered: defaultdict[int | None, list[tuple[int, _Tag]]] = defaultdict(list)
+    for index, tag in enumerate(tags):
+        numbered[tag.number].append((index, tag))
     for number in source.singles:
-        mine = [(i, tag) for i, tag in enumerate(tags) if tag.number == number]
-        if mine:
+        if mine := numbered[number]:
             i, tag = min(mine, key=lambda one: (one[1].kind != "single", not one[1].is_exact))
             yield _Event(tag.offset, 0, i, "single", number)
     lost = []
     for number in source.spans:
-        mine = [(i, tag) for i, tag in enumerate(tags) if tag.number == number]
+        mine = numbered[number]
         begin = next(((i, tag) for i, tag in mine if tag.kind != "close"), None)
         ends = [(i, tag) for i, tag in mine if begin is None or i > begin[0]]
         if begin is None and len(ends) > 1:  # </1>…</1>
@@ -273,9 +276,11 @@ def _foreign_pairs(tags: Sequence[_Tag]) -> Iterator[tuple[int, int]]:
 def _placed(events: Sequence[_Event], source: _Source, alignment: Alignment) -> Iterator[_Event]:
     """The placeholders of ``source`` that are not among ``events``."""
     there = {(event.number, event.kind): event for event in events}
+    ends = _ends(events, source)
     for number, place in source.singles.items():
         if (number, "single") not in there:
-            yield _beside(_single(number, place, source, alignment), place, events, source)
+            single = _single(number, place, source, alignment)
+            yield _beside(single, ends[single.offset, place], source)
     for number, (first, last) in source.spans.items():
         begin, end = there.get((number, "open")), there.get((number, "close"))
         if begin is not None and end is not None:
@@ -306,23 +311,32 @@ def _placed(events: Sequence[_Event], source: _Source, alignment: Alignment) -> 
 
 def _single(number: int, place: int, source: _Source, alignment: Alignment) -> _Event:
     """A single placeholder, at the word that it stands at in the source."""
-    before, after = source.text[:place], source.text[place:]
+    after = source.text[place : place + 1]
     order = source.orders[number, "single"]
-    if not before.strip():
-        return _Event(0, -1, order, "single", number, ("", " " if after[:1].isspace() else ""))
-    if not before[-1].isspace():
+    end = place  # of the word before
+    while end and source.text[end - 1].isspace():
+        end -= 1
+    if not end:
+        return _Event(0, -1, order, "single", number, ("", " " if after.isspace() else ""))
+    if end == place:
         return _Event(alignment.end(place), -1, order, "single", number)
-    if not after or after[0].isspace():
-        offset = alignment.end(len(before.rstrip()))
-        return _Event(offset, -1, order, "single", number, (" ", ""))
+    if not after or after.isspace():
+        return _Event(alignment.end(end), -1, order, "single", number, (" ", ""))
     return _Event(alignment.begin(place), 1, order, "single", number)
 
 
-def _beside(event: _Event, place: int, events: Sequence[_Event], source: _Source) -> _Event:
-    """``event``, of what stood at ``place``, before or after the ends of spans as in the source."""
-    for other in events:
-        if other.kind == "single" or other.offset != event.offset or source.place(other) != place:
-            continue
+def _ends(events: Iterable[_Event], source: _Source) -> defaultdict[tuple[int, int], list[_Event]]:
+    """The ends of spans among ``events``, by their place in the answer and in ``source``."""
+    ends: defaultdict[tuple[int, int], list[_Event]] = defaultdict(list)
+    for event in events:
+        if event.kind != "single":
+            ends[event.offset, source.place(event)].append(event)
+    return ends
+
+
+def _beside(event: _Event, ends: Iterable[_Event], source: _Source) -> _Event:
+    """``event`` before or after the ``ends`` of spans that stand there, as in the source."""
+    for other in ends:
         is_before = event.order < source.orders[other.number, other.kind]
         if is_before == (other.kind == "open"):
             return replace(event, rank=0, order=-1 if is_before else 1_000_000)
