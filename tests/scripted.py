@@ -13,11 +13,11 @@ from fake_engine import FakeEngine
 from templora_edge.options import BlockOptions, SamplingOptions
 from templora_edge.protocols import Captured, Update
 from templora_edge.translation.answers import Answers, Languages
-from templora_edge.translation.glossary import Glossary
+from templora_edge.translation.glossary.glossary import Glossary
 from templora_edge.translation.pair_loop import PairLoop
 from templora_edge.translation.prompt import Prompt, TemplatePrompt
 from templora_edge.translation.run import TranslationRun, assemble, segments_of
-from templora_edge.translation.store import SegmentRow, Store
+from templora_edge.translation.store.store import SegmentRow, Store
 from templora_edge.updates import Updates
 
 END = 0

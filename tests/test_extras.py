@@ -86,7 +86,7 @@ def test_the_core_imports_without_extras(core: Path, tmp_path: Path) -> None:
     assert missing <= {module for modules in EXTRAS.values() for module in modules}
     exchange = ("inline", "tmx", "xliff", "xml_tree")
     alone = {
-        "templora_edge.translation.tbx",
+        "templora_edge.translation.glossary.tbx",
         "templora_edge.evaluation.translation_scores",
         *(f"templora_edge.translation.exchange.{name}" for name in exchange),
     }

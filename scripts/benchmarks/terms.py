@@ -22,8 +22,8 @@ from typing import Any, Final
 
 from scripts.benchmarks.translation import LANGUAGES, read
 from templora_edge.translation.prompt import Pair
-from templora_edge.translation.term_words import TITLES
-from templora_edge.translation.terms import Term, TermKind, terms_of
+from templora_edge.translation.terms.terms import Term, TermKind, terms_of
+from templora_edge.translation.terms.words import TITLES
 
 LEAST: Final = 2
 """Fewest occurrences within sentences, on each side."""

@@ -23,8 +23,8 @@ from templora_edge.assets import BUNDLED_TRANSLATOR
 from templora_edge.evaluation.translations import read_side
 from templora_edge.options import Options
 from templora_edge.translation.answers import Languages
-from templora_edge.translation.job import Translator
-from templora_edge.translation.translate_job import TranslateJob
+from templora_edge.translation.job.job import Translator
+from templora_edge.translation.job.translate_job import TranslateJob
 
 
 class Timed:

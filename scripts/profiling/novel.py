@@ -20,8 +20,8 @@ import psutil
 from scripts.profiling.epub import book, write_book
 from templora_edge.options import Options
 from templora_edge.translation.answers import Languages
-from templora_edge.translation.job import Translator
-from templora_edge.translation.translate_job import TranslateJob
+from templora_edge.translation.job.job import Translator
+from templora_edge.translation.job.translate_job import TranslateJob
 
 NOTES: Final = 20
 

@@ -19,7 +19,7 @@ from typing import Final
 
 from templora_edge.documents.markup import plain
 from templora_edge.translation.exchange import ExchangedJob, read_exchange, write_exchange
-from templora_edge.translation.store import Origin, SegmentRow, Store, folder_of
+from templora_edge.translation.store.store import Origin, SegmentRow, Store, folder_of
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / ".cache" / "omegat"
 FETCH: Final = """

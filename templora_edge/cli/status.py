@@ -16,7 +16,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Report the progress of a translation, even while it runs."""
-    from templora_edge.translation.job import status as status_of
+    from templora_edge.translation.job.job import status as status_of
 
     found = status_of(out)
     if as_json:

@@ -68,7 +68,7 @@ def terms(
     from templora_edge.host.files import check_outputs, replacing
     from templora_edge.host.json_text import to_json
     from templora_edge.translation.answers import Languages
-    from templora_edge.translation.term_list import TermsJob, found_terms, rendered, to_table
+    from templora_edge.translation.terms.term_list import TermsJob, found_terms, rendered, to_table
 
     languages = Languages(source_language, target_language)
     job = TermsJob(source, languages, model.path, threads, limit)

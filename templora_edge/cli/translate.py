@@ -24,8 +24,8 @@ from templora_edge.options import GREEDY, MAX_SEED, SamplingOptions
 
 if TYPE_CHECKING:
     from templora_edge.cli.progress import CountProgress
-    from templora_edge.translation.job import Translator
-    from templora_edge.translation.translate_job import TranslateJob
+    from templora_edge.translation.job.job import Translator
+    from templora_edge.translation.job.translate_job import TranslateJob
 
 EXAMPLES: Final = (
     "templora translate novel.epub -o roman.epub -sl en -tl fr -m model.gguf",
@@ -206,9 +206,9 @@ def translate(
 
     progress = CountProgress(*UNITS["segments"])
     from templora_edge.cli.review import Editor
-    from templora_edge.translation.job import Translator, write_partial
-    from templora_edge.translation.series import Series, Start
-    from templora_edge.translation.store import folder_of
+    from templora_edge.translation.job.job import Translator, write_partial
+    from templora_edge.translation.job.series import Series, Start
+    from templora_edge.translation.store.store import folder_of
 
     options = flags.options.changed(seed=seed, measure_after=False)
     start = Start(

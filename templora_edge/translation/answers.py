@@ -10,13 +10,13 @@ from templora_edge.documents.markup import PLACEHOLDER, plain, repaired
 from templora_edge.options import MAX_SEED, SamplingOptions
 from templora_edge.translation.answer_text import AnswerText
 from templora_edge.translation.checks import Flag, check
-from templora_edge.translation.glossary import Glossary
+from templora_edge.translation.glossary.glossary import Glossary
 from templora_edge.translation.literals import Literals, shown_pair
 from templora_edge.translation.memory import Memory
 from templora_edge.translation.pair_loop import PairLoop
 from templora_edge.translation.prompt import labels
 from templora_edge.translation.segmenter import has_words
-from templora_edge.translation.store import Origin, SegmentRow
+from templora_edge.translation.store.store import Origin, SegmentRow
 
 ATTEMPTS: Final = 3
 

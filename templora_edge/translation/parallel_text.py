@@ -8,7 +8,7 @@ from typing import Any
 from templora_edge.errors import DocumentError
 from templora_edge.host.text_file import read_text
 from templora_edge.translation.exchange import State, is_exchange, read_exchange
-from templora_edge.translation.pair_table import read_table
+from templora_edge.translation.glossary.pair_table import read_table
 from templora_edge.translation.prompt import Pair
 
 

@@ -15,7 +15,7 @@ from command import FORKED, LANGUAGES, TEMPLORA, check_failure, run
 from terminal import Terminal
 from texts import FRENCH
 
-from templora_edge.translation.store import Origin, SegmentRow, Store
+from templora_edge.translation.store.store import Origin, SegmentRow, Store
 
 QUICK = [*LANGUAGES, "-c", "256", "--block", "32", "--no-templora"]
 CAPITALS = """

@@ -9,7 +9,7 @@ import pytest
 
 from templora_edge.evaluation.translations import read_side
 from templora_edge.host.text_file import decode, read_text
-from templora_edge.translation.glossary import Glossary
+from templora_edge.translation.glossary.glossary import Glossary
 from templora_edge.translation.parallel_text import read_bitext
 from templora_edge.translation.prompt import Pair, Request, TemplatePrompt
 

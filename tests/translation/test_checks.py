@@ -9,7 +9,7 @@ import pytest
 
 from templora_edge.errors import DocumentError, OptionError
 from templora_edge.translation.checks import Flag, check, other_language
-from templora_edge.translation.glossary import Glossary
+from templora_edge.translation.glossary.glossary import Glossary
 from templora_edge.translation.parallel_text import read_bitext
 from templora_edge.translation.prompt import (
     ChatPrompt,

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from templora_edge.documents import read_document
 from templora_edge.documents.markup import is_kept
 from templora_edge.translation.answers import Languages
-from templora_edge.translation.edited_document import document_edits, pieces_of
-from templora_edge.translation.edited_file import read_edits
-from templora_edge.translation.edits import edits_of
+from templora_edge.translation.edits.edited_document import document_edits, pieces_of
+from templora_edge.translation.edits.edited_file import read_edits
+from templora_edge.translation.edits.edits import edits_of
 from templora_edge.translation.exchange import ExchangedSegment, State
 from templora_edge.translation.run import assemble
 from templora_edge.translation.segmenter import segments
-from templora_edge.translation.store import Origin, SegmentRow
+from templora_edge.translation.store.store import Origin, SegmentRow
 
 
 def row(

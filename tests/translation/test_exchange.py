@@ -24,10 +24,10 @@ from templora_edge.translation.exchange import (
     write_exchange,
 )
 from templora_edge.translation.exchange.export import export
-from templora_edge.translation.language_match import nearest
+from templora_edge.translation.exchange.language_match import nearest
 from templora_edge.translation.parallel_text import read_bitext
 from templora_edge.translation.prompt import Pair
-from templora_edge.translation.store import Origin, SegmentRow, Store, folder_of
+from templora_edge.translation.store.store import Origin, SegmentRow, Store, folder_of
 
 NAMESPACES = {"x": "urn:oasis:names:tc:xliff:document:2.0"}
 

@@ -11,12 +11,12 @@ from texts import ENGLISH, FRENCH
 from templora_edge.options import SamplingOptions
 from templora_edge.translation.answer_text import AnswerText
 from templora_edge.translation.answers import Answers, Languages
-from templora_edge.translation.edits import edited
-from templora_edge.translation.glossary import Glossary
+from templora_edge.translation.edits.edits import edited
+from templora_edge.translation.glossary.glossary import Glossary
 from templora_edge.translation.memory import Memory
 from templora_edge.translation.prompt import Pair
 from templora_edge.translation.run import TranslationRun, assemble, segments_of
-from templora_edge.translation.store import Origin, Store
+from templora_edge.translation.store.store import Origin, Store
 from templora_edge.updates import Updates
 
 BY_HAND = dict(zip(FRENCH, ENGLISH, strict=True))

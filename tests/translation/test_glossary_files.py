@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from templora_edge.errors import DocumentError
-from templora_edge.translation.glossary import Glossary
-from templora_edge.translation.pair_table import DELIMITERS, read_table
+from templora_edge.translation.glossary.glossary import Glossary
+from templora_edge.translation.glossary.pair_table import DELIMITERS, read_table
 from templora_edge.translation.prompt import Pair
 
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from templora_edge.translation.review_sheet import PROBLEM, ReviewSheet
-from templora_edge.translation.store import Origin, SegmentRow
+from templora_edge.translation.edits.review_sheet import PROBLEM, ReviewSheet
+from templora_edge.translation.store.store import Origin, SegmentRow
 
 LONG = "The old sailor looked at the sea, which was grey, and at the boats that came home late. "
 

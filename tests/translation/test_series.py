@@ -9,10 +9,10 @@ from texts import FRENCH
 
 from templora_edge.errors import DocumentError, OptionError
 from templora_edge.options import Options, Preset
+from templora_edge.translation.job.series import Series, Start
+from templora_edge.translation.job.translate_job import TranslateJob
 from templora_edge.translation.prompt import Pair
-from templora_edge.translation.series import Series, Start
-from templora_edge.translation.store import Store, folder_of
-from templora_edge.translation.translate_job import TranslateJob
+from templora_edge.translation.store.store import Store, folder_of
 
 TOML = """
 source_language = "fr"

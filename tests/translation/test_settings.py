@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from templora_edge.options import Options
-from templora_edge.translation.settings import MAY_CHANGE, changes
-from templora_edge.translation.store import Learned
+from templora_edge.translation.job.settings import MAY_CHANGE, changes
+from templora_edge.translation.store.store import Learned
 
 OF_THE_JOB = {
     *("source", "sampling", "glossary", "names", "memory", "earlier", "prompt_template"),

@@ -10,9 +10,9 @@ from scripted import ScriptedEngine, ScriptedTrainer, make_answers, make_loop
 from texts import ENGLISH, FRENCH
 
 from templora_edge.translation.answers import Languages
+from templora_edge.translation.job.source_change import revised
 from templora_edge.translation.run import TranslationRun, segments_of
-from templora_edge.translation.source_change import revised
-from templora_edge.translation.store import NO_ID, Origin, SegmentRow, Store
+from templora_edge.translation.store.store import NO_ID, Origin, SegmentRow, Store
 from templora_edge.updates import Updates
 
 BY_HAND = dict(zip(FRENCH, ENGLISH, strict=True)) | {

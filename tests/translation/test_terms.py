@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from paths import EXAMPLES
 
-from templora_edge.translation.glossary import Glossary
-from templora_edge.translation.phrases import log_likelihood
+from templora_edge.translation.glossary.glossary import Glossary
 from templora_edge.translation.prompt import Pair
-from templora_edge.translation.term_list import TermRow, to_table
-from templora_edge.translation.term_words import term_sentences
-from templora_edge.translation.terms import TermKind, terms_of
+from templora_edge.translation.terms.phrases import log_likelihood
+from templora_edge.translation.terms.term_list import TermRow, to_table
+from templora_edge.translation.terms.terms import TermKind, terms_of
+from templora_edge.translation.terms.words import term_sentences
 
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 ENGLISH_TEXT = """THE JOURNEY OF PASSEPARTOUT

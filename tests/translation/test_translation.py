@@ -23,11 +23,11 @@ from templora_edge.options import BlockOptions, SamplingOptions
 from templora_edge.translation.answer_text import AnswerText
 from templora_edge.translation.answers import Languages
 from templora_edge.translation.checks import Flag
-from templora_edge.translation.glossary import Glossary
+from templora_edge.translation.glossary.glossary import Glossary
 from templora_edge.translation.pair_loop import PairLoop
 from templora_edge.translation.prompt import ChatPrompt, Message, Pair, Prompt, TemplatePrompt
 from templora_edge.translation.run import Step, TranslationRun, assemble, segments_of
-from templora_edge.translation.store import Learned, Origin, SegmentRow, Store
+from templora_edge.translation.store.store import Learned, Origin, SegmentRow, Store
 from templora_edge.updates import Updates
 
 BY_HAND = dict(zip(FRENCH, ENGLISH, strict=True))

@@ -10,13 +10,13 @@ from templora_edge import __version__
 from templora_edge.documents.xml_file import ILLEGAL
 from templora_edge.errors import DocumentError, listed
 from templora_edge.translation.exchange.inline import add_tmx, texts_of
+from templora_edge.translation.exchange.language_match import nearest
 from templora_edge.translation.exchange.segment import (
     ExchangedJob,
     ExchangedSegment,
     State,
 )
 from templora_edge.translation.exchange.xml_tree import XML, local_name, read_tree, write_tree
-from templora_edge.translation.language_match import nearest
 
 DOCTYPE: Final = '<!DOCTYPE tmx SYSTEM "tmx14.dtd">\n'
 FLAGS: Final = "x-flags"

@@ -13,6 +13,7 @@ from templora_edge.documents.markup import PLACEHOLDER
 from templora_edge.documents.xml_file import ILLEGAL
 from templora_edge.errors import DocumentError
 from templora_edge.translation.exchange.inline import add_xliff, texts_of
+from templora_edge.translation.exchange.language_match import matches
 from templora_edge.translation.exchange.segment import (
     ExchangedJob,
     ExchangedSegment,
@@ -20,7 +21,6 @@ from templora_edge.translation.exchange.segment import (
     state_of,
 )
 from templora_edge.translation.exchange.xml_tree import XML, local_name, read_tree, write_tree
-from templora_edge.translation.language_match import matches
 
 NAMESPACE: Final = "urn:oasis:names:tc:xliff:document:2.0"
 _OLD_STATES: Final = {

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from templora_edge.translation.names import Names, Run, Words
-from templora_edge.translation.phrases import Phrases, phrase_key
-from templora_edge.translation.term_words import TermSentence, term_sentences
+from templora_edge.translation.terms.names import Names, Run, Words
+from templora_edge.translation.terms.phrases import Phrases, phrase_key
+from templora_edge.translation.terms.words import TermSentence, term_sentences
 
 LEAST_OCCURRENCES: Final = 2
 """Fewest occurrences of a term, not counting those inside longer ones."""

@@ -10,12 +10,12 @@ from templora_edge.documents import read_document
 from templora_edge.errors import DocumentError, JobError, OptionError
 from templora_edge.host.files import check_outputs
 from templora_edge.host.json_text import to_json
-from templora_edge.translation.glossary import Glossary
+from templora_edge.translation.glossary.glossary import Glossary
+from templora_edge.translation.job.settings import digest
+from templora_edge.translation.job.translate_job import TranslateJob
 from templora_edge.translation.run import assemble
-from templora_edge.translation.settings import digest
-from templora_edge.translation.store import SegmentRow, Store, folder_of
-from templora_edge.translation.translate_job import TranslateJob
-from templora_edge.translation.written import Written
+from templora_edge.translation.store.store import SegmentRow, Store, folder_of
+from templora_edge.translation.store.written import Written
 
 
 class Results:

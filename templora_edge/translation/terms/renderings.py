@@ -10,8 +10,8 @@ from templora_edge.translation.answer_text import AnswerText
 from templora_edge.translation.answers import Languages
 from templora_edge.translation.pair_loop import PairLoop
 from templora_edge.translation.prompt import Pair, labels
-from templora_edge.translation.term_words import TITLES
-from templora_edge.translation.terms import Term, TermKind
+from templora_edge.translation.terms.terms import Term, TermKind
+from templora_edge.translation.terms.words import TITLES
 
 _EDGES: Final = " \t.,;:!?…\"'“”‘’«»()[]-–—。，！？、「」"
 _INSIDE: Final = re.compile(r"[.!?…:;\n\"“”«»()]\s|[。！？\n]")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from templora_edge.errors import JobError
 from templora_edge.host.files import replacing
-from templora_edge.translation.store import Store
+from templora_edge.translation.store.store import Store
 
 
 class Written:

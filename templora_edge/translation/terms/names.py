@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
-from templora_edge.translation.term_words import TITLES, TermSentence, TermWord
+from templora_edge.translation.terms.words import TITLES, TermSentence, TermWord
 
 NAME_SHARE: Final = 0.5
 """Least share of a name's occurrences within sentences that are capitalised."""

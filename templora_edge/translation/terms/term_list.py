@@ -19,8 +19,8 @@ from templora_edge.session import TempLora
 from templora_edge.translation.answers import Languages
 from templora_edge.translation.pair_loop import PairLoop, pair_loop
 from templora_edge.translation.prompt import TemplatePrompt, language_name, own_prompt
-from templora_edge.translation.renderings import Renderings
-from templora_edge.translation.terms import Term, terms_of
+from templora_edge.translation.terms.renderings import Renderings
+from templora_edge.translation.terms.terms import Term, terms_of
 
 _logger: Final = logging.getLogger(__name__)
 

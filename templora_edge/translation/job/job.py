@@ -16,17 +16,18 @@ from templora_edge.options import TextKind
 from templora_edge.session import TempLora
 from templora_edge.translation.answers import Answers
 from templora_edge.translation.checks import other_language
-from templora_edge.translation.edited_file import read_edits
+from templora_edge.translation.edits.edited_file import read_edits
+from templora_edge.translation.job.plan import Plan, estimate
+from templora_edge.translation.job.results import Results
+from templora_edge.translation.job.settings import changes, settings_of
+from templora_edge.translation.job.source_change import revised
+from templora_edge.translation.job.translate_job import TranslateJob
 from templora_edge.translation.memory import Memory
 from templora_edge.translation.pair_loop import pair_loop
 from templora_edge.translation.parallel_text import read_bitext
-from templora_edge.translation.plan import Plan, estimate
 from templora_edge.translation.prompt import own_prompt
-from templora_edge.translation.results import Results
 from templora_edge.translation.run import Step, TranslationRun, segments_of
-from templora_edge.translation.settings import changes, settings_of
-from templora_edge.translation.source_change import revised
-from templora_edge.translation.store import (
+from templora_edge.translation.store.store import (
     NO_ID,
     Learned,
     SegmentRow,
@@ -34,7 +35,6 @@ from templora_edge.translation.store import (
     discard,
     folder_of,
 )
-from templora_edge.translation.translate_job import TranslateJob
 
 _logger: Final = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from templora_edge.translation.names import Run, Words
-from templora_edge.translation.term_words import TermSentence, TermWord
+from templora_edge.translation.terms.names import Run, Words
+from templora_edge.translation.terms.words import TermSentence, TermWord
 
 LONGEST_PHRASE: Final = 4
 """Most words of a term."""

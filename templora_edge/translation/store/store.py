@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Final
 
 from templora_edge.closing import Closing
 from templora_edge.errors import JobError
-from templora_edge.translation import schema
+from templora_edge.translation.store import schema
 
 NO_ID: Final = 0
 """Stands for the id of a segment that was never saved."""

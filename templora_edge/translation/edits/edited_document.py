@@ -20,10 +20,10 @@ from templora_edge.documents.markup import (
     renumbered,
     repaired,
 )
-from templora_edge.translation.edits import Edits, edited
+from templora_edge.translation.edits.edits import Edits, edited
 from templora_edge.translation.run import assemble
 from templora_edge.translation.segmenter import one_line, sentences
-from templora_edge.translation.store import SegmentRow
+from templora_edge.translation.store.store import SegmentRow
 
 ALIKE: Final = 50.0
 """Least likeness of a paragraph and what a person made of it, in percent."""

@@ -13,7 +13,7 @@ from langcodes import Language
 from templora_edge.errors import DocumentError, listed
 from templora_edge.extras import needs_extra
 from templora_edge.host.text_file import decode, universal_newlines
-from templora_edge.translation.pair_table import read_table
+from templora_edge.translation.glossary.pair_table import read_table
 from templora_edge.translation.prompt import Pair
 
 _logger: Final = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Glossary:
         try:
             if path.suffix.lower() == ".tbx":
                 with needs_extra("documents", f"--glossary {path}"):
-                    from templora_edge.translation.tbx import read_tbx
+                    from templora_edge.translation.glossary.tbx import read_tbx
                 terms = read_tbx(path, source_language, target_language)
                 if not terms:
                     raise DocumentError(

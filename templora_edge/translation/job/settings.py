@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from templora_edge.options import LoraOptions
+from templora_edge.translation.job.translate_job import TranslateJob
 from templora_edge.translation.prompt import Pair
-from templora_edge.translation.store import Learned
-from templora_edge.translation.translate_job import TranslateJob
+from templora_edge.translation.store.store import Learned
 
 if TYPE_CHECKING:
     from templora_edge.session import TempLora

@@ -8,11 +8,11 @@ from templora_edge.documents import read_document
 from templora_edge.documents.document import Document
 from templora_edge.errors import DocumentError, OptionError
 from templora_edge.translation.answers import Languages
-from templora_edge.translation.edited_document import document_edits
-from templora_edge.translation.edits import Edits, edits_of
+from templora_edge.translation.edits.edited_document import document_edits
+from templora_edge.translation.edits.edits import Edits, edits_of
 from templora_edge.translation.exchange import SUFFIXES, is_exchange, read_exchange
 from templora_edge.translation.run import assemble
-from templora_edge.translation.store import SegmentRow
+from templora_edge.translation.store.store import SegmentRow
 
 FLAG = "--edited"
 

@@ -1,0 +1,1 @@
+"""What people change in a translation, in a document, an exchanged file or an editor."""

@@ -1,0 +1,1 @@
+"""A translation as a durable job: its files, settings, progress and results."""

@@ -1,0 +1,1 @@
+"""Names and recurring terms of a document, with drafts of their renderings."""
