@@ -17,7 +17,8 @@ from templora_edge.translation.glossary.glossary import Glossary
 from templora_edge.translation.pair_loop import PairLoop
 from templora_edge.translation.prompt import Prompt, TemplatePrompt
 from templora_edge.translation.run import TranslationRun, assemble, segments_of
-from templora_edge.translation.store.store import SegmentRow, Store
+from templora_edge.translation.store.segment_row import SegmentRow
+from templora_edge.translation.store.store import Store
 from templora_edge.updates import Updates
 
 END = 0

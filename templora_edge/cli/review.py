@@ -17,7 +17,7 @@ from templora_edge.cli.screen import SCREEN
 from templora_edge.errors import OptionError, OutputError
 from templora_edge.host.text_file import read_text
 from templora_edge.translation.edits.review_sheet import ReviewSheet
-from templora_edge.translation.store.store import SegmentRow
+from templora_edge.translation.store.segment_row import SegmentRow
 
 EDITORS: Final = ("editor", "nano", "vim", "vi", "emacs")
 """What is tried where neither $VISUAL nor $EDITOR is set."""

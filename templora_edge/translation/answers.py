@@ -16,7 +16,7 @@ from templora_edge.translation.memory import Memory
 from templora_edge.translation.pair_loop import PairLoop
 from templora_edge.translation.prompt import labels
 from templora_edge.translation.segmenter import has_words
-from templora_edge.translation.store.store import Origin, SegmentRow
+from templora_edge.translation.store.segment_row import Origin, SegmentRow
 
 ATTEMPTS: Final = 3
 

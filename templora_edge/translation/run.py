@@ -12,7 +12,8 @@ from templora_edge.translation.literals import shown_pair
 from templora_edge.translation.pair_loop import PairLoop
 from templora_edge.translation.prompt import Pair
 from templora_edge.translation.segmenter import assembled, segments
-from templora_edge.translation.store.store import Learned, Origin, SegmentRow, Store
+from templora_edge.translation.store.segment_row import Origin, SegmentRow
+from templora_edge.translation.store.store import Learned, Store
 from templora_edge.updates import Updates
 
 Review = Callable[[Sequence[SegmentRow]], Sequence[str]]

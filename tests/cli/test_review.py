@@ -15,7 +15,8 @@ from command import FORKED, LANGUAGES, TEMPLORA, check_failure, run
 from terminal import Terminal
 from texts import FRENCH
 
-from templora_edge.translation.store.store import Origin, SegmentRow, Store
+from templora_edge.translation.store.segment_row import Origin, SegmentRow
+from templora_edge.translation.store.store import Store
 
 QUICK = [*LANGUAGES, "-c", "256", "--block", "32", "--no-templora"]
 CAPITALS = """

@@ -10,7 +10,8 @@ from command import SMALL_JOB, TEMPLORA, check_failure, run, translate
 from texts import FRENCH
 
 from templora_edge.documents import read_document
-from templora_edge.translation.store.store import SegmentRow, Store
+from templora_edge.translation.store.segment_row import SegmentRow
+from templora_edge.translation.store.store import Store
 
 PLAIN = ["--own-learning-rate", 0]
 """Nothing is learned, in addition to `SMALL_JOB`."""

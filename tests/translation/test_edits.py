@@ -16,7 +16,7 @@ from templora_edge.translation.edits.edits import edits_of
 from templora_edge.translation.exchange import ExchangedSegment, State
 from templora_edge.translation.run import assemble
 from templora_edge.translation.segmenter import segments
-from templora_edge.translation.store.store import Origin, SegmentRow
+from templora_edge.translation.store.segment_row import Origin, SegmentRow
 
 
 def row(

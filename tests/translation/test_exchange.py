@@ -27,7 +27,9 @@ from templora_edge.translation.exchange.export import export
 from templora_edge.translation.exchange.language_match import nearest
 from templora_edge.translation.parallel_text import read_bitext
 from templora_edge.translation.prompt import Pair
-from templora_edge.translation.store.store import Origin, SegmentRow, Store, folder_of
+from templora_edge.translation.store.job_folder import folder_of
+from templora_edge.translation.store.segment_row import Origin, SegmentRow
+from templora_edge.translation.store.store import Store
 
 NAMESPACES = {"x": "urn:oasis:names:tc:xliff:document:2.0"}
 

@@ -16,7 +16,8 @@ from templora_edge.translation.glossary.glossary import Glossary
 from templora_edge.translation.memory import Memory
 from templora_edge.translation.prompt import Pair
 from templora_edge.translation.run import TranslationRun, assemble, segments_of
-from templora_edge.translation.store.store import Origin, Store
+from templora_edge.translation.store.segment_row import Origin
+from templora_edge.translation.store.store import Store
 from templora_edge.updates import Updates
 
 BY_HAND = dict(zip(FRENCH, ENGLISH, strict=True))

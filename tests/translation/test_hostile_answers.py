@@ -9,7 +9,8 @@ from scripted import Rule, ScriptedEngine, ScriptedTrainer, make_answers, make_l
 from templora_edge.translation.answers import Languages
 from templora_edge.translation.prompt import Pair
 from templora_edge.translation.run import TranslationRun, assemble, segments_of
-from templora_edge.translation.store.store import SegmentRow, Store
+from templora_edge.translation.store.segment_row import SegmentRow
+from templora_edge.translation.store.store import Store
 from templora_edge.updates import Updates
 
 PARAGRAPHS = [

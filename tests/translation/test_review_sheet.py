@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from templora_edge.translation.edits.review_sheet import PROBLEM, ReviewSheet
-from templora_edge.translation.store.store import Origin, SegmentRow
+from templora_edge.translation.store.segment_row import Origin, SegmentRow
 
 LONG = "The old sailor looked at the sea, which was grey, and at the boats that came home late. "
 

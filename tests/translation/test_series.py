@@ -12,7 +12,8 @@ from templora_edge.options import Options, Preset
 from templora_edge.translation.job.series import Series, Start
 from templora_edge.translation.job.translate_job import TranslateJob
 from templora_edge.translation.prompt import Pair
-from templora_edge.translation.store.store import Store, folder_of
+from templora_edge.translation.store.job_folder import folder_of
+from templora_edge.translation.store.store import Store
 
 TOML = """
 source_language = "fr"

@@ -12,7 +12,8 @@ from texts import ENGLISH, FRENCH
 from templora_edge.translation.answers import Languages
 from templora_edge.translation.job.source_change import revised
 from templora_edge.translation.run import TranslationRun, segments_of
-from templora_edge.translation.store.store import NO_ID, Origin, SegmentRow, Store
+from templora_edge.translation.store.segment_row import NO_ID, Origin, SegmentRow
+from templora_edge.translation.store.store import Store
 from templora_edge.updates import Updates
 
 BY_HAND = dict(zip(FRENCH, ENGLISH, strict=True)) | {

@@ -27,7 +27,8 @@ from templora_edge.translation.glossary.glossary import Glossary
 from templora_edge.translation.pair_loop import PairLoop
 from templora_edge.translation.prompt import ChatPrompt, Message, Pair, Prompt, TemplatePrompt
 from templora_edge.translation.run import Step, TranslationRun, assemble, segments_of
-from templora_edge.translation.store.store import Learned, Origin, SegmentRow, Store
+from templora_edge.translation.store.segment_row import Origin, SegmentRow
+from templora_edge.translation.store.store import Learned, Store
 from templora_edge.updates import Updates
 
 BY_HAND = dict(zip(FRENCH, ENGLISH, strict=True))

@@ -23,7 +23,7 @@ from templora_edge.documents.markup import (
 from templora_edge.translation.edits.edits import Edits, edited
 from templora_edge.translation.run import assemble
 from templora_edge.translation.segmenter import one_line, sentences
-from templora_edge.translation.store.store import SegmentRow
+from templora_edge.translation.store.segment_row import SegmentRow
 
 ALIKE: Final = 50.0
 """Least likeness of a paragraph and what a person made of it, in percent."""

@@ -12,7 +12,7 @@ from templora_edge.translation.edits.edited_document import document_edits
 from templora_edge.translation.edits.edits import Edits, edits_of
 from templora_edge.translation.exchange import SUFFIXES, is_exchange, read_exchange
 from templora_edge.translation.run import assemble
-from templora_edge.translation.store.store import SegmentRow
+from templora_edge.translation.store.segment_row import SegmentRow
 
 FLAG = "--edited"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from templora_edge.documents.markup import in_order, is_kept, plain, renumbered, repaired
 from templora_edge.translation.exchange import ExchangedSegment, State
 from templora_edge.translation.segmenter import one_line
-from templora_edge.translation.store.store import Origin, SegmentRow
+from templora_edge.translation.store.segment_row import Origin, SegmentRow
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Final
 
 from templora_edge.documents.wrapping import joined
 from templora_edge.host.text_file import universal_newlines
-from templora_edge.translation.store.store import SegmentRow
+from templora_edge.translation.store.segment_row import SegmentRow
 
 INSTRUCTIONS: Final = """\
 Change what stands below each line that begins with {mark}. What you leave as it is

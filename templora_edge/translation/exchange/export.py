@@ -6,7 +6,8 @@ from templora_edge.errors import JobError, OptionError
 from templora_edge.host.files import check_outputs, replacing
 from templora_edge.translation.exchange import SUFFIXES, is_exchange, write_exchange
 from templora_edge.translation.exchange.segment import ExchangedJob
-from templora_edge.translation.store.store import Store, folder_of
+from templora_edge.translation.store.job_folder import folder_of
+from templora_edge.translation.store.store import Store
 
 
 def export(out: Path, file: Path, *, force: bool = False) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from templora_edge.translation.store.store import Origin, SegmentRow
+from templora_edge.translation.store.segment_row import Origin, SegmentRow
 
 
 class State(StrEnum):

@@ -27,14 +27,9 @@ from templora_edge.translation.pair_loop import pair_loop
 from templora_edge.translation.parallel_text import read_bitext
 from templora_edge.translation.prompt import own_prompt
 from templora_edge.translation.run import Step, TranslationRun, segments_of
-from templora_edge.translation.store.store import (
-    NO_ID,
-    Learned,
-    SegmentRow,
-    Store,
-    discard,
-    folder_of,
-)
+from templora_edge.translation.store.job_folder import discard, folder_of
+from templora_edge.translation.store.segment_row import NO_ID, SegmentRow
+from templora_edge.translation.store.store import Learned, Store
 
 _logger: Final = logging.getLogger(__name__)
 

@@ -14,7 +14,9 @@ from templora_edge.translation.glossary.glossary import Glossary
 from templora_edge.translation.job.settings import digest
 from templora_edge.translation.job.translate_job import TranslateJob
 from templora_edge.translation.run import assemble
-from templora_edge.translation.store.store import SegmentRow, Store, folder_of
+from templora_edge.translation.store.job_folder import folder_of
+from templora_edge.translation.store.segment_row import SegmentRow
+from templora_edge.translation.store.store import Store
 from templora_edge.translation.store.written import Written
 
 

@@ -29,7 +29,8 @@ from templora_edge.options import Options, Preset
 from templora_edge.translation.answers import Languages
 from templora_edge.translation.job.translate_job import TranslateJob
 from templora_edge.translation.prompt import Pair
-from templora_edge.translation.store.store import Store, folder_of
+from templora_edge.translation.store.job_folder import folder_of
+from templora_edge.translation.store.store import Store
 
 KEYS: Final = ("source_language", "target_language", "model", "glossary", "names", "volume")
 VOLUME_KEYS: Final = ("source", "out")

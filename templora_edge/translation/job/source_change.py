@@ -10,7 +10,7 @@ from dataclasses import replace
 from difflib import SequenceMatcher
 from itertools import takewhile
 
-from templora_edge.translation.store.store import SegmentRow
+from templora_edge.translation.store.segment_row import SegmentRow
 
 
 def revised(rows: Sequence[SegmentRow], segments: Sequence[tuple[int, str]]) -> list[SegmentRow]:

@@ -10,7 +10,7 @@ from templora_edge.options import GREEDY, Options, SamplingOptions
 from templora_edge.translation.answers import Languages
 from templora_edge.translation.prompt import Pair
 from templora_edge.translation.run import Review
-from templora_edge.translation.store.store import folder_of
+from templora_edge.translation.store.job_folder import folder_of
 
 
 @dataclass(frozen=True, slots=True)

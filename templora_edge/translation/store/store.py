@@ -20,62 +20,8 @@ from typing import Any, BinaryIO, Final
 from templora_edge.closing import Closing
 from templora_edge.errors import JobError
 from templora_edge.translation.store import schema
-
-NO_ID: Final = 0
-"""Stands for the id of a segment that was never saved."""
-
-
-class Origin(StrEnum):
-    """Who made the translation of a segment."""
-
-    NONE = ""
-    """It is not translated."""
-    MODEL = "model"
-    EDIT = "edit"
-    """A person wrote it, or approved it."""
-    MEMORY = "memory"
-    """It was taken over from another translation."""
-
-    @property
-    def is_given(self) -> bool:
-        """Whether it is not the model's, so that it is believed, and learned as given text."""
-        return self in (Origin.EDIT, Origin.MEMORY)
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentRow:
-    """A segment, its translation and how it was made; its fields are the columns of the table."""
-
-    id: int
-    """Names the segment, for ever; says nothing about its place."""
-    position: int
-    """Place in reading order, from 1."""
-    paragraph: int
-    source: str
-    translation: str | None
-    origin: Origin
-    flags: tuple[str, ...]
-    attempts: int
-    tokens: int
-    """Length of the translation in tokens of the model."""
-    seconds: float
-    learned: bool = False
-    """Whether its block is finished: learned, where translations are learned."""
-
-    @property
-    def is_believed(self) -> bool:
-        """Whether its translation passed every check or is given.
-
-        What the model was not asked for, as there is nothing to translate, is not.
-        """
-        asked = bool(self.attempts) or self.origin.is_given
-        return bool(self.translation) and not self.flags and asked
-
-    @classmethod
-    def new(cls, position: int, paragraph: int, source: str) -> "SegmentRow":
-        """An untranslated segment, which gets an id when it is saved."""
-        return cls(NO_ID, position, paragraph, source, None, Origin.NONE, (), 0, 0, 0.0)
-
+from templora_edge.translation.store.job_folder import locked
+from templora_edge.translation.store.segment_row import NO_ID, Origin, SegmentRow
 
 @dataclass(frozen=True, slots=True)
 class Learned:
@@ -109,7 +55,7 @@ class Store(Closing):
         try:
             with ExitStack() as stack:  # closes what was opened if a later step fails
                 if works:
-                    stack.enter_context(_locked(folder))
+                    stack.enter_context(locked(folder))
                 mode = "ro" if read_only else "rw" if beside else "rwc"
                 uri = f"{path.absolute().as_uri()}?mode={mode}"
                 self._db = sqlite3.connect(uri, uri=True, isolation_level=None)
@@ -234,7 +180,7 @@ class Store(Closing):
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Wait until no other process writes the job's results, and keep others from it."""
-        with _locked(self.folder, "writing", wait=True):
+        with locked(self.folder, "writing", wait=True):
             yield
 
     def finish(self) -> None:
@@ -354,36 +300,3 @@ class Store(Closing):
         else:
             reason = f"not the folder of a job, or damaged ({error}); start with --restart"
         return JobError(f"{self.folder}: {reason}")
-
-
-def folder_of(out: Path) -> Path:
-    """The folder of the job that writes ``out``."""
-    return out.parent / f"{out.name}.job"
-
-
-def discard(folder: Path) -> None:
-    """Delete the job in ``folder``, even if it is damaged or of another version.
-
-    Raises:
-        JobError: another process is working on it, or it cannot be removed.
-    """
-    with _locked(folder):
-        try:
-            shutil.rmtree(folder)
-        except OSError as error:
-            raise JobError(f"{folder}: cannot be removed ({error.strerror})") from error
-
-
-def _locked(folder: Path, name: str = "lock", *, wait: bool = False) -> BinaryIO:
-    """Lock ``folder`` against other processes until the returned file is closed."""
-    try:
-        folder.mkdir(exist_ok=True)
-        with ExitStack() as stack:  # closes the file if it cannot be locked
-            lock = stack.enter_context((folder / name).open("ab"))
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            stack.pop_all()
-    except BlockingIOError:
-        raise JobError(f"{folder}: another process is working on it") from None
-    except OSError as error:
-        raise JobError(f"{folder}: cannot be used ({error.strerror})") from error
-    return lock
