@@ -11,8 +11,6 @@ import unicodedata
 from pathlib import Path
 from typing import Final
 
-from templora_edge.host.encoding_guess import guessed_encoding
-
 _logger = logging.getLogger(__name__)
 
 _BOMS: Final = (
@@ -109,6 +107,9 @@ def _guessed(data: bytes, name: str, language: str | None) -> str:
     if sum(not c.isascii() for c in text) > 4 * len(stray):
         _logger.warning("%s: %d bytes are not UTF-8; read as Windows-1252", name, len(stray))
         return _ESCAPED.sub(_windows_1252, text)
+    # few files need it, and every command would wait for it
+    from templora_edge.host.encoding_guess import guessed_encoding
+
     encoding = guessed_encoding(data, language)
     if encoding is None or 500 * len(_CONTROLS.findall(data.decode(encoding))) > len(data):
         raise _not_text(data, data.index(ord(stray[0]) - 0xDC00))

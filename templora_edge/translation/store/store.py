@@ -4,24 +4,22 @@ A job is a folder beside its output. It holds an SQLite file (WAL), with the set
 and the progress of training, and the state of the training process after the last learned block.
 """
 
-import fcntl
 import json
-import shutil
 import sqlite3
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any
 
 from templora_edge.closing import Closing
 from templora_edge.errors import JobError
 from templora_edge.translation.store import schema
 from templora_edge.translation.store.job_folder import locked
-from templora_edge.translation.store.segment_row import NO_ID, Origin, SegmentRow
+from templora_edge.translation.store.segment_row import Origin, SegmentRow
+
 
 @dataclass(frozen=True, slots=True)
 class Learned:
