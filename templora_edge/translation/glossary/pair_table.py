@@ -148,7 +148,8 @@ def _quote(text: str, delimiter: str) -> str:
         marked = [is_quoted for cell, is_quoted in zip(cells, quoted, strict=True) if '"' in cell]
         needs = all(quoted) or any('""' in cell[1:-1] for cell in cells)
         return '"' if marked and all(marked) and needs else ""
-    spans = any(cell.startswith('"') for cell in cells) and '"' + delimiter in text
+    # a cell may hold delimiters and line ends
+    spans = any(c.startswith('"') for c in cells) and any(c.endswith('"') for c in cells)
     return '"' if any(quoted) or spans else ""
 
 
