@@ -173,7 +173,7 @@ def test_what_a_person_corrected_is_never_overwritten(tmp_path: Path) -> None:
     partial = out.read_bytes()
     out.write_text("a corrected part")
     for again in ([], ["--partial"], ["--test", 2], ["--restart"]):
-        check_failure(run(*command, *again), f"-o {out}: exists", "--force")
+        check_failure(run(*command, *again), f"-o {out}: was changed", f"--edited {out}", "--force")
         assert out.read_text() == "a corrected part"
     out.write_bytes(partial)
     # corrected while the job works on the rest
@@ -181,14 +181,15 @@ def test_what_a_person_corrected_is_never_overwritten(tmp_path: Path) -> None:
     out.write_text("corrected meanwhile")
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert f"-o {out}: exists" in errors
+    assert f"-o {out}: was changed" in errors
     assert out.read_text() == "corrected meanwhile"
     out.unlink()
     assert run(*command).returncode == 0
     for path, flag in ((out, "-o"), (both, "--bilingual")):
         written = path.read_bytes()
         path.write_text("corrected by hand")
-        check_failure(run(*command), f"{flag} {path}: exists", "--force")
+        reason = "was changed" if path == out else "exists"
+        check_failure(run(*command), f"{flag} {path}: {reason}", "--force")
         assert path.read_text() == "corrected by hand"
         path.write_bytes(written)
     assert run(*command).returncode == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from templora_edge.documents import read_document
-from templora_edge.errors import DocumentError, JobError, OptionError
+from templora_edge.errors import DocumentError, JobError, OptionError, OutputError
 from templora_edge.host.files import check_outputs
 from templora_edge.host.json_text import to_json
 from templora_edge.translation.glossary.glossary import Glossary
@@ -114,4 +114,9 @@ class Results:
         """Check that no file of others would be lost; what is in ``taken`` will be in the job."""
         job = self.job
         own = [path for _, path in job.outputs if path is not None and self.written.holds(path)]
+        if not job.force and job.out not in taken and self.written.lost(job.out):
+            raise OutputError(
+                f"-o {job.out}: was changed since it was written; take the changes over with "
+                f"--edited {job.out}, or overwrite them with --force"
+            )
         check_outputs(job.outputs, job.inputs, force=job.force, own=[*own, *taken])

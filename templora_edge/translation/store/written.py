@@ -26,6 +26,11 @@ class Written:
         known = self._digests.get(os.path.realpath(path))
         return known is not None and path.is_file() and _sha256(path) in known
 
+    def lost(self, path: Path) -> bool:
+        """Whether ``path`` was written by a run of the job and is another file now."""
+        is_ours = os.path.realpath(path) in self._digests
+        return is_ours and path.is_file() and not self.holds(path)
+
     def keep(self, store: Store) -> None:
         """Save the record with the job."""
         store.add_written(self._digests)
