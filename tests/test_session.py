@@ -49,7 +49,7 @@ def test_a_preset_and_what_differs_from_it() -> None:
     with TempLora(n_ctx=256, rank=8) as text:
         settings = text.options.settings()
     assert (settings["rank"], settings["alpha"], settings["epochs"]) == (8, 64, 1)
-    assert (settings["targets"], settings["dropout"]) == ("mlp", 0)
+    assert (settings["targets"], settings["dropout"]) == ("up-down", 0)
     assert (settings["block_len"], settings["train_prefix_len"]) == (64, 512)
     assert (settings["learning_rate"], settings["own_learning_rate"]) == ("auto", 0)
 

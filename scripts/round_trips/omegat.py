@@ -1,6 +1,6 @@
 """Hand a TMX of ours to OmegaT, and check that what it saves has every pair, codes left out.
 
-    python -m scripts.round_trips.omegat [OUT]
+Usage: python -m scripts.round_trips.omegat [OUT]
 
 OUT is the output file of a translation, whose job is taken; otherwise a few pairs are. OmegaT comes
 from Debian's packages, unpacked into .cache/omegat, without installing anything; Java must be
@@ -9,6 +9,7 @@ without a window and saves a memory of its own, which is compared. Exit status: 
 if not, 75 if OmegaT cannot be downloaded.
 """
 
+import argparse
 import html
 import shutil
 import subprocess
@@ -54,13 +55,17 @@ PAIRS: Final = (
 
 def main() -> int:
     """Run the check and return the exit status."""
+    summary = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser("python -m scripts.round_trips.omegat", description=summary)
+    parser.add_argument("out", nargs="?", type=Path, metavar="OUT", help="output of a translation")
+    out = parser.parse_args().out
     if not FOLDER.is_dir():
         FOLDER.parent.mkdir(exist_ok=True)
         fetch = ["/bin/bash", "-c", FETCH, "fetch", str(FOLDER)]
         if subprocess.run(fetch, check=False).returncode:
             print("omegat: cannot be downloaded", file=sys.stderr)
             return 75
-    rows = rows_of(Path(sys.argv[1])) if sys.argv[1:] else [
+    rows = rows_of(out) if out else [
         SegmentRow(i, i, i, source, text, Origin.MODEL, (), 1, 1, 0.0)
         for i, (source, text) in enumerate(PAIRS, 1)
     ]  # fmt: skip

@@ -216,7 +216,10 @@ def translate(
     )
     if series is not None:
         start = Series.read(series).start(source, start)
-    begun = start.job(source)
+    try:
+        begun = start.job(source)
+    except OptionError as error:
+        raise typer.BadParameter(str(error)) from None
     job = replace(
         begun,
         sampling=sampling.changed(seed=seed),

@@ -243,6 +243,7 @@ def test_ctrl_c_prints_what_is_there(tmp_path: Path) -> None:
         text=True,
     )
     assert process.stderr is not None
+    assert process.stderr.readline().startswith("0 of ")
     assert "tokens scored" in process.stderr.readline()  # some blocks are done
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)

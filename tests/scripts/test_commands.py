@@ -34,7 +34,7 @@ def test_help_names_the_command(
 
 def test_only_everyday_commands_are_at_the_top() -> None:
     names = {path.name for path in SCRIPTS.iterdir() if path.is_file()}
-    assert names == {"__init__.py", "check", "demo", "lint", "models", "setup", "test"}
+    assert names == {"__init__.py", "check", "demo", "lint", "models", "schemas", "setup", "test"}
 
 
 def documents() -> list[Path]:

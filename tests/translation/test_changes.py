@@ -10,6 +10,7 @@ from command import SMALL_JOB, TEMPLORA, check_failure, run, translate
 from texts import FRENCH
 
 from templora_edge.documents import read_document
+from templora_edge.errors import JobError
 from templora_edge.translation.store.segment_row import SegmentRow
 from templora_edge.translation.store.store import Store
 
@@ -33,8 +34,11 @@ def segments(out: Path) -> list[SegmentRow]:
     folder = out.with_name(f"{out.name}.job")
     if not (folder / "job.sqlite").is_file():
         return []
-    with Store(folder, read_only=True) as store:
-        return store.segments() if store.settings else []
+    try:
+        with Store(folder, read_only=True) as store:
+            return store.segments() if store.settings else []
+    except JobError:  # its tables are not made yet
+        return []
 
 
 def started(command: list[object], out: Path, n_done: int) -> subprocess.Popen[str]:

@@ -56,7 +56,7 @@ def test_a_book_and_all_that_can_be_had_of_it(tmp_path: Path) -> None:
     assert found["done"] == found["segments"] == n_segments
     assert found["glossary_violations"] == {"marin = jack-tar": 1}
     assert found["flagged"] == len(found["flagged_segments"])
-    for row in found["flagged_segments"]:
+    for row in found["flagged_segments"][:10]:
         assert f", segment {row['id']}: {', '.join(row['flags'])}: " in result.stderr
     with zipfile.ZipFile(source) as before, zipfile.ZipFile(tmp_path / "novel.epub") as after:
         assert before.namelist() == after.namelist()
