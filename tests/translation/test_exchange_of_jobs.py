@@ -128,7 +128,7 @@ def test_a_corrected_out_of_a_finished_job(tmp_path: Path) -> None:
     second.insert_paragraph_before("No segment is like this one, which is new.")
     document.save(str(out))
     edited = out.read_bytes()
-    check_failure(run(*translate(source)), f"-o {out}: exists")
+    check_failure(run(*translate(source)), f"-o {out}: was changed")
     assert out.read_bytes() == edited
     result = run(*translate(source, "--edited", out))
     assert result.returncode == 0, result.stderr

@@ -143,6 +143,7 @@ def test_what_is_not_in_the_series(series: Path) -> None:
     start = Series.read(series).start(folder / "un.txt", OPEN)
     with pytest.raises(OptionError, match="-sl, -tl: missing; give it, or a --series that has it"):
         start.job(folder / "un.txt")
-    check_failure(run("translate", folder / "un.txt"), "-o, -sl, -tl: missing")
+    wrong = run("translate", folder / "un.txt")
+    assert (wrong.returncode, "-o, -sl, -tl: missing" in wrong.stderr) == (2, True)
     with pytest.raises(DocumentError, match=r"--series .*none\.toml: cannot be read"):
         Series.read(folder / "none.toml")

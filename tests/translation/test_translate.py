@@ -246,8 +246,8 @@ def test_a_job_overwrites_what_it_wrote_and_nothing_else(tmp_path: Path, novel: 
         assert run(*command).returncode == 0
     written = out.read_bytes()
     out.write_text("edited by hand")
-    check_failure(run(*command), f"-o {out}: exists", "--force")
-    check_failure(run(*command, "--restart"), f"-o {out}: exists", "--force")
+    check_failure(run(*command), f"-o {out}: was changed", "--force")
+    check_failure(run(*command, "--restart"), f"-o {out}: was changed", "--force")
     assert out.read_text() == "edited by hand"
     assert run(*command, "--force").returncode == 0
     assert out.read_bytes() == written
