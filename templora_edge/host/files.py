@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import hashlib
 import os
 import shutil
 import stat
@@ -22,6 +23,12 @@ WRITE_ERRORS: Final = frozenset(
 """Errors of `write`, which carry no file name."""
 MAX_LINKS: Final = 40
 """Most links to follow, as in Linux."""
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of the file ``path``."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_outputs(

@@ -13,9 +13,8 @@ from templora_edge.documents.markup import (
     PLACEHOLDER,
     UNGROUPED,
     closed,
-    is_kept,
     merged,
-    repaired,
+    with_markup_of,
 )
 
 _CLOSING: Final = r"(?:[\s\u00a0\u202f]*»|[\"'”’)\]\}])*"
@@ -85,15 +84,14 @@ def assembled(paragraph: str, pairs: Sequence[tuple[str, str]]) -> str:
         n_done = 0
         translated: list[str] = []
         while n_done < n_whole and (pair := next(left, None)) is not None:
-            piece = one_line(pair[1] if is_kept(*pair) else repaired(*pair))
+            piece = one_line(with_markup_of(*pair))
             if piece:
                 is_tight = not translated or _CJK.match(translated[-1][-1])
                 translated += [piece] if is_tight else [gap(n_done), piece]
             n_done += len(_NO_CONTENT.sub("", pair[0]))
         whole += "".join(translated) + (end.group() if end else "")
         begin = end.end() if end else len(paragraph)
-    whole = merged(whole)
-    return whole if is_kept(paragraph, whole) else repaired(paragraph, whole)
+    return with_markup_of(paragraph, merged(whole))
 
 
 def one_line(translation: str) -> str:

@@ -2,7 +2,7 @@
 
 from templora_edge.documents.markup.numbering import in_order, renumbered
 from templora_edge.documents.markup.paragraph import Paragraph, shown, whole
-from templora_edge.documents.markup.repair import repaired
+from templora_edge.documents.markup.repair import repaired, with_markup_of
 from templora_edge.documents.markup.syntax import (
     PLACEHOLDER,
     UNGROUPED,
@@ -38,5 +38,6 @@ __all__ = [
     "shown",
     "singles",
     "whole",
+    "with_markup_of",
     "without_spans",
 ]

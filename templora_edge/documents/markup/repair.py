@@ -151,6 +151,14 @@ def repaired(source: str, answer: str) -> str:
     return repaired(source, written)  # what stands beside a placeholder now may look like debris
 
 
+def with_markup_of(source: str, text: str) -> str:
+    """``text`` as it is if it has all of the placeholders of ``source``, or else `repaired`.
+
+    For a text that nobody needs to doubt: what looks like debris in it may be meant.
+    """
+    return text if is_kept(source, text) else repaired(source, text)
+
+
 def _spaced(source: _Source, answer: str) -> str:
     """``answer`` with a space at placeholders where two words meet that do not in ``source``."""
     meeting = {("/", str(number), "") for number in source.spans if source.is_initial(number)}

@@ -23,6 +23,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # it has no _
 )
 
 from templora_edge.errors import HubError
+from templora_edge.host.files import sha256_of
 from templora_edge.models.hub.cache import cache_folders, repo_folder
 from templora_edge.models.hub.name import HubName
 from templora_edge.models.hub.progress import DownloadProgress
@@ -142,9 +143,9 @@ def _append(url: str, part: Path, done: int) -> Iterator[int]:
 
 def _digest(path: Path, file: RemoteFile) -> str:
     """The digest of ``path``, of the kind that the hub gives."""
+    if len(file.digest) == _SHA256_LENGTH:
+        return sha256_of(path)
     with path.open("rb") as data:
-        if len(file.digest) == _SHA256_LENGTH:
-            return hashlib.file_digest(data, "sha256").hexdigest()
         blob = hashlib.sha1(b"blob %d\0" % _size(path), usedforsecurity=False)
         return hashlib.file_digest(data, lambda: blob).hexdigest()
 

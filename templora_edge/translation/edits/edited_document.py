@@ -15,10 +15,10 @@ from templora_edge.documents.markup import (
     PLACEHOLDER,
     closed,
     in_order,
-    is_kept,
     plain,
     renumbered,
     repaired,
+    with_markup_of,
 )
 from templora_edge.translation.edits.edits import Edits, edited
 from templora_edge.translation.run import assemble
@@ -112,7 +112,7 @@ def _changed(
     for row, one, other in zip(rows, pieces_of(was, old), pieces_of(now, old), strict=True):
         text = one_line(other)
         if one != other and text != row.source:
-            yield edited(row, text if is_kept(row.source, text) else repaired(row.source, text))
+            yield edited(row, with_markup_of(row.source, text))
 
 
 def _was_untranslated(row: SegmentRow, text: str) -> bool:

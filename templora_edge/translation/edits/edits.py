@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from templora_edge.documents.markup import in_order, is_kept, plain, renumbered, repaired
+from templora_edge.documents.markup import in_order, plain, renumbered, with_markup_of
 from templora_edge.translation.exchange import ExchangedSegment, State
 from templora_edge.translation.segmenter import one_line
 from templora_edge.translation.store.segment_row import Origin, SegmentRow
@@ -60,7 +60,7 @@ def _translation(segment: ExchangedSegment, row: SegmentRow) -> str | None:
     text = one_line(segment.translation)
     if in_order(_spaced(segment.source)) == in_order(_spaced(row.source)):
         text = renumbered(text, segment.source, row.source)
-    return text if is_kept(row.source, text) else repaired(row.source, text)
+    return with_markup_of(row.source, text)
 
 
 def _matched(

@@ -6,7 +6,7 @@ from templora_edge.errors import JobError, OptionError
 from templora_edge.host.files import check_outputs, replacing
 from templora_edge.translation.exchange import SUFFIXES, is_exchange, write_exchange
 from templora_edge.translation.exchange.segment import ExchangedJob
-from templora_edge.translation.store.job_folder import folder_of
+from templora_edge.translation.store.job_folder import begun_folder
 from templora_edge.translation.store.store import Store
 
 
@@ -24,9 +24,7 @@ def export(out: Path, file: Path, *, force: bool = False) -> tuple[int, int]:
     """
     if not is_exchange(file):
         raise OptionError(f"FILE {file}: expected a name that ends in {', '.join(SUFFIXES)}")
-    folder = folder_of(out)
-    if not (folder / "job.sqlite").is_file():
-        raise JobError(f"{out}: no job was begun for it; expected its folder {folder}")
+    folder = begun_folder(out)
     with Store(folder, read_only=True) as store:
         settings, rows = store.settings, store.segments()
         source = store.get("source")

@@ -16,10 +16,9 @@ from templora_edge.documents.markup import (
     Node,
     Single,
     is_balanced,
-    is_kept,
     parse,
     plain,
-    repaired,
+    with_markup_of,
 )
 from templora_edge.documents.xml_file import ILLEGAL
 
@@ -100,7 +99,7 @@ def texts_of(source: _Element, target: _Element | None) -> tuple[str, str | None
     translation = "" if target is None else _written(_content(target), numbers)
     if target is None or (plain(text).strip() and not plain(translation).strip()):
         return text, None
-    return text, translation if is_kept(text, translation) else repaired(text, translation)
+    return text, with_markup_of(text, translation)
 
 
 def _pieces(text: str) -> Iterator[tuple[str, str]]:

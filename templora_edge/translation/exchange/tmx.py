@@ -16,7 +16,7 @@ from templora_edge.translation.exchange.segment import (
     ExchangedSegment,
     State,
 )
-from templora_edge.translation.exchange.xml_tree import XML, local_name, read_tree, write_tree
+from templora_edge.translation.exchange.xml_tree import XML, read_tree, write_tree
 
 DOCTYPE: Final = '<!DOCTYPE tmx SYSTEM "tmx14.dtd">\n'
 FLAGS: Final = "x-flags"
@@ -69,9 +69,7 @@ def read_tmx(
     Raises:
         DocumentError: the file cannot be read, or is no TMX with these languages.
     """
-    root = read_tree(path, flag)
-    if local_name(root) != "tmx":
-        raise DocumentError(f"{flag} {path}: begins with <{root.tag}>; expected TMX")
+    root = read_tree(path, flag, "tmx")
     segments = []
     found: set[str] = set()
     for unit in root.iter("{*}tu"):

@@ -81,9 +81,7 @@ def read_xliff(
     Raises:
         DocumentError: the file cannot be read, or is no XLIFF between these languages.
     """
-    root = read_tree(path, flag)
-    if local_name(root) != "xliff":
-        raise DocumentError(f"{flag} {path}: begins with <{root.tag}>; expected XLIFF")
+    root = read_tree(path, flag, "xliff")
     files = [file for file in root if local_name(file) == "file"]
     found: list[str] = []
     segments: list[ExchangedSegment] = []

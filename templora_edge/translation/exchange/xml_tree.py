@@ -13,16 +13,19 @@ XML: Final = "{http://www.w3.org/XML/1998/namespace}"
 """Namespace of xml:lang and xml:space."""
 
 
-def read_tree(path: Path, flag: str) -> _Element:
-    """The root of a file, read as `XmlFile` does.
+def read_tree(path: Path, flag: str, name: str) -> _Element:
+    """The root of a file, an element ``name``, read as `XmlFile` does.
 
     Raises:
-        DocumentError: the file cannot be read, or is no safe XML.
+        DocumentError: the file cannot be read, is no safe XML, or has another root.
     """
     try:
-        return XmlFile(path.read_bytes(), f"{flag} {path}").root
+        root = XmlFile(path.read_bytes(), f"{flag} {path}").root
     except OSError as error:
         raise DocumentError(f"{flag} {path}: cannot be read ({error.strerror})") from error
+    if local_name(root) != name:
+        raise DocumentError(f"{flag} {path}: begins with <{root.tag}>; expected {name.upper()}")
+    return root
 
 
 def write_tree(path: Path, root: _Element, texts: tuple[str, ...], doctype: str = "") -> None:

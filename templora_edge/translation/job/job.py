@@ -27,7 +27,7 @@ from templora_edge.translation.pair_loop import pair_loop
 from templora_edge.translation.parallel_text import read_bitext
 from templora_edge.translation.prompt import own_prompt
 from templora_edge.translation.run import Step, TranslationRun, segments_of
-from templora_edge.translation.store.job_folder import discard, folder_of
+from templora_edge.translation.store.job_folder import begun_folder, discard, folder_of, is_begun
 from templora_edge.translation.store.segment_row import NO_ID, SegmentRow
 from templora_edge.translation.store.store import Learned, Store
 
@@ -158,7 +158,7 @@ class Translator(Closing):
         """Estimate the work and time that are left, without starting the job."""
         rows: list[SegmentRow] = []
         folder = folder_of(self.job.out)
-        if (folder / "job.sqlite").is_file() and not self.job.restart:
+        if is_begun(folder) and not self.job.restart:
             with Store(folder, read_only=True) as store:
                 rows = store.segments()
         rows = revised(rows, self._segments())
@@ -182,12 +182,16 @@ class Translator(Closing):
         before = store.segments()
         rows = revised(before, segments)
         if store.started:
-            self._check_changes(store, settings, rows)
+            self._check_changes(store, settings, before, rows)
         if rows != before or settings != store.settings:
             store.revise(settings, rows)
 
     def _check_changes(
-        self, store: Store, settings: Mapping[str, Any], rows: Sequence[SegmentRow]
+        self,
+        store: Store,
+        settings: Mapping[str, Any],
+        before: Sequence[SegmentRow],
+        rows: Sequence[SegmentRow],
     ) -> None:
         """Say what changed, of the source and of the settings, if all of that may change."""
         job = self.job
@@ -199,7 +203,7 @@ class Translator(Closing):
                 f"{job.out}: was begun with another {listed(refused)}; use the same again, or "
                 "discard its work with --restart"
             )
-        if rows != store.segments():
+        if rows != before:
             n_new = sum(row.id == NO_ID for row in rows)
             _logger.warning(
                 "%s: %d of %d segments are new or changed; %d are kept",
@@ -239,7 +243,7 @@ def write_partial(job: TranslateJob) -> dict[str, Any]:
         OutputError: a file could not be written, or a person changed it; it stays as it is.
         TemploraError: the source cannot be read; see `Results`.
     """
-    folder = _begun(job.out)
+    folder = begun_folder(job.out)
     results = Results(job)
     with Store(folder, beside=True) as store:
         results.check_source(store)
@@ -252,13 +256,5 @@ def status(out: Path) -> dict[str, Any]:
     Raises:
         JobError: there is no such job.
     """
-    with Store(_begun(out), read_only=True) as store:
+    with Store(begun_folder(out), read_only=True) as store:
         return store.status()
-
-
-def _begun(out: Path) -> Path:
-    """The folder of the job of ``out``, which must be there."""
-    folder = folder_of(out)
-    if not (folder / "job.sqlite").is_file():
-        raise JobError(f"{out}: no job was begun for it; expected its folder {folder}")
-    return folder

@@ -114,9 +114,11 @@ class Results:
         """Check that no file of others would be lost; what is in ``taken`` will be in the job."""
         job = self.job
         own = [path for _, path in job.outputs if path is not None and self.written.holds(path)]
-        if not job.force and job.out not in taken and self.written.lost(job.out):
+        own += taken
+        is_kept = job.force or job.out in own or not job.out.is_file()
+        if not is_kept and self.written.wrote(job.out):
             raise OutputError(
                 f"-o {job.out}: was changed since it was written; take the changes over with "
                 f"--edited {job.out}, or overwrite them with --force"
             )
-        check_outputs(job.outputs, job.inputs, force=job.force, own=[*own, *taken])
+        check_outputs(job.outputs, job.inputs, force=job.force, own=own)

@@ -29,7 +29,7 @@ from templora_edge.options import Options, Preset
 from templora_edge.translation.answers import Languages
 from templora_edge.translation.job.translate_job import TranslateJob
 from templora_edge.translation.prompt import Pair
-from templora_edge.translation.store.job_folder import folder_of
+from templora_edge.translation.store.job_folder import folder_of, is_begun
 from templora_edge.translation.store.store import Store
 
 KEYS: Final = ("source_language", "target_language", "model", "glossary", "names", "volume")
@@ -162,7 +162,7 @@ class Series:
     def _segments(self, number: int, volume: Volume) -> list[Pair]:
         """The segments of a finished volume that passed their checks, with their translations."""
         folder = folder_of(volume.out)
-        if (folder / "job.sqlite").is_file():
+        if is_begun(folder):
             with Store(folder, read_only=True) as store:
                 if store.finished:
                     return [

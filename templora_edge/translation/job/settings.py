@@ -8,6 +8,7 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from templora_edge.host.files import sha256_of
 from templora_edge.options import LoraOptions
 from templora_edge.translation.job.translate_job import TranslateJob
 from templora_edge.translation.prompt import Pair
@@ -102,4 +103,4 @@ def _digest_of(pairs: Sequence[Pair]) -> str | None:
 
 def digest(path: Path | None) -> str | None:
     """SHA-256 of a file; None of None."""
-    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
+    return None if path is None else sha256_of(path)

@@ -4,14 +4,34 @@ import fcntl
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from templora_edge.errors import JobError
+
+DATABASE: Final = "job.sqlite"
+"""Name of the file with a job's durable state."""
 
 
 def folder_of(out: Path) -> Path:
     """The folder of the job that writes ``out``."""
     return out.parent / f"{out.name}.job"
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether ``folder`` is that of a job that was begun."""
+    return (folder / DATABASE).is_file()
+
+
+def begun_folder(out: Path) -> Path:
+    """The folder of the job that writes ``out``, which must be there.
+
+    Raises:
+        JobError: no job was begun for it.
+    """
+    folder = folder_of(out)
+    if not is_begun(folder):
+        raise JobError(f"{out}: no job was begun for it; expected its folder {folder}")
+    return folder
 
 
 def discard(folder: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from templora_edge.closing import Closing
 from templora_edge.errors import JobError
 from templora_edge.translation.store import schema
-from templora_edge.translation.store.job_folder import locked
+from templora_edge.translation.store.job_folder import DATABASE, locked
 from templora_edge.translation.store.segment_row import Origin, SegmentRow
 
 
@@ -48,7 +48,7 @@ class Store(Closing):
 
     def __init__(self, folder: Path, *, read_only: bool = False, beside: bool = False) -> None:
         self.folder = folder
-        path = folder / "job.sqlite"
+        path = folder / DATABASE
         works = not (read_only or beside)
         try:
             with ExitStack() as stack:  # closes what was opened if a later step fails

@@ -1,6 +1,5 @@
 """The files that a job wrote, which a later run of it may overwrite."""
 
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -8,7 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from templora_edge.errors import JobError
-from templora_edge.host.files import replacing
+from templora_edge.host.files import replacing, sha256_of
+from templora_edge.translation.store.job_folder import is_begun
 from templora_edge.translation.store.store import Store
 
 
@@ -24,12 +24,11 @@ class Written:
         """Whether ``path`` still holds what a run of the job wrote there, perhaps just now."""
         self._read()
         known = self._digests.get(os.path.realpath(path))
-        return known is not None and path.is_file() and _sha256(path) in known
+        return known is not None and path.is_file() and sha256_of(path) in known
 
-    def lost(self, path: Path) -> bool:
-        """Whether ``path`` was written by a run of the job and is another file now."""
-        is_ours = os.path.realpath(path) in self._digests
-        return is_ours and path.is_file() and not self.holds(path)
+    def wrote(self, path: Path) -> bool:
+        """Whether a run of the job wrote ``path``, whatever it holds now."""
+        return os.path.realpath(path) in self._digests
 
     def keep(self, store: Store) -> None:
         """Save the record with the job."""
@@ -42,7 +41,7 @@ class Written:
         is there.
         """
         shutil.copy2(path, store.folder / f"edited{path.suffix}")
-        self._digests.setdefault(os.path.realpath(path), set()).add(_sha256(path))
+        self._digests.setdefault(os.path.realpath(path), set()).add(sha256_of(path))
         self.keep(store)
 
     @contextmanager
@@ -57,20 +56,15 @@ class Written:
         with replacing(path, flag) as temporary:
             yield temporary
             if temporary.is_file():  # not a device
-                self._digests.setdefault(os.path.realpath(path), set()).add(_sha256(temporary))
+                self._digests.setdefault(os.path.realpath(path), set()).add(sha256_of(temporary))
                 self.keep(store)
 
     def _read(self) -> None:
         """Add what other processes recorded."""
-        if (self._folder / "job.sqlite").is_file():
+        if is_begun(self._folder):
             with (
                 suppress(JobError),  # opening the job for work will report the reason
                 Store(self._folder, read_only=True) as store,
             ):
                 for path, digests in store.written.items():
                     self._digests.setdefault(path, set()).update(digests)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
