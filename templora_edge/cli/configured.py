@@ -107,7 +107,7 @@ class ConfiguredOption(TyperOption):
 
 
 class FileDefaults(dict[str, Any]):
-    """What a configuration file says about a command: click's ``default_map``."""
+    """The values of a configuration file for a command: click's ``default_map``."""
 
     def __init__(self, file: ConfigFile, ctx: typer.Context) -> None:
         """Read what ``file`` says about the command of ``ctx``.

@@ -20,7 +20,7 @@ from templora_edge.translation.edits.review_sheet import ReviewSheet
 from templora_edge.translation.store.segment_row import SegmentRow
 
 EDITORS: Final = ("editor", "nano", "vim", "vi", "emacs")
-"""What is tried where neither $VISUAL nor $EDITOR is set."""
+"""Editors to try where neither $VISUAL nor $EDITOR is set."""
 TRIES: Final = 3
 """Times that one block is shown before a damaged sheet ends the run."""
 

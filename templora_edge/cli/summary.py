@@ -1,4 +1,4 @@
-"""What has become of a translation, in words: for the end of a run and for `templora status`."""
+"""Summaries of a translation, for the end of a run and for `templora status`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -54,7 +54,7 @@ def run_summary(
 
 
 def status_summary(found: Mapping[str, Any], out: Path) -> str:
-    """What `templora status` says; ``found`` is the status of the job of ``out``."""
+    """The text of `templora status`; ``found`` is the status of the job of ``out``."""
     state = "finished" if found["finished"] else "not finished"
     learned = counted(found["learned_blocks"], "block")
     tokens = counted(found["tokens"], "token")
@@ -108,7 +108,7 @@ def _words(source: str) -> str:
 
 
 def _next(found: Mapping[str, Any], out: Path) -> str:
-    """What may be done now."""
+    """The line that names the commands to run next."""
     if found["done"] < found["segments"]:
         return "next: run the same command, without --test, to translate the rest"
     if not found["finished"]:
