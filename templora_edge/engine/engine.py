@@ -39,7 +39,7 @@ class LlamaEngine(Closing):
         if options.n_ctx > MAX_CTX:
             raise OptionError(f"-c {options.n_ctx}: llama.cpp's largest context is {MAX_CTX}")
         with ExitStack() as stack:  # closes in the order llama.cpp needs: the model last
-            self.model = stack.enter_context(Model(path))
+            self.model = stack.enter_context(Model(path, repack=options.repack))
             self._fixed = [
                 (stack.enter_context(Adapter(self.model, fixed.path)), fixed.scale)
                 for fixed in options.lora

@@ -28,14 +28,13 @@ class Model(Closing):
 
     pointer = Pointer()
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, repack: bool = False) -> None:
+        """Load the model at ``path``; ``repack``: copy weights into faster layouts."""
         check_is_gguf(path)
         backend.start()
         backend.clear_errors()
         params = llama_cpp.llama_model_default_params()
-        # Repacked weights are a private copy as large as the model, while the mapped file's pages
-        # are shared with the training process; and llama.cpp's AMX kernels crash on some machines.
-        params.use_extra_bufts = False
+        params.use_extra_bufts = repack
         pointer = llama_cpp.llama_model_load_from_file(bytes(path), params)
         if not pointer:
             GgufFile(path)  # raises a clearer error if the file is damaged or an adapter

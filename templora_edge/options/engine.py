@@ -90,6 +90,11 @@ class EngineOptions(Section):
         default=KvType.F16,
         help="Data type of cached values; quantized types use flash attention.",
     )
+    repack: bool = option(
+        "--repack",
+        default=False,
+        help="Copy weights into llama.cpp's faster layouts.",
+    )
     flash_attn: bool | None = None
     """Whether to use flash attention; None lets llama.cpp choose."""
     lora: tuple[FixedAdapter, ...] = option(
