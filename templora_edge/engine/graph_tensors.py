@@ -3,7 +3,8 @@
 llama.cpp's evaluation callback asks about every tensor of a graph whether it is wanted, and calls
 again when one that is has been computed. It works for every architecture. But the graph is cut
 there, which costs more than a small tensor itself: in the graph of one token, tensors are moved to
-memory of ours before they are computed instead, and nothing is wanted.
+memory of ours before they are computed instead, and nothing is wanted. That needs a graph that the
+processor computes: what a GPU holds is read out.
 """
 
 import ctypes
@@ -118,15 +119,18 @@ class GraphTensors:
     Args:
         named: name of a tensor -> its ring.
         products: name of a weight -> the ring of its products.
+        on_gpu: whether tensors may be in the memory of a GPU.
     """
 
-    def __init__(self, named: Mapping[str, Ring], products: Mapping[str, Ring]) -> None:
+    def __init__(
+        self, named: Mapping[str, Ring], products: Mapping[str, Ring], *, on_gpu: bool
+    ) -> None:
         self._rings = [*named.values(), *products.values()]
         self._named = {name.encode(): ring for name, ring in named.items()}
         self._products = {name.encode(): ring for name, ring in products.items()}
         self._by_weight: dict[int, Ring | None] = {}  # address of a node's first source
         self._only_last: bool | None = None  # None: nothing is wanted
-        self._moves = False
+        self._may_move, self._moves = not on_gpu, False
         self._moved: dict[int, _Move] = {}  # by the address of the tensor
         self._slots: list[Ring] = []  # whose rows are in slots
         self._first: int | None = None  # first tensor of the graph that they belong to
@@ -153,7 +157,7 @@ class GraphTensors:
         """
         for ring in self._rings:
             ring.begin(row)
-        self._moves = n_tokens == 1 and not _MAY_OFFLOAD
+        self._moves = n_tokens == 1 and self._may_move
         self._begins, self._only_last, self._error = True, only_last, None
         try:
             yield
@@ -280,5 +284,3 @@ def _layout() -> tuple[int, int, int]:
 
 
 _FIRST_SOURCE, _DATA, _VIEWED = _layout()
-_MAY_OFFLOAD: Final = bool(llama_cpp.llama_supports_gpu_offload())
-"""Whether tensors may be in another device's memory."""

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from templora_edge.errors import OptionError
 from templora_edge.options.base import DEFAULT_MAX_CTX, Base
@@ -57,6 +57,11 @@ class Capture:
     predictions: bool = False
     """Whether the predictions that they make are kept too."""
 
+    @property
+    def of_states(self) -> "Capture":
+        """The same without products and predictions, which go together."""
+        return replace(self, products=False, predictions=False)
+
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions(Section):
@@ -77,6 +82,18 @@ class EngineOptions(Section):
         metavar="N",
         min=0,
         help="Threads for llama.cpp; 0: one for each physical core.",
+    )
+    n_gpu_layers: int | Literal["auto", "all"] = option(
+        "-ngl",
+        "--n-gpu-layers",
+        "--gpu-layers",
+        default=AUTO,
+        also=(AUTO, "all"),
+        metavar="N",
+        min=0,
+        label="GPU layers",
+        help="Layers of the model that a GPU holds: a number, all, or auto: all where llama.cpp "
+        "was built for a GPU and finds one; 0: the processor computes alone.",
     )
     n_batch: int = option(
         "-b", "--batch-size", default=512, metavar="N", min=1, help="Tokens decoded in one batch."
