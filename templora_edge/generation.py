@@ -76,7 +76,8 @@ def _report(
     return {
         "settings": text.options.settings()
         | {"n_predict": job.n_predict, "chat": job.chat, "special": job.special}
-        | {"sampling": asdict(job.sampling)},
+        | {"sampling": asdict(job.sampling)}
+        | text.devices,
         "versions": {name: version(name) for name in _PACKAGES}
         | {"python": platform.python_version(), "platform": platform.platform()},
         "model": {

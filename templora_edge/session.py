@@ -37,6 +37,7 @@ from templora_edge.options import (
     SelfExtendOptions,
     Targets,
     TextKind,
+    TrainDevice,
     TrainDtype,
 )
 from templora_edge.score import Score
@@ -69,6 +70,9 @@ class Shortcuts(TypedDict, total=False):
     targets: Targets | str
     layers: int | None
     seed: int
+    repack: bool | None
+    n_gpu_layers: int | Literal["auto", "all"]
+    train_device: TrainDevice | str
     train_dtype: TrainDtype | str
     adapter: str | Path | None
     measure_after: bool
@@ -133,8 +137,12 @@ class TempLora(Closing):
                 # one file at a time: a swap removes its file before the next one is written
                 needed = adapter_file_bytes(self.base, self.options.lora)
                 self._workspace = stack.enter_context(Workspace(needed=needed))
-                if learns_own:  # it loads while the engine does
+                asked = self.options.training.train_device
+                is_asked = asked not in (TrainDevice.AUTO, TrainDevice.CPU)
+                if learns_own or is_asked:  # it loads while the engine does
                     self.trainer = stack.enter_context(self._new_trainer())
+                    if is_asked:  # unless torch may not have the device
+                        self.trainer.wait_ready()
             self.engine = stack.enter_context(LlamaEngine(self.base.path, self.options.engine))
             if self.trainer is not None:
                 self.trainer.wait_ready()
@@ -156,6 +164,16 @@ class TempLora(Closing):
     def blocks(self) -> tuple[BlockReport, ...]:
         """Reports of all blocks so far."""
         return tuple(self._loop.blocks)
+
+    @property
+    def train_device(self) -> TrainDevice | None:
+        """Device that training computes on; None before there is something to learn."""
+        return None if self.trainer is None else self.trainer.device
+
+    @property
+    def devices(self) -> dict[str, str | None]:
+        """Name of the GPU that holds layers of the model, if one does, and `train_device`."""
+        return {"gpu": self.engine.model.gpu, "train_device": self.train_device}
 
     @property
     def n_tokens(self) -> int:

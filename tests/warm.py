@@ -69,7 +69,7 @@ class _Server:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env=os.environ | client.CHILD_ENVIRONMENT,
+                env=client.child_environment(),
                 start_new_session=True,  # Ctrl-C is for the tests
             )
         assert self._process.stdout is not None

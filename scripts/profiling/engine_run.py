@@ -1,58 +1,71 @@
-"""One measurement of llama.cpp in a process of its own, for the scripts that compare settings."""
+"""One measurement of llama.cpp, in a process of its own: speed, load time and private memory.
 
+Usage: python -m scripts.profiling.engine_run MODEL.gguf [--threads N] [--repack] [--tokens N]
+
+The last line is JSON. `layouts` and `contention` compare runs.
+"""
+
+import argparse
 import json
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 
-PREFILL = 512
-DECODE = 32
+PREFILL: Final = 512
+DECODE: Final = 32
+"""Tokens that are decoded one by one at most, after `PREFILL` in one batch."""
+LONGEST: Final = 3.0
+"""Seconds after which decoding one by one is stopped."""
+REPETITIONS: Final = 2
 
 
 @dataclass(frozen=True)
 class EngineRun:
-    """What one process measured."""
+    """What a process measured; speeds in tokens a second."""
 
     load_s: float
     prefill: float
-    """Tokens a second, one batch of `PREFILL`."""
     decode: float
-    """Tokens a second, `DECODE` one by one after `PREFILL`."""
     private_bytes: int
     """Private memory of the process at its end."""
 
     @classmethod
-    def measure(
+    def start(
         cls,
         model: Path,
         *,
         n_threads: int,
         repack: bool = False,
-        environment: Mapping[str, str | None] | None = None,
-        repetitions: int = 2,
-    ) -> Self:
-        """Measure in a new process; ``environment`` adds variables to it, or removes them."""
-        variables: dict[str, str] = dict(os.environ)
-        for name, value in (environment or {}).items():
-            variables.pop(name, None)
-            if value is not None:
-                variables[name] = value
-        arguments = [str(model), str(n_threads), str(int(repack)), str(repetitions)]
-        done = subprocess.run(
-            [sys.executable, "-m", "scripts.profiling.engine_run", *arguments],
-            env=variables,
-            stdout=subprocess.PIPE,
-            check=True,
+        n_prefill: int = PREFILL,
+        variables: Mapping[str, str] | None = None,
+    ) -> "subprocess.Popen[bytes]":
+        """Begin to measure in a new process with ``variables`` in its environment."""
+        command = [sys.executable, "-m", "scripts.profiling.engine_run", str(model)]
+        command += ["--threads", str(n_threads), "--tokens", str(n_prefill)]
+        command += ["--repack"] if repack else []
+        return subprocess.Popen(
+            command, env=os.environ | dict(variables or {}), stdout=subprocess.PIPE
         )
-        return cls(**json.loads(done.stdout.splitlines()[-1]))
+
+    @classmethod
+    def result(cls, process: "subprocess.Popen[bytes]") -> Self:
+        """What the process measured, when it has ended.
+
+        Raises:
+            ChildProcessError: it failed.
+        """
+        output, _ = process.communicate()
+        if process.returncode != 0:
+            raise ChildProcessError(f"a measurement ended with status {process.returncode}")
+        return cls(**json.loads(output.splitlines()[-1]))
 
     @classmethod
     def median(cls, runs: Sequence[Self]) -> Self:
@@ -61,35 +74,52 @@ class EngineRun:
         return cls(**{name: statistics.median(row[name] for row in rows) for name in rows[0]})
 
 
-def _measure(model: Path, n_threads: int, *, repack: bool, repetitions: int) -> EngineRun:
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table in Markdown."""
+    for row in (headings, ["---"] * len(headings), *rows):
+        print("| " + " | ".join(map(str, row)) + " |", flush=True)
+
+
+def _measure(model: Path, n_threads: int, n_prefill: int, *, repack: bool) -> EngineRun:
+    # the parent needs none of them
     from templora_edge.engine import LlamaEngine
     from templora_edge.host import memory
     from templora_edge.options import EngineOptions
 
-    options = EngineOptions(n_ctx=2 * PREFILL, n_threads=n_threads, repack=repack)
+    options = EngineOptions(n_ctx=2 * n_prefill + DECODE, n_threads=n_threads, repack=repack)
     begun = time.perf_counter()
     with LlamaEngine(model, options) as engine:
         load_s = time.perf_counter() - begun
-        n_vocab = engine.model.vocab.n_tokens
-        tokens = [int(one) for one in np.random.default_rng(0).integers(0, n_vocab, PREFILL)]
-        engine.decode(tokens[:64])
+        drawn = np.random.default_rng(0).integers(0, engine.model.vocab.n_tokens, n_prefill)
+        tokens = [int(one) for one in drawn]
+        engine.decode(tokens[:32])  # buffers, and pages of the file
         prefills, decodes = [], []
-        for _ in range(repetitions):
+        for _ in range(REPETITIONS):
             engine.clear()
             begun = time.perf_counter()
             engine.decode(tokens)
-            prefills.append(PREFILL / (time.perf_counter() - begun))
-            begun = time.perf_counter()
-            for token in tokens[:DECODE]:
-                engine.decode([token])
-            decodes.append(DECODE / (time.perf_counter() - begun))
+            prefills.append(n_prefill / (time.perf_counter() - begun))
+            begun, n_decoded = time.perf_counter(), 0
+            while n_decoded < DECODE and time.perf_counter() - begun < LONGEST:
+                engine.decode([tokens[n_decoded]])
+                n_decoded += 1
+            decodes.append(n_decoded / (time.perf_counter() - begun))
         private = memory.private()
     return EngineRun(load_s, statistics.median(prefills), statistics.median(decodes), private)
 
 
-if __name__ == "__main__":
-    path, threads, repacked, times = sys.argv[1:]
-    run = _measure(
-        Path(path), int(threads), repack=repacked == "1", repetitions=int(times)
-    )
+def main() -> None:
+    """Parse the command line, measure, print."""
+    summary = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser("python -m scripts.profiling.engine_run", description=summary)
+    parser.add_argument("model", type=Path, metavar="MODEL.gguf")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--tokens", type=int, default=PREFILL)
+    parser.add_argument("--repack", action="store_true")
+    given = parser.parse_args()
+    run = _measure(given.model, given.threads, given.tokens, repack=given.repack)
     print(json.dumps(asdict(run)))
+
+
+if __name__ == "__main__":
+    main()

@@ -241,8 +241,6 @@ def test_wrong_usage_exits_2(arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["-ngl", "99"], ["-ngl", "no GPU offload", "CPU"]),
-        (["--n-gpu-layers=99"], ["--n-gpu-layers", "no GPU offload", "CPU"]),
         (["-fa", "on"], ["-fa", "flash attention"]),
         (["-fx", "on"], ["No such option: -fx", "-f x"]),
         (["-np", "4"], ["No such option: -np"]),
