@@ -106,6 +106,7 @@ def _print_model(model: "ModelInfo", device: Mapping[str, Any] | None) -> None:
         "K-shift": _yes(model.k_shift),
         "SelfExtend": _yes(model.self_extend),
         "KV cache": f"{size(model.kv_cache_bytes)} at {model.context:,} tokens, F16",
+        "repacked weights": _yes(model.repack),
     }
     if device is not None:
         seconds = (f"{1000 * s:.1f} ms on {name}" for name, s in device["seconds"].items())

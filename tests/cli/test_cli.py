@@ -404,6 +404,7 @@ def test_info(tmp_path: Path) -> None:
     assert described["architecture"] == "llama"
     assert sum(described["quantization"].values()) == pytest.approx(1)
     assert described["templora"] is described["k_shift"] is described["self_extend"] is True
+    assert described["repack"] is False
     assert described["kv_cache_bytes"] == 2048 * 5 * 2 * (64 + 64) * 2
     with LlamaEngine(BUNDLED_MODEL, EXACT) as engine:
         trained = llama_cpp.llama_model_n_ctx_train(engine.model.pointer)
