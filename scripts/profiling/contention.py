@@ -4,8 +4,9 @@ Usage: python -m scripts.profiling.contention MODEL.gguf... [--spins default,100
            [--threads 2] [--rounds 3] [--only write|learn|two]
 
 A spin is a value of GOMP_SPINCOUNT, or passive: threads sleep at once, or default: libgomp's own.
-Three tables: writing, learning a block, and writing in two processes at once. A busy loop takes the
-last core. Each round measures all spins in turn, each in a process of its own; medians over rounds.
+Three tables: writing, learning a block, and writing in two processes at once (the mean of both). A
+busy loop takes the last core. Each round measures all spins in turn, each in a process of its own;
+the figures are medians over rounds.
 """
 
 import argparse
@@ -18,6 +19,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +33,7 @@ BLOCK: Final = 128
 N_UPDATES: Final = 3
 LONGEST: Final = 40.0
 """Seconds after which no more updates are begun."""
-BUSY: Final = "while True: pass"
+BUSY: Final = "import os, sys\nos.sched_setaffinity(0, {int(sys.argv[1])})\nwhile True: pass"
 
 
 def variables(spin: str) -> dict[str, str]:
@@ -47,9 +50,7 @@ def taken_core(taken: bool) -> Iterator[None]:
         yield
         return
     core = max(os.sched_getaffinity(0))
-    with subprocess.Popen(
-        [sys.executable, "-c", BUSY], preexec_fn=lambda: os.sched_setaffinity(0, {core})
-    ) as loop:
+    with subprocess.Popen([sys.executable, "-c", BUSY, str(core)]) as loop:
         try:
             yield
         finally:
@@ -98,7 +99,7 @@ def update_seconds(model: Path, n_threads: int) -> float:
         SidecarTrainer(model, options.resolve(base), Path(folder)) as trainer,
     ):
         trainer.wait_ready()
-        for prefix, block in zip(blocks, blocks[1:], strict=False):
+        for prefix, block in pairwise(blocks):
             begun = time.perf_counter()
             trainer.train(prefix, block)
             seconds.append(time.perf_counter() - begun)
@@ -150,21 +151,15 @@ def main() -> None:
     spins, n_threads = given.spins.split(","), given.threads
     speeds = ("prefill", "core taken", "ratio", "decode", "core taken", "ratio")
     if given.only in (None, "write"):
-        rows = compare(lambda *one: write(*one, n_threads), given.models, spins, given.rounds)
+        rows = compare(partial(write, n_threads=n_threads), given.models, spins, given.rounds)
         print_table(("model", "spin", *speeds), rows)
     if given.only in (None, "learn"):
-        rows = compare(lambda *one: learn(*one, n_threads), given.models, spins, given.rounds)
+        rows = compare(partial(learn, n_threads=n_threads), given.models, spins, given.rounds)
         print_table(("model", "spin", "update, s", "core taken", "ratio"), rows)
     if given.only in (None, "two"):
-        for _ in range(given.rounds):
-            print_table(
-                ("model", "spin", "prefill of each of two", "decode"),
-                (
-                    [model.stem, spin, *(f"{one:.4g}" for one in write(model, spin, n_threads, 2))]
-                    for model in given.models
-                    for spin in spins
-                ),
-            )
+        measure_two = partial(write, n_threads=n_threads, n_processes=2)
+        rows = compare(measure_two, given.models, spins, given.rounds)
+        print_table(("model", "spin", *speeds), rows)
 
 
 if __name__ == "__main__":
