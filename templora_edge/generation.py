@@ -1,24 +1,19 @@
 """Long generation as a job: a prompt in, a text and a report out."""
 
-import platform
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from templora_edge.errors import OutputError
 from templora_edge.events import Absorbed, BlockReport, Piece
 from templora_edge.host.files import replacing
 from templora_edge.host.json_text import to_json
 from templora_edge.options import SamplingOptions
+from templora_edge.provenance import identity, versions
 from templora_edge.session import TempLora
-
-_PACKAGES: Final = (
-    "templora-edge", "llama-cpp-python", "gguf", "torch", "peft", "transformers", "numpy",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +68,17 @@ def generate(text: TempLora, job: GenerateJob) -> Iterator[Absorbed | Piece | Bl
 def _report(
     text: TempLora, job: GenerateJob, n_tokens: int, seconds: float, finished: bool
 ) -> dict[str, Any]:
+    before, texts = text.block_texts()
     return {
         "settings": text.options.settings()
         | {"n_predict": job.n_predict, "chat": job.chat, "special": job.special}
         | {"sampling": asdict(job.sampling)},
-        "versions": {name: version(name) for name in _PACKAGES}
-        | {"python": platform.python_version(), "platform": platform.platform()},
-        "model": {
-            "path": str(text.base.path),
-            "sha256": text.base.sha256(),
-            "parameters": text.base.n_params,
-        },
-        "blocks": [asdict(block) for block in text.blocks],
+        "versions": versions(),
+        "model": identity(text.base),
+        "before": before,
+        "blocks": [
+            asdict(block) | {"text": words} for block, words in zip(text.blocks, texts, strict=True)
+        ],
         "total": {
             "tokens": n_tokens,
             "seconds": seconds,

@@ -126,7 +126,9 @@ class TempLoraLoop:
         seconds, memory = self._cache.pop_seconds(), self._updates.rss_bytes
         if n := len(self.text) - begin:
             self._due.append((len(self.blocks), range(begin, begin + n)))
-            self.blocks.append(BlockReport(len(self.blocks), n, seconds, given, rss_bytes=memory))
+            self.blocks.append(
+                BlockReport(len(self.blocks), n, seconds, given, begin, rss_bytes=memory)
+            )
 
     def _update(self, number: int, block: range) -> None:
         """Step 4."""

@@ -5,6 +5,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack
 
@@ -161,6 +162,23 @@ class TempLora(Closing):
     def n_tokens(self) -> int:
         """Length of the text so far in tokens, without BOS."""
         return len(self._loop.text)
+
+    def block_texts(self) -> tuple[str, list[str]]:
+        """The text before the first block, and the text of each block.
+
+        A character of two blocks is the later one's, and what was appended between two blocks is
+        the earlier one's.
+        """
+        edges = [0, *(block.begin for block in self.blocks), self.n_tokens]
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        before, *texts = [
+            decoder.decode(
+                b"".join(map(self.engine.model.vocab.piece, self._loop.text[begin:end])),
+                final=end == self.n_tokens,
+            )
+            for begin, end in pairwise(edges)
+        ]
+        return before, texts
 
     @property
     def peak_rss_bytes(self) -> int:
