@@ -65,10 +65,12 @@ def _saving(run: TextRun) -> Figure | None:
                 "better than the base",
                 "adapter",
                 canvas.bars(better),
-                f"{len(better)} blocks",
+                f"{len(better)} of {len(saved)} blocks",
                 bars=True,
             ),
-            Series("worse", "after", canvas.bars(worse), f"{len(worse)} blocks", bars=True),
+            Series(
+                "worse", "after", canvas.bars(worse), f"{len(worse)} of {len(saved)}", bars=True
+            ),
         ),
         canvas.columns,
         canvas.x_ticks,

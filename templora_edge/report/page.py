@@ -55,16 +55,17 @@ def _title(report: Report) -> str:
     return Path(path).name.removesuffix(".gguf") if isinstance(path, str) else "A run"
 
 
-def _style(block: Block) -> str:
-    """Classes of what stands for ``block``."""
-    kinds = {"given": block.given, "learned": block.learned, "looped": block.looped}
+def _style(block: Block, run: TextRun) -> str:
+    """Classes of what stands for ``block``; in a text that is all given, that says nothing."""
+    given = block.given and run.is_mixed
+    kinds = {"given": given, "learned": block.learned, "looped": block.looped}
     return " ".join(kind for kind, applies in kinds.items() if applies)
 
 
 def _shades(run: TextRun) -> list[tuple[str, str]]:
     """Classes of the shades behind a figure, and what they mean."""
     shades = [
-        ("given", "given text", any(block.given for block in run.blocks)),
+        ("given", "given text", run.is_mixed),
         ("looped", "not learned: it loops", any(block.looped for block in run.blocks)),
     ]
     return [(style, meaning) for style, meaning, occurs in shades if occurs]
@@ -74,8 +75,8 @@ def _samples(run: TextRun) -> list[tuple[str, str]]:
     """Classes of the blocks of ``run``, and what they mean."""
     blocks = run.blocks
     samples = [
-        ("given", "text that was given", any(block.given for block in blocks)),
-        ("written", "written by the model", not all(block.given for block in blocks)),
+        ("given", "given text", run.is_mixed),
+        ("written", "written by the model", run.is_mixed),
         ("block learned", "learned", any(block.learned for block in blocks)),
         ("block", "not learned", not all(block.learned or block.looped for block in blocks)),
         ("block looped", "not learned: it loops", any(block.looped for block in blocks)),

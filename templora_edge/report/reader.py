@@ -60,22 +60,24 @@ def _text_run(record: "_Record") -> TextRun:
         begin = blocks[-1].end if blocks else 0
         blocks.append(_block(one, number, least_begin=begin))
     total = record.record("total") or record
-    seconds = total.content.get("seconds")
-    if isinstance(seconds, dict):  # by phase
-        phases = total.record("seconds")
-        seconds = sum(phases.number(phase) or 0 for phase in seconds) if phases else None
-    else:
-        seconds = total.number("seconds")
     peak = total.number("peak_rss_bytes") or 0
     return TextRun(
         name=record.text("file") or "",
         before=record.text("before") or "",
         blocks=tuple(blocks),
         perplexity=_perplexity(record),
-        seconds=seconds,
+        seconds=_seconds(total),
         peak_rss_bytes=max(int(peak), *(block.rss_bytes for block in blocks), 0),
         finished=total.flag("finished", default=True),
     )
+
+
+def _seconds(total: "_Record") -> float | None:
+    """Seconds of a run, which may be by phase."""
+    if not isinstance(total.content.get("seconds"), dict):
+        return total.number("seconds")
+    phases = total.record("seconds")
+    return sum(phases.number(phase) or 0.0 for phase in phases.content) if phases else None
 
 
 def _perplexity(record: "_Record") -> Perplexity | None:

@@ -88,6 +88,12 @@ class TextRun:
         return self.blocks[-1].end
 
     @property
+    def is_mixed(self) -> bool:
+        """Whether some of the text is given and the rest written."""
+        n_given = sum(block.given for block in self.blocks)
+        return n_given < len(self.blocks) and (n_given > 0 or bool(self.before))
+
+    @property
     def has_text(self) -> bool:
         """Whether the report has the text of the blocks."""
         return any(block.text for block in self.blocks)
