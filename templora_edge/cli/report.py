@@ -37,7 +37,7 @@ def report(
     The page is one file that needs no network.
     """
     from templora_edge.report.page import to_html
-    from templora_edge.report.reader import read_report
+    from templora_edge.report.report_file import read_report
 
     source = "stdin" if file == "-" else file
     check_outputs([("-o", out)], [(source, path_of(file))], force=force)

@@ -25,11 +25,11 @@ def tiles_of(run: TextRun) -> list[tuple[str, str, str]]:
     if run.perplexity is not None:
         found = run.perplexity
         if found.base is not None:
-            tiles.append(("perplexity of the base", f"{found.base:.2f}", ""))
+            tiles.append(("base perplexity", f"{found.base:.2f}", ""))
         if found.templora is not None:
             tiles.append(
                 (
-                    "with Temp-LoRA",
+                    "Temp-LoRA perplexity",
                     f"{found.templora:.2f}",
                     _change(found.change_percent, found.change_percent_se),
                 )

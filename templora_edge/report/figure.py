@@ -36,7 +36,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class MarkSeries:
     """Marks of one kind."""
 
     name: str
@@ -63,7 +63,7 @@ class Figure:
     title: str
     caption: str
     unit: str
-    series: tuple[Series, ...]
+    series: tuple[MarkSeries, ...]
     blocks: tuple[Mark, ...]
     """The whole height over each block."""
     x_ticks: tuple[Tick, ...]

@@ -4,7 +4,7 @@ import math
 from typing import Final
 
 from templora_edge.report.axis import Axis
-from templora_edge.report.figure import Canvas, Figure, Series, Tick, Values
+from templora_edge.report.figure import Canvas, Figure, MarkSeries, Tick, Values
 from templora_edge.report.run import PHASES, TextRun
 
 _MAX_EXPONENT: Final = 700.0
@@ -35,7 +35,7 @@ def _loss(run: TextRun) -> Figure | None:
         "Loss by position",
         "How well each block was predicted: lower is better.",
         "nats per token",
-        tuple(Series(name, style, canvas.points(values)) for name, style, values in losses),
+        tuple(MarkSeries(name, style, canvas.points(values)) for name, style, values in losses),
         canvas.columns,
         canvas.x_ticks,
         canvas.y_ticks,
@@ -61,14 +61,14 @@ def _saving(run: TextRun) -> Figure | None:
         "Loss of the base less loss with the adapter, block by block.",
         "nats per token",
         (
-            Series(
+            MarkSeries(
                 "better than the base",
                 "adapter",
                 canvas.bars(better),
                 f"{len(better)} of {len(saved)} blocks",
                 bars=True,
             ),
-            Series(
+            MarkSeries(
                 "worse", "after", canvas.bars(worse), f"{len(worse)} of {len(saved)}", bars=True
             ),
         ),
@@ -91,7 +91,7 @@ def _seconds(run: TextRun) -> Figure | None:
     for phase, seconds in phases.items():
         name = "score" if phase == "generate" and run.perplexity else phase
         marks = canvas.bars(seconds, below)
-        series.append(Series(name, phase, marks, f"{sum(seconds.values()):,.1f} s", bars=True))
+        series.append(MarkSeries(name, phase, marks, f"{sum(seconds.values()):,.1f} s", bars=True))
         below = {number: below[number] + seconds[number] for number in below}
     return Figure(
         "seconds",
@@ -115,7 +115,7 @@ def _scale(run: TextRun) -> Figure | None:
         "Scale of the adapter",
         "Factor of the adapter and of its learning rate, which the rate auto finds.",
         "factor",
-        (Series("scale", "adapter", canvas.points(scales)),),
+        (MarkSeries("scale", "adapter", canvas.points(scales)),),
         canvas.columns,
         canvas.x_ticks,
         canvas.y_ticks,
@@ -133,7 +133,7 @@ def _memory(run: TextRun) -> Figure | None:
         "Resident memory of both processes; pages of the model, which both map, count twice.",
         "GiB",
         (
-            Series(
+            MarkSeries(
                 "memory", "base", canvas.points(memory), f"at most {max(memory.values()):.2f} GiB"
             ),
         ),

@@ -18,7 +18,7 @@ from run_reports import HOSTILE, generated, hostile, scored
 from templora_edge.errors import ReportError
 from templora_edge.report.axis import Axis
 from templora_edge.report.page import to_html
-from templora_edge.report.reader import read_report
+from templora_edge.report.report_file import read_report
 from templora_edge.report.run import PHASES
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
