@@ -208,8 +208,7 @@ def test_hostile_text_is_text() -> None:
         words = section.all("div", class_="text")[0].words()
         for text in HOSTILE:
             assert re.sub(r"[\0\x1b\ud800\ufffe]", "\ufffd", text) in words
-    assert HOSTILE[0] in root.all("h1")[0].words()
-    assert "49" not in root.all("h1")[0].words()
+    assert "{{ 7 * 7 }}{% raw %}&lt;&amp;&#60;" in root.all("h1")[0].words()
 
 
 BROKEN: dict[str, tuple[Any, list[str]]] = {
