@@ -15,6 +15,7 @@
     ├── InsufficientMemoryError      a request that does not fit in memory
     ├── SidecarError                 the training process failed or died
     ├── JobError                     a job whose durable state cannot be used
+    ├── ReportError                  a report that cannot be shown
     └── OutputError                  a result that could not be written
 
 A message names the file or flag, what was found, what was expected and what to do. The command
@@ -87,8 +88,16 @@ class SidecarError(TemploraError):
     """The training process failed or died."""
 
 
+class SidecarKilledError(SidecarError):
+    """The training process was killed, perhaps because memory ran out."""
+
+
 class JobError(TemploraError):
     """A job's durable state is in use, damaged, of other settings, or cannot be written."""
+
+
+class ReportError(TemploraError):
+    """A file is no report of a run, has no blocks, or is of another version."""
 
 
 class OutputError(TemploraError):

@@ -40,7 +40,7 @@ def test_generate_writes_text_lines_and_report(tmp_path: Path) -> None:
     assert all(word in lines[1] for word in ("tok/s", "loss", "generate", "train", "swap", "ETA"))
     assert "40 tokens in" in lines[-1]
     report = json.loads(report_path.read_text())
-    assert report.keys() == {"settings", "versions", "model", "blocks", "total"}
+    assert report.keys() == {"settings", "versions", "model", "before", "blocks", "total"}
     base = GgufFile(BUNDLED_MODEL)
     assert report["model"] == {
         "path": str(BUNDLED_MODEL),
