@@ -175,13 +175,15 @@ def test_the_rates_of_a_text_need_no_table_by_size(preset: Preset) -> None:
 
 
 @pytest.mark.parametrize(
-    ("preset", "rate", "decay"),
-    [(Preset.DEFAULT, 0, 0.02), (Preset.PAPER, 5e-5, 0), (Preset.BEST, 1e-5, 0.02)],
+    ("preset", "rate", "own", "decay"),
+    [(Preset.DEFAULT, 0, 0, 0.02), (Preset.PAPER, 5e-5, 5e-5, 0), (Preset.BEST, 1e-5, 0, 0.02)],
 )
-def test_translations_are_learned_on_request(preset: Preset, rate: float, decay: float) -> None:
+def test_translations_are_learned_on_request(
+    preset: Preset, rate: float, own: float, decay: float
+) -> None:
     options = Options().changed(preset=preset)
     lora = options.resolve(Model(), text=TextKind.TRANSLATION).lora
-    assert (lora.learning_rate, lora.own_learning_rate, lora.decay) == (rate, rate, decay)
+    assert (lora.learning_rate, lora.own_learning_rate, lora.decay) == (rate, own, decay)
     told = options.changed(own_learning_rate=2e-5).resolve(Model(), text=TextKind.TRANSLATION)
     assert (told.lora.learning_rate, told.lora.own_learning_rate) == (rate, 2e-5)
 

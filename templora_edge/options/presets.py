@@ -51,20 +51,14 @@ _RULES: Final[Mapping[Preset, Rule]] = MappingProxyType(
         ),
     }
 )
-# No rate is known that never makes translations worse (docs/log.md), so the default learns none.
+# A base model that learns its own translations ends in repetition, and no rate of given ones is known
+# that never makes translations worse (docs/results/translation-pairs.md): the default learns none.
 # With decay, what is learned at a rate that is given does not add up over a long text.
 _TRANSLATION: Final[Mapping[Preset, LoraOptions]] = MappingProxyType(
     {
         Preset.DEFAULT: PAPER.changed(learning_rate=0.0, own_learning_rate=0.0, decay=0.02),
         Preset.PAPER: PAPER,
-        Preset.BEST: _DEFAULT.changed(
-            rank=128,
-            alpha=512.0,
-            targets=Targets.MLP,
-            learning_rate=1e-5,
-            own_learning_rate=1e-5,
-            decay=0.02,
-        ),
+        Preset.BEST: PAPER.changed(learning_rate=1e-5, own_learning_rate=0.0, decay=0.02),
     }
 )
 
