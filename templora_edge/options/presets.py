@@ -51,8 +51,9 @@ _RULES: Final[Mapping[Preset, Rule]] = MappingProxyType(
         ),
     }
 )
-# A base model that learns its own translations ends in repetition, and no rate of given ones is known
-# that never makes translations worse (docs/results/translation-pairs.md): the default learns none.
+# A base model that learns its own translations ends in repetition, and no rate of given ones is
+# known that never makes translations worse (docs/results/translation-pairs.md): the default learns
+# none.
 # With decay, what is learned at a rate that is given does not add up over a long text.
 _TRANSLATION: Final[Mapping[Preset, LoraOptions]] = MappingProxyType(
     {
