@@ -95,17 +95,18 @@ class _StopTexts:
 
 
 class _Chapters:
-    """The text ends before the heading of a chapter too many.
-
-    Where the text before has a heading, its last chapter goes on, and is the first one.
-    """
+    """The text ends before the heading of a chapter too many."""
 
     cause = EndedBy.CHAPTERS
 
-    def __init__(self, chapters: int, before: str) -> None:
+    def __init__(self, chapters: int) -> None:
+        self._left = chapters
+        self._line, self._is_new = "", True  # the last line, and whether it was begun here
+
+    def follow(self, before: str) -> None:
+        self._left -= any(map(is_heading, before.splitlines()))
         self._line = before.rpartition("\n")[2]
-        self._is_new = not self._line  # whether the line was begun here
-        self._left = chapters - any(map(is_heading, before.splitlines()))
+        self._is_new = not self._line
 
     def see(self, character: str) -> _Sight:
         if character != "\n":
@@ -155,17 +156,13 @@ class _Sentence:
 class Ending:
     """Passes a text on, a token's text at a time, up to where it ends."""
 
-    def __init__(
-        self, *, stop: Sequence[str] = (), chapters: int | None = None, before: str = ""
-    ) -> None:
+    def __init__(self, *, stop: Sequence[str] = (), chapters: int | None = None) -> None:
         """Begin a text.
 
         Args:
             stop: texts before any of which it ends.
             chapters: number of chapters after which it ends, before the heading of the next one,
                 see `is_heading`; None: no limit.
-            before: text that it continues. Where that has a chapter's heading, the first chapter
-                is the one that it has begun.
 
         Raises:
             OptionError: a stop text is empty, or ``chapters`` is not positive.
@@ -174,7 +171,7 @@ class Ending:
             raise OptionError("--stop: the text is empty; expected some text to end before")
         if chapters is not None and chapters < 1:
             raise OptionError(f"--chapters is {chapters}; expected 1 or more")
-        self._chapters = None if chapters is None else _Chapters(chapters, before)
+        self._chapters = None if chapters is None else _Chapters(chapters)
         self._sentence = _Sentence()
         rules: list[_Rule | None] = [_StopTexts(stop) if stop else None, self._chapters]
         self._rules = [*filter(None, rules), self._sentence]
@@ -184,6 +181,11 @@ class Ending:
         """Which rule ended the text; None: none has."""
         self.n_beyond = 0
         """Number of characters that were taken and are beyond the end of the text."""
+
+    def follow(self, before: str) -> None:
+        """Continue the text ``before``, whose last chapter is the first one, if it has any."""
+        if self._chapters is not None:
+            self._chapters.follow(before)
 
     def finish_sentence(self) -> None:
         """End with the sentence, in `MOST_UNENDED` tokens at most; for signal handlers too."""

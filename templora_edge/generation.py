@@ -32,6 +32,12 @@ class GenerateJob:
     chat: bool = False
     special: bool = False
     """Whether control tokens in the prompt are parsed as such."""
+    notes: str | None = None
+    """Names and facts at the head of every window."""
+    stop: tuple[str, ...] = ()
+    """Texts before any of which the text ends."""
+    chapters: int | None = None
+    """Number of chapters after which the text ends."""
     adapter_out: Path | None = None
     report: Path | None = None
 
@@ -55,6 +61,9 @@ def generate(text: TempLora, job: GenerateJob) -> Iterator[Absorbed | Piece | Bl
             sampling=job.sampling,
             chat=job.chat,
             special=job.special,
+            notes=job.notes,
+            stop=job.stop,
+            chapters=job.chapters,
         ):
             n_tokens += isinstance(event, Piece) and event.token is not None
             yield event
@@ -76,6 +85,7 @@ def _report(
     return {
         "settings": text.options.settings()
         | {"n_predict": job.n_predict, "chat": job.chat, "special": job.special}
+        | {"notes": job.notes, "stop": job.stop, "chapters": job.chapters}
         | {"sampling": asdict(job.sampling)},
         "versions": {name: version(name) for name in _PACKAGES}
         | {"python": platform.python_version(), "platform": platform.platform()},
@@ -90,6 +100,7 @@ def _report(
             "seconds": seconds,
             "peak_rss_bytes": text.peak_rss_bytes,
             "finished": finished,
+            "ended_by": text.ended_by,
         },
     }
 

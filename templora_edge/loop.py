@@ -43,7 +43,7 @@ class TempLoraLoop:
 
         What is before the last L_X tokens is lost once the cache is full, except in the weights.
         """
-        too_long = len(self._cache.head) + len(tokens) > self.options.prefix_len
+        too_long = len(self._cache.opening) + len(tokens) > self.options.prefix_len
         if too_long and self._updates.enabled:
             yield from self.absorb(tokens)
         else:
@@ -98,6 +98,24 @@ class TempLoraLoop:
         nll = self._cache.score(block, before)  # step 3
         self._end_block(begin, given=True)
         yield ScoredBlock(tuple(nll))
+
+    def take_back(self, n: int, instead: Sequence[int] = ()) -> list[BlockReport]:
+        """Replace the last ``n`` tokens, of which some were generated last, with ``instead``.
+
+        What was learned of them stays learned. Returns the reports of earlier blocks, which are
+        learned before.
+        """
+        reports = self.flush(keep=1)
+        number, block = self._due[-1]
+        self._cache.cut(len(self.text) - n)
+        self.text.extend(instead)
+        left = range(block.start, len(self.text))
+        self._due[-1] = (number, left)
+        self.blocks[number] = replace(self.blocks[number], tokens=len(left))
+        if not left:
+            self._due.pop()
+            self.blocks.pop()
+        return reports
 
     @property
     def unlearned(self) -> list[BlockReport]:

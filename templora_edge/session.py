@@ -1,6 +1,5 @@
 """`TempLora`, the Python API: one long text on one model."""
 
-import codecs
 import logging
 import math
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ from typing import Literal, TypedDict, Unpack
 from templora_edge import windows
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.closing import Closing
+from templora_edge.ending import EndedBy, Ending
 from templora_edge.engine import LlamaEngine
 from templora_edge.errors import ModelFileError, OptionError, PromptError
 from templora_edge.events import Absorbed, BlockReport, Piece, ScoredBlock
@@ -26,6 +26,7 @@ from templora_edge.models.gguf_file import GgufFile
 from templora_edge.models.hub.find import model_path
 from templora_edge.models.kept_adapter import KeptAdapter
 from templora_edge.models.rope import Scaling
+from templora_edge.notes import tokens_of
 from templora_edge.options import (
     EngineOptions,
     FixedAdapter,
@@ -43,6 +44,7 @@ from templora_edge.score import Score
 from templora_edge.text_cache import TextCache
 from templora_edge.training.client import SidecarTrainer
 from templora_edge.updates import Updates
+from templora_edge.writing import Writing
 
 _logger = logging.getLogger(__name__)
 _warned: set[Path] = set()
@@ -146,8 +148,12 @@ class TempLora(Closing):
             self.updates = Updates(
                 self.engine, start, learns_own=learns_own, learns_given=learns_given
             )
-            cache = TextCache(self.engine, self.options.blocks, head)
-            self._loop = TempLoraLoop(cache, self.updates, overlap=self.options.training.overlap)
+            self._cache = TextCache(self.engine, self.options.blocks, head)
+            overlap = self.options.training.overlap
+            self._loop = TempLoraLoop(self._cache, self.updates, overlap=overlap)
+            self._writing: Writing | None = None
+            self.ended_by: EndedBy | None = None
+            """What ended the text that was generated last; None: it has not come to its end."""
             if self.options.engine.self_extend is None and not past_training:
                 _warn_past_training(self.base, self.options.engine)
             self._stack = stack.pop_all()
@@ -177,10 +183,20 @@ class TempLora(Closing):
         sampling: SamplingOptions | None = None,
         chat: bool = False,
         special: bool = False,
+        notes: str | None = None,
+        stop: Sequence[str] = (),
+        chapters: int | None = None,
     ) -> Iterator[Piece]:
         """Append ``prompt`` and continue the text; see `stream`."""
         for event in self.stream(
-            prompt, n_predict=n_predict, sampling=sampling, chat=chat, special=special
+            prompt,
+            n_predict=n_predict,
+            sampling=sampling,
+            chat=chat,
+            special=special,
+            notes=notes,
+            stop=stop,
+            chapters=chapters,
         ):
             if isinstance(event, Piece):
                 yield event
@@ -193,6 +209,9 @@ class TempLora(Closing):
         sampling: SamplingOptions | None = None,
         chat: bool = False,
         special: bool = False,
+        notes: str | None = None,
+        stop: Sequence[str] = (),
+        chapters: int | None = None,
     ) -> Iterator[Absorbed | Piece | BlockReport]:
         """Append ``prompt``, absorbing it if it is long, and continue the text.
 
@@ -203,32 +222,51 @@ class TempLora(Closing):
             chat: wrap the prompt in the GGUF's own chat template.
             special: parse control tokens such as <|im_end|> in the prompt, as llama.cpp does;
                 otherwise they are text.
+            notes: names and facts that stand at the head of every window from now on, in place of
+                earlier ones, and are no part of the text; with ``chat``, as the system message.
+                None: no change.
+            stop: texts before any of which the text ends.
+            chapters: number of chapters after which the text ends, before the heading of the next
+                one (`ending.is_heading`); None: no limit.
 
         Yields:
             Progress of absorbing the prompt, then pieces, and each block's report once it is
             learned.
 
         Raises:
-            OptionError: ``n_predict`` is negative.
-            PromptError: there is no text to continue.
+            OptionError: ``n_predict`` is negative, ``chapters`` not positive, a text of ``stop``
+                empty, or the notes take more than half of the prefix.
+            PromptError: there is no text to continue, or the chat template takes no notes.
             EngineError, SidecarError: llama.cpp or the training process failed.
         """
         if n_predict is not None and n_predict < 0:
             raise OptionError(f"n_predict is {n_predict}; expected 0 or more, or None")
-        yield from self._append_prompt(prompt, chat=chat, special=special)
-        written = [*self.engine.model.vocab.head, *self._loop.text]
-        self.engine.use_sampling(sampling or SamplingOptions(), written)
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        block = len(self._loop.blocks)
-        for event in self._loop.generate(n_predict):
-            if isinstance(event, BlockReport):
-                yield event
-            else:
-                block = event.block
-                text = decoder.decode(self.engine.model.vocab.piece(event.id))
-                yield Piece(text, event.id, block)
-        if rest := decoder.decode(b"", final=True):
-            yield Piece(rest, None, block)
+        ending = Ending(stop=stop, chapters=chapters)
+        self.ended_by = None
+        yield from self._append_prompt(prompt, notes, chat=chat, special=special)
+        vocab = self.engine.model.vocab
+        if chapters is not None and not chat:
+            ending.follow(vocab.detokenize(self._loop.text))
+        self.engine.use_sampling(sampling or SamplingOptions(), [*vocab.head, *self._loop.text])
+        self._writing = Writing(self._loop, vocab, ending)
+        try:
+            yield from self._writing.run(n_predict)
+        finally:
+            self._writing = None
+        self.ended_by = ending.ended_by
+
+    def finish_sentence(self) -> bool:
+        """Have the text that is being generated end with its sentence; for signal handlers too.
+
+        Without the end of a sentence or paragraph, it ends after 100 tokens.
+
+        Returns:
+            Whether a text is being generated, so that there is a sentence to end.
+        """
+        if self._writing is None or not self._writing.has_begun:
+            return False
+        self._writing.ending.finish_sentence()
+        return True
 
     def absorb(self, text: str) -> list[BlockReport]:
         """Append ``text`` and train on it block by block, as if it had been generated."""
@@ -288,13 +326,13 @@ class TempLora(Closing):
         self.trainer.wait_ready()  # also after an interrupt
         return self.trainer
 
-    def _append_prompt(self, prompt: str, *, chat: bool, special: bool) -> Iterator[Absorbed]:
-        model = self.engine.model
-        if chat:
-            content = prompt if special else model.vocab.quote(prompt)
-            prompt = model.chat_prompt([{"role": "user", "content": content}])
-        tokens = model.vocab.tokenize_prompt(prompt) if chat or special else self.tokenize(prompt)
-        room = self.options.blocks.n_ctx - self.options.blocks.block_len - len(model.vocab.head)
+    def _append_prompt(
+        self, prompt: str, notes: str | None, *, chat: bool, special: bool
+    ) -> Iterator[Absorbed]:
+        kept, tokens = tokens_of(self.engine.model, prompt, notes or "", chat=chat, special=special)
+        if notes is not None:
+            self._cache.use_notes(kept)
+        room = self.options.blocks.n_ctx - self.options.blocks.block_len - len(self._cache.opening)
         if not self.updates.enabled and len(tokens) > room:
             _logger.warning(
                 "the prompt has %d tokens; without Temp-LoRA at most its last %d are read, as many "

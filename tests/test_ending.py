@@ -108,7 +108,8 @@ STORY = "Chapter 1\n\nThe sea.\n\nChapter 2\nThe ship.\nChapter 3: The End\nHome
 )
 @given(st.lists(st.integers(0, 9)))
 def test_chapters(before: str, chapters: int, end: str | None, lengths: list[int]) -> None:
-    ending = Ending(chapters=chapters, before=before)
+    ending = Ending(chapters=chapters)
+    ending.follow(before)
     written = write(ending, pieces_of(STORY, lengths))
     assert written == (STORY if end is None else STORY[: STORY.index(end)])
     assert ending.ended_by is (EndedBy.MODEL if end is None else EndedBy.CHAPTERS)
