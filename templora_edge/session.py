@@ -82,9 +82,9 @@ class TempLora(Closing):
 
     `generate`, `absorb` and `score` continue the same text, in any order. When the context manager
     exits, the adapter and all its traces are removed; `save_adapter` keeps a copy. The attribute
-    `options` holds the resolved options; `engine`, `trainer` and `updates` are for callers with a
-    loop of their own. The training process starts with the session if generated text is learned,
-    otherwise with the first text that is given.
+    `options` holds the resolved options; `engine`, `trainer`, `updates` and `loop` are for callers
+    with a loop of their own. The training process starts with the session if generated text is
+    learned, otherwise with the first text that is given.
 
     Args:
         model: path of a GGUF, or the name of a model on the hub, ``hf:user/repo[:quant]``, which
@@ -148,12 +148,9 @@ class TempLora(Closing):
             self.updates = Updates(
                 self.engine, start, learns_own=learns_own, learns_given=learns_given
             )
-            self._cache = TextCache(self.engine, self.options.blocks, head)
-            overlap = self.options.training.overlap
-            self._loop = TempLoraLoop(self._cache, self.updates, overlap=overlap)
+            cache = TextCache(self.engine, self.options.blocks, head)
+            self.loop = TempLoraLoop(cache, self.updates, overlap=self.options.training.overlap)
             self._writing: Writing | None = None
-            self.ended_by: EndedBy | None = None
-            """What ended the text that was generated last; None: it has not come to its end."""
             if self.options.engine.self_extend is None and not past_training:
                 _warn_past_training(self.base, self.options.engine)
             self._stack = stack.pop_all()
@@ -161,19 +158,19 @@ class TempLora(Closing):
     @property
     def blocks(self) -> tuple[BlockReport, ...]:
         """Reports of all blocks so far."""
-        return tuple(self._loop.blocks)
+        return tuple(self.loop.blocks)
 
     @property
     def n_tokens(self) -> int:
         """Length of the text so far in tokens, without BOS."""
-        return len(self._loop.text)
+        return len(self.loop.text)
 
     @property
     def peak_rss_bytes(self) -> int:
         """Peak resident memory of both processes; pages that they share count twice."""
         both = memory.peak_resident() + (self.trainer.peak_rss_bytes if self.trainer else 0)
         # the kernel's peaks lag a little behind the readings at the ends of blocks
-        return max(both, *(block.rss_bytes for block in self._loop.blocks), 0)
+        return max(both, *(block.rss_bytes for block in self.loop.blocks), 0)
 
     def generate(
         self,
@@ -242,18 +239,24 @@ class TempLora(Closing):
         if n_predict is not None and n_predict < 0:
             raise OptionError(f"n_predict is {n_predict}; expected 0 or more, or None")
         ending = Ending(stop=stop, chapters=chapters)
-        self.ended_by = None
-        yield from self._append_prompt(prompt, notes, chat=chat, special=special)
-        vocab = self.engine.model.vocab
+        opening, tokens = self.prompt_tokens(prompt, notes or "", chat=chat, special=special)
+        if notes is not None:
+            self.loop.use_notes(opening)
+        yield from self.append(tokens)
         if chapters is not None and not chat:
-            ending.follow(vocab.detokenize(self._loop.text))
-        self.engine.use_sampling(sampling or SamplingOptions(), [*vocab.head, *self._loop.text])
-        self._writing = Writing(self._loop, vocab, ending)
-        try:
-            yield from self._writing.run(n_predict)
-        finally:
-            self._writing = None
-        self.ended_by = ending.ended_by
+            ending.follow(self.engine.model.vocab.detokenize(self.loop.text))
+        self.use_sampling(sampling or SamplingOptions())
+        yield from self.write(ending).run(n_predict)
+
+    def write(self, ending: Ending) -> Writing:
+        """The text that is generated from now on, up to ``ending``."""
+        self._writing = Writing(self.loop, self.engine.model.vocab, ending)
+        return self._writing
+
+    @property
+    def ended_by(self) -> EndedBy | None:
+        """What ended the text that was generated last; None: it has not come to its end."""
+        return None if self._writing is None else self._writing.ending.ended_by
 
     def finish_sentence(self) -> bool:
         """Have the text that is being generated end with its sentence; for signal handlers too.
@@ -263,14 +266,22 @@ class TempLora(Closing):
         Returns:
             Whether a text is being generated, so that there is a sentence to end.
         """
-        if self._writing is None or not self._writing.has_begun:
+        if self._writing is None or not self._writing.is_open:
             return False
         self._writing.ending.finish_sentence()
         return True
 
+    def use_sampling(self, sampling: SamplingOptions, *, sampled: int = 0) -> None:
+        """Sample with ``sampling`` from now on; the text so far counts as history.
+
+        ``sampled`` is how many of its tokens were sampled with these options in an earlier run.
+        """
+        written = [*self.engine.model.vocab.head, *self.loop.text]
+        self.engine.use_sampling(sampling, written, sampled=sampled)
+
     def absorb(self, text: str) -> list[BlockReport]:
         """Append ``text`` and train on it block by block, as if it had been generated."""
-        return list(self._loop.absorb(self.tokenize(text)))
+        return list(self.loop.absorb(self.tokenize(text)))
 
     def score(self, text: str) -> Score:
         """Append ``text``, scoring each block before training on it."""
@@ -280,14 +291,14 @@ class TempLora(Closing):
     def stream_score(self, tokens: Sequence[int]) -> Iterator[ScoredBlock | BlockReport]:
         """Like `score`, from tokens; yields each block's score, and its report once learned."""
         for part in windows.cut(0, len(tokens), self.options.blocks.block_len):
-            yield from self._loop.score(tokens[part.start : part.stop])
-        yield from self._loop.unlearned
+            yield from self.loop.score(tokens[part.start : part.stop])
+        yield from self.loop.unlearned
 
     def score_block(
         self, block: Sequence[int], before: Sequence[int]
     ) -> Iterator[ScoredBlock | BlockReport]:
         """Append and score ``block``, conditioned on ``before`` only; see `TempLoraLoop.score`."""
-        return self._loop.score(block, before)
+        return self.loop.score(block, before)
 
     def tokenize(self, text: str) -> list[int]:
         """Tokens of ``text`` as it would be appended, with control tokens read as text."""
@@ -302,7 +313,7 @@ class TempLora(Closing):
             OptionError: there is no adapter.
             OutputError: ``path`` cannot be written.
         """
-        self._loop.flush()
+        self.loop.flush()
         if self.updates.enabled and not self.updates.learned:
             _logger.warning(
                 "nothing was learned, so the adapter in %s has no effect; --own-learning-rate "
@@ -320,19 +331,34 @@ class TempLora(Closing):
         return SidecarTrainer(self.base.path, self.options, self._workspace.path)
 
     def _start_trainer(self) -> SidecarTrainer:
-        if self.trainer is None:
+        if self.trainer is None or not self.trainer.alive:
             _ = self.engine.model.pointer  # raises an error if the session is closed
             self.trainer = self._stack.enter_context(self._new_trainer())
         self.trainer.wait_ready()  # also after an interrupt
         return self.trainer
 
-    def _append_prompt(
-        self, prompt: str, notes: str | None, *, chat: bool, special: bool
-    ) -> Iterator[Absorbed]:
-        kept, tokens = tokens_of(self.engine.model, prompt, notes or "", chat=chat, special=special)
-        if notes is not None:
-            self._cache.use_notes(kept)
-        room = self.options.blocks.n_ctx - self.options.blocks.block_len - len(self._cache.opening)
+    def prompt_tokens(
+        self, prompt: str, notes: str = "", *, chat: bool = False, special: bool = False
+    ) -> tuple[list[int], list[int]]:
+        """Tokens of notes and of a prompt, as `stream` uses them.
+
+        Raises:
+            PromptError: there is no text to continue, or the chat template takes no notes.
+        """
+        opening, tokens = tokens_of(self.engine.model, prompt, notes, chat=chat, special=special)
+        if not tokens and not self.loop.text:
+            raise PromptError("the prompt is empty; expected some text to continue")
+        return opening, tokens
+
+    def append(self, tokens: Sequence[int], done: int = 0) -> Iterator[Absorbed]:
+        """Append a prompt, absorbing it if it is long; yield the progress of that.
+
+        Args:
+            tokens: tokens of the prompt.
+            done: how many of them the text has already, which the adapter has learned.
+        """
+        blocks = self.options.blocks
+        room = blocks.n_ctx - blocks.block_len - self.loop.n_opening
         if not self.updates.enabled and len(tokens) > room:
             _logger.warning(
                 "the prompt has %d tokens; without Temp-LoRA at most its last %d are read, as many "
@@ -340,12 +366,11 @@ class TempLora(Closing):
                 len(tokens),
                 room,
             )
-        if not tokens and not self._loop.text:
-            raise PromptError("the prompt is empty; expected some text to continue")
-        done = 0
-        for report in self._loop.prompt(tokens):
-            if done == 0:
-                yield Absorbed(0, len(tokens), None)
+        begun = False
+        for report in self.loop.prompt(tokens, done):
+            if not begun:
+                yield Absorbed(done, len(tokens), None)
+                begun = True
             done += report.tokens
             yield Absorbed(done, len(tokens), report)
 

@@ -3,11 +3,24 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from templora_edge import windows
 from templora_edge.errors import OptionError
 from templora_edge.options import BlockOptions
 from templora_edge.protocols import Captured, Engine
+
+
+@dataclass(frozen=True, slots=True)
+class CacheState:
+    """Which part of a text is cached, between two blocks."""
+
+    decoded: int
+    """Tokens of the text that the engine has decoded."""
+    apart: int
+    """First tokens in the cache that the text goes on after only with a gap."""
+    swapped: bool
+    """Whether the adapter has changed since room was last made."""
 
 
 class TextCache:
@@ -65,12 +78,27 @@ class TextCache:
             )
         if self.notes != tuple(tokens):
             self.notes = tuple(tokens)
-            self._refill_end()
+            self._refill_last()
 
     def cut(self, n_tokens: int) -> None:
         """Keep only the first ``n_tokens`` of the text."""
         del self.text[n_tokens:]
-        self._refill_end()
+        self._refill_last()
+
+    def state(self, adapter: int) -> CacheState:
+        """Which part of the text is cached; ``adapter`` as in `make_room`."""
+        return CacheState(self._decoded, self._apart, adapter != self._adapter)
+
+    def restore(self, state: CacheState, adapter: int) -> None:
+        """Take up the engine's cache, which holds what it held in ``state``.
+
+        If the engine holds nothing, it is filled again from the last L_X tokens.
+        """
+        self._adapter = adapter - state.swapped
+        if self._engine.n_past:
+            self._decoded, self._apart = state.decoded, state.apart
+        else:
+            self._refill_last()
 
     def make_room(self, adapter: int) -> None:
         """Ensure that the cache has room for the pending tokens and one whole block.
@@ -105,6 +133,13 @@ class TextCache:
             self._decoded = len(self.text)
             token = self._engine.sample()
         return None if self._engine.is_end(token) else token
+
+    def take_token(self, token: int) -> None:
+        """Decode the pending tokens and take ``token`` as what was sampled after them."""
+        with self._step():
+            self._engine.decode(self._pending())
+            self._decoded = len(self.text)
+            self._engine.take(token)
 
     def score(self, tokens: Sequence[int], before: Sequence[int] | None = None) -> list[float]:
         """Append ``tokens`` and return the NLL of each in nats.
@@ -156,14 +191,14 @@ class TextCache:
         opening = [] if self._engine.n_past else self.opening
         return opening + self.text[self._decoded :]
 
-    def _refill_end(self) -> None:
-        """Empty the cache; it is filled again from the last L_X tokens."""
-        self._refill(windows.last_prefix(self.options, len(self.opening), len(self.text)).start)
-
     def _refill(self, start: int) -> None:
         """Empty the cache; the pending text then begins at ``start``."""
         self._engine.clear()
         self._decoded, self._apart = start, 0
+
+    def _refill_last(self) -> None:
+        """Empty the cache; it is filled again from the last L_X tokens."""
+        self._refill(windows.last_prefix(self.options, len(self.opening), len(self.text)).start)
 
     @contextmanager
     def _step(self) -> Iterator[None]:
@@ -171,7 +206,7 @@ class TextCache:
         try:
             yield
         except BaseException:
-            self._refill_end()
+            self._refill_last()
             raise
         finally:
             self._seconds += time.perf_counter() - begun

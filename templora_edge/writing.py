@@ -19,9 +19,9 @@ class Writing:
         """The text of each token, and whether it ends with a whole character."""
 
     @property
-    def has_begun(self) -> bool:
-        """Whether there is a token yet."""
-        return bool(self._taken)
+    def is_open(self) -> bool:
+        """Whether the text has begun and not ended."""
+        return bool(self._taken) and self.ending.ended_by is None
 
     def run(self, n_predict: int | None) -> Iterator[Piece | BlockReport]:
         """Generate ``n_predict`` tokens (None: no limit), or up to the end of the text.

@@ -1,6 +1,5 @@
 """`templora generate`: write a long text."""
 
-import secrets
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -16,15 +15,14 @@ from templora_edge.cli.options import (
     takes_session_flags,
 )
 from templora_edge.cli.output import write
-from templora_edge.cli.prompt import path_of, read_prompt, read_text
+from templora_edge.cli.prompt import path_of, read_notes, read_prompt
 from templora_edge.cli.screen import SCREEN
 from templora_edge.errors import OptionError
-from templora_edge.host.files import check_outputs
 from templora_edge.options import MAX_SEED, SamplingOptions
 
 EXAMPLES: Final = (
     'templora generate -p "It was a dark night" -n 4096',
-    "templora generate -m model.gguf -f novel.txt -n 20000 > more.txt",
+    "templora generate -m model.gguf -f novel.txt -n 20000 -o more.txt",
     "templora generate -m model.gguf -f novel.txt --notes names.txt --chapters 1 > chapter.txt",
     "templora generate -hf bartowski/Llama-3.2-1B-Instruct-GGUF --chat -n 4000 < question.txt",
 )
@@ -42,6 +40,16 @@ def generate(
     file: Annotated[
         str | None,
         typer.Option("-f", "--file", metavar="FILE", help="Read the prompt from FILE; - is stdin."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="FILE",
+            help="Write the text to FILE as it grows, instead of stdout; the same command goes on "
+            "where it was stopped, with more tokens if -n is larger.",
+        ),
     ] = None,
     notes: Annotated[
         str | None,
@@ -107,67 +115,78 @@ def generate(
             "default: read them as text.",
         ),
     ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Discard what earlier runs wrote to -o FILE.")
+    ] = False,
     force: Force = False,
 ) -> None:
-    """Write a long text, training a temporary LoRA on it block by block."""
+    """Write a long text, training a temporary LoRA on it block by block.
+
+    With -o, every finished block is saved; run the same command again to continue where it stopped.
+    """
     if prompt is not None and file is not None:
         raise typer.BadParameter("give -p or -f, not both")
     options = flags.options
     if not options.templora and adapter_out is not None:
         raise OptionError("--adapter-out: --no-templora trains no adapter; drop one of the two")
-    chosen_seed = secrets.randbelow(MAX_SEED + 1) if seed == -1 else seed
-    if notes == "-" and prompt is None and file in (None, "-"):
-        raise OptionError("--notes -: stdin is the prompt; give one of the two as a file")
+    if restart and out is None:
+        raise OptionError("--restart: begins the text of -o FILE anew; give -o")
+    known = read_notes(notes, stdin_is_prompt=prompt is None and file in (None, "-"))
     text_in = read_prompt(prompt, file)
-    known = None if notes is None else read_text(notes, f"--notes {notes}")
+    from templora_edge.generation import GenerateJob, Generation, Outputs
+
+    outputs = Outputs(out, adapter_out, report)
     inputs = [
+        *flags.inputs(BUNDLED_MODEL),
         ("-f", None if prompt is not None else path_of(file)),
         ("--notes", None if notes is None else path_of(notes)),
     ]
-    check_outputs(
-        [("--adapter-out", adapter_out), ("--report", report)],
-        [*flags.inputs(BUNDLED_MODEL), *inputs],
-        force=force,
-    )
+    outputs.check(inputs, force=force)
 
     from templora_edge.cli.interrupts import gentle_interrupts
     from templora_edge.cli.progress import GenerateProgress, show_beginning
 
     show_beginning()
+    from templora_edge.ending import EndedBy
     from templora_edge.events import Absorbed, BlockReport
-    from templora_edge.generation import GenerateJob
-    from templora_edge.generation import generate as run
-    from templora_edge.session import TempLora
 
-    limit = None if n_predict == -1 else n_predict
-    sampling = sampling.changed(seed=chosen_seed)
-    options = options.changed(seed=chosen_seed, measure_after=report is not None, scores=False)
     job = GenerateJob(
         text_in,
-        limit,
+        None if n_predict == -1 else n_predict,
+        flags.model,
+        options,
         sampling,
+        None if seed == -1 else seed,
         chat,
         special,
         known,
         tuple(stop or ()),
         chapters,
-        adapter_out,
-        report,
+        outputs,
+        restart,
     )
     with (
-        TempLora(flags.model, options) as text,
-        GenerateProgress(limit, text.options.blocks.block_len) as progress,
-        gentle_interrupts(text.finish_sentence),
+        Generation(job) as generation,
+        GenerateProgress(
+            job.n_predict, generation.text.options.blocks.block_len, generation.n_written
+        ) as progress,
+        gentle_interrupts(generation.text.finish_sentence),
     ):
-        for event in run(text, job):
+        for event in generation:
             match event:
                 case Absorbed():
                     progress.on_absorbed(event)
                 case BlockReport():
                     progress.on_block(event)
                 case _:
-                    write(event.text)
+                    if out is None:
+                        write(event.text)
                     progress.on_piece(event)
-        write("\n")
-        summary = progress.summary()
-    SCREEN.say(f"{summary}; seed {chosen_seed}")
+        if out is None:
+            write("\n")
+        summary = f"{progress.summary()}; seed {generation.job.seed}"
+    if out is not None:
+        summary = f"{summary}; wrote {out}"
+        if generation.text.ended_by is EndedBy.SENTENCE:
+            summary += ", which the same command goes on with"
+    SCREEN.say(summary)
