@@ -24,7 +24,7 @@ _GAP: Final = re.compile(r"\s+[\"'“”‘’«([<—–-]*\s*\Z|\Z")
 """What stands between two sentences, at the end of a text that the second has not begun yet."""
 
 _WORDS: Final = (
-    "chapter|chapitre|kapitel|kapittel|kapitola|kap[ií]tulo|cap[ií]tulo|capitolul|capitolo"
+    "chapter|chapitre|kapitel|kapittel|kapitola|cap[ií]tulo|capítol|capitolul|capitolo"
     "|hoofdstuk|rozdział|poglavlje|fejezet|luku|bölüm|глава|розділ|раздел|κεφάλαιο"
 )
 _HEADING: Final = re.compile(
