@@ -192,7 +192,10 @@ class Ending:
         self._sentence.asked = True
 
     def take(self, text: str) -> str:
-        """Take the text of one more token, and return what can be passed on."""
+        """Take the text of one more token, and return what can be passed on; none after the end."""
+        if self.ended_by is not None:
+            self.n_beyond += len(text)
+            return ""
         passed = ""
         for index, character in enumerate(text):
             self._held += character

@@ -77,6 +77,18 @@ class Shortcuts(TypedDict, total=False):
     overlap: bool
 
 
+class Asked(TypedDict, total=False):
+    """Keywords of `TempLora.stream`."""
+
+    n_predict: int | None
+    sampling: SamplingOptions | None
+    chat: bool
+    special: bool
+    notes: str | None
+    stop: Sequence[str]
+    chapters: int | None
+
+
 class TempLora(Closing):
     """One long text whose past a temporary LoRA learns, block by block.
 
@@ -172,29 +184,9 @@ class TempLora(Closing):
         # the kernel's peaks lag a little behind the readings at the ends of blocks
         return max(both, *(block.rss_bytes for block in self.loop.blocks), 0)
 
-    def generate(
-        self,
-        prompt: str = "",
-        *,
-        n_predict: int | None = None,
-        sampling: SamplingOptions | None = None,
-        chat: bool = False,
-        special: bool = False,
-        notes: str | None = None,
-        stop: Sequence[str] = (),
-        chapters: int | None = None,
-    ) -> Iterator[Piece]:
+    def generate(self, prompt: str = "", **asked: Unpack[Asked]) -> Iterator[Piece]:
         """Append ``prompt`` and continue the text; see `stream`."""
-        for event in self.stream(
-            prompt,
-            n_predict=n_predict,
-            sampling=sampling,
-            chat=chat,
-            special=special,
-            notes=notes,
-            stop=stop,
-            chapters=chapters,
-        ):
+        for event in self.stream(prompt, **asked):
             if isinstance(event, Piece):
                 yield event
 

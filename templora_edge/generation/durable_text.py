@@ -20,7 +20,7 @@ from typing import Final
 
 import numpy as np
 
-from templora_edge.ending import EndedBy
+from templora_edge.ending import EndedBy, Ending
 from templora_edge.errors import JobError, OutputError
 from templora_edge.events import Absorbed, BlockReport, Piece, Token
 from templora_edge.generation.generate_job import GenerateJob
@@ -91,10 +91,8 @@ class DurableText:
     def _write(self, written: Sequence[int]) -> Iterator[Piece | BlockReport]:
         sampled = len(self._loop.text) - self._n_prompt
         self._text.use_sampling(self._job.sampling, sampled=sampled)
-        shown = "".join(self._writing.take(Token(token, 0)).text for token in written)
-        self._held = shown[len(self._store.text) :]
         n_predict, goes_on = self._job.n_predict, True
-        if self._store.ended or self._is_over:
+        if self._replay(written) or self._store.ended:
             n_predict = len(written)
         while goes_on:
             begin = len(self._loop.text) - self._n_prompt
@@ -111,6 +109,20 @@ class DurableText:
         yield from self._loop.unlearned
         texts = (event.text for event in rest if isinstance(event, Piece))
         self._finish("".join([self._held, *texts, "\n"]))
+
+    def _replay(self, written: Sequence[int]) -> bool:
+        """Take the tokens that earlier runs wrote; return whether they end the text."""
+        n_before = len(self._store.text)
+        shown = self._shown(written)
+        is_over = self._is_over
+        if len(shown) < n_before:  # with more chapters, which stay
+            self._writing = self._text.write(Ending(stop=self._job.stop))
+            shown = self._shown(written)
+        self._held = shown[n_before:]
+        return is_over
+
+    def _shown(self, written: Sequence[int]) -> str:
+        return "".join(self._writing.take(Token(token, 0)).text for token in written)
 
     def _finish(self, end: str) -> None:
         """Note that the text has come to its end, and write what stands in the file after it."""
