@@ -155,10 +155,12 @@ class TempLoraLoop:
         yield ScoredBlock(tuple(nll))
 
     def take_back(self, n: int, instead: Sequence[int] = ()) -> list[BlockReport]:
-        """Replace the last ``n`` tokens, of which some were generated last, with ``instead``.
+        """Replace the last ``n`` tokens with ``instead``, after they were generated.
 
-        What was learned of them stays learned. Returns the reports of earlier blocks, which are
-        learned before.
+        What was learned of them stays learned; blocks before the last one stay as they were.
+
+        Returns:
+            Reports of blocks before the last one, which are learned first.
         """
         reports = self.flush(keep=1)
         number, block = self._due[-1]

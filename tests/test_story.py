@@ -9,7 +9,7 @@ import pytest
 from conftest import real_model
 from parity import Floats, kl
 
-from templora_edge import KvPolicy, SamplingOptions, TempLora, TemploraError
+from templora_edge import KvPolicy, SamplingOptions, SelfExtendOptions, TempLora, TemploraError
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.cli.interrupts import gentle_interrupts
 from templora_edge.ending import EndedBy
@@ -64,6 +64,26 @@ def test_notes_stand_at_the_head_of_every_window(model: Path, policy: KvPolicy) 
         engine.decode(cached[:20])
         fresh = fresh_logits(model, [*opening, *cached[:20]], session.options.blocks.n_ctx)
         assert kl(fresh, engine.context.logits()) < 0.02
+
+
+def test_notes_with_self_extend() -> None:
+    """Notes are grouped as the rest of a text is, and stand at the head after a refill too."""
+    lengths = Options().changed(n_ctx=1024, block_len=64, prefix_len=512, n_threads=1)
+    options = lengths.changed(templora=False, self_extend=SelfExtendOptions(4, 128))
+    with TempLora(options=options) as session:
+        engine, vocab = session.engine, session.engine.model.vocab
+        assert session.base.n_ctx_train < 900, "nothing is grouped: an empty test"
+        opening = [*vocab.head, *vocab.tokenize(f"{NOTES}\n\n")]
+        for n_predict, prompt in ((900, PROMPT), (400, "")):
+            for _ in session.generate(prompt, n_predict=n_predict, sampling=GREEDY, notes=NOTES):
+                pass
+            n_cached = engine.n_past - len(opening)
+            cached = session.loop.text[-1 - n_cached : -1]
+            here = engine.context.logits()
+            with LlamaEngine(BUNDLED_MODEL, session.options.engine) as fresh:
+                fresh.decode([*opening, *cached])
+                assert kl(fresh.context.logits(), here) < 0.02
+        assert n_cached < session.n_tokens - 1, "the window was never full: an empty test"
 
 
 def test_notes_that_do_not_fit() -> None:

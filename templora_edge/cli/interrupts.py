@@ -1,11 +1,16 @@
 """Ctrl-C while a text is written: once ends it with its sentence, twice at once."""
 
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Final
 
 from templora_edge.cli.screen import SCREEN
+
+_ASKED: Final = "ending at the next sentence; Ctrl-C again stops now"
 
 
 @contextmanager
@@ -23,7 +28,11 @@ def gentle_interrupts(finish: Callable[[], bool]) -> Iterator[None]:
         if asked or not finish():
             signal.default_int_handler(number, frame)
         asked = True
-        SCREEN.say("ending at the next sentence; Ctrl-C again stops now")
+        try:
+            SCREEN.say(_ASKED)
+        except RuntimeError:  # the signal came within a write to stderr, which knows no other
+            with suppress(OSError):
+                os.write(sys.stderr.fileno(), f"\n{_ASKED}\n".encode())
 
     if before != signal.SIG_IGN:
         signal.signal(signal.SIGINT, handle)
