@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from conftest import real_model
 from parity import Floats, kl
+from paths import PROSE
 
 from templora_edge import KvPolicy, SamplingOptions, SelfExtendOptions, TempLora, TemploraError
 from templora_edge.assets import BUNDLED_MODEL
@@ -68,15 +69,16 @@ def test_notes_stand_at_the_head_of_every_window(model: Path, policy: KvPolicy) 
 
 def test_notes_with_self_extend() -> None:
     """Notes are grouped as the rest of a text is, and stand at the head after a refill too."""
-    lengths = Options().changed(n_ctx=1024, block_len=64, prefix_len=512, n_threads=1)
+    lengths = Options().changed(n_ctx=4096, block_len=32, prefix_len=3000, n_threads=1)
     options = lengths.changed(templora=False, self_extend=SelfExtendOptions(4, 128))
+    prose = PROSE.read_text()
     with TempLora(options=options) as session:
         engine, vocab = session.engine, session.engine.model.vocab
-        assert session.base.n_ctx_train < 900, "nothing is grouped: an empty test"
         opening = [*vocab.head, *vocab.tokenize(f"{NOTES}\n\n")]
-        for n_predict, prompt in ((900, PROMPT), (400, "")):
-            for _ in session.generate(prompt, n_predict=n_predict, sampling=GREEDY, notes=NOTES):
+        for prompt in (prose[:9000], prose[9000:]):
+            for _ in session.generate(prompt, n_predict=40, sampling=GREEDY, notes=NOTES):
                 pass
+            assert engine.n_past > session.base.n_ctx_train, "nothing is grouped: an empty test"
             n_cached = engine.n_past - len(opening)
             cached = session.loop.text[-1 - n_cached : -1]
             here = engine.context.logits()
