@@ -132,6 +132,11 @@ class Generation(Closing):
         if taken_up:
             store.put("settings", settings)
             _logger.warning("%s: %s changed; the text to come follows", out, listed(taken_up))
+        if job.n_predict is not None and job.n_predict < self.n_written:
+            _logger.warning(
+                "%s: has %d tokens already, more than -n %d; they are kept",
+                *(out, self.n_written, job.n_predict),
+            )
 
     def _events(self) -> Iterator[Absorbed | Piece | BlockReport]:
         job, out = self.job, self.job.outputs.out
