@@ -170,7 +170,7 @@ def test_a_stop_text_ends_the_text_and_is_no_part_of_it(begin: int, written: str
         pieces = session.generate(PROMPT, n_predict=100, sampling=GREEDY, stop=["§", stop])
         kept = "".join(piece.text for piece in pieces)
         assert kept == written[: written.index(stop)]
-        assert session.ended_by is EndedBy.STOP
+        ends = [session.ended_by]
         vocab = session.engine.model.vocab
         assert session.loop.text[: len(prompt)] == prompt
         assert vocab.detokenize(session.loop.text[len(prompt) :]) == kept
@@ -181,7 +181,7 @@ def test_a_stop_text_ends_the_text_and_is_no_part_of_it(begin: int, written: str
         assert vocab.detokenize(session.loop.text[len(prompt) :]) == kept + "".join(
             piece.text for piece in more
         )
-        assert session.ended_by is EndedBy.LENGTH
+        assert [*ends, session.ended_by] == [EndedBy.STOP, EndedBy.LENGTH]
 
 
 STORY = " The sea was wide.\n\nChapter 1\n\nShe sailed.\n\nChapter 2: Äöü\n\nShe landed.\n"
