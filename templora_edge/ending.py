@@ -23,16 +23,16 @@ _PARAGRAPH_END: Final = re.compile(r"\n[^\S\n]*\n\Z")
 _GAP: Final = re.compile(r"\s+[\"'“”‘’«([<—–-]*\s*\Z|\Z")
 """What stands between two sentences, at the end of a text that the second has not begun yet."""
 
-_WORDS: Final = (
+_CHAPTER: Final = (
     "chapter|chapitre|kapitel|kapittel|kapitola|cap[ií]tulo|capítol|capitolul|capitolo"
     "|hoofdstuk|rozdział|poglavlje|fejezet|luku|bölüm|глава|розділ|раздел|κεφάλαιο"
 )
 _HEADING: Final = re.compile(
     r"\s*#{1,2}\s+\S.*"  # Markdown
     r"|[\s#*_]*(?:"
-    rf"(?:{_WORDS})\s+(?:[0-9]+|[ivxlcdm]+)\b.*"  # Chapter 3: The Sea
-    rf"|(?:{_WORDS})(?:\s+[\w'’-]+){{1,3}}\s*(?:[.:*_—–-].*)?"  # Chapter Twenty-One
-    rf"|\w+\.?\s+(?:{_WORDS})\W*"  # Drittes Kapitel, 3. fejezet
+    rf"(?:{_CHAPTER})\s+(?:[0-9]+|[ivxlcdm]+)\b.*"  # Chapter 3: The Sea
+    rf"|(?:{_CHAPTER})(?:\s+[\w'’-]+){{1,3}}\s*(?:[.:*_—–-].*)?"  # Chapter Twenty-One
+    rf"|\w+\.?\s+(?:{_CHAPTER})\W*"  # Drittes Kapitel, 3. fejezet
     r"|第\s*[0-9０-９〇零一二三四五六七八九十百千两]+\s*[章回話话].*"
     r"|제\s*[0-9]+\s*[장화].*"
     r")\s*",

@@ -230,7 +230,7 @@ class TempLora(Closing):
         """
         if n_predict is not None and n_predict < 0:
             raise OptionError(f"n_predict is {n_predict}; expected 0 or more, or None")
-        ending = Ending(stop=stop, chapters=chapters)
+        self._writing, ending = None, Ending(stop=stop, chapters=chapters)
         opening, tokens = self.prompt_tokens(prompt, notes or "", chat=chat, special=special)
         if notes is not None:
             self.loop.use_notes(opening)
