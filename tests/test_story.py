@@ -69,7 +69,7 @@ def test_notes_stand_at_the_head_of_every_window(model: Path, policy: KvPolicy) 
 
 def test_notes_with_self_extend() -> None:
     """Notes are grouped as the rest of a text is, and stand at the head after a refill too."""
-    lengths = Options().changed(n_ctx=4096, block_len=32, prefix_len=3000, n_threads=1)
+    lengths = Options().changed(n_ctx=3328, block_len=32, prefix_len=2800, n_threads=1)
     options = lengths.changed(templora=False, self_extend=SelfExtendOptions(4, 128))
     prose = PROSE.read_text()
     with TempLora(options=options) as session:
