@@ -17,7 +17,9 @@ from templora_edge.ending import EndedBy
 from templora_edge.engine import LlamaEngine
 from templora_edge.engine.model import Model
 from templora_edge.errors import JobError
-from templora_edge.generation import GenerateJob, Generation, Outputs
+from templora_edge.generation.generate_job import GenerateJob
+from templora_edge.generation.generation import Generation
+from templora_edge.generation.outputs import Outputs
 from templora_edge.notes import tokens_of
 from templora_edge.options import EngineOptions, Options
 

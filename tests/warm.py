@@ -28,7 +28,7 @@ from templora_edge.training import client
 MODULES = (
     "templora_edge.cli.app",
     "templora_edge.engine",
-    "templora_edge.generation",
+    "templora_edge.generation.generation",
     "templora_edge.session",
     "templora_edge.training.trainer",
     "templora_edge.translation.run",

@@ -1,7 +1,7 @@
 """`templora generate`: write a long text."""
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -19,6 +19,9 @@ from templora_edge.cli.prompt import path_of, read_notes, read_prompt
 from templora_edge.cli.screen import SCREEN
 from templora_edge.errors import OptionError
 from templora_edge.options import MAX_SEED, SamplingOptions
+
+if TYPE_CHECKING:
+    from templora_edge.generation.generation import Generation
 
 EXAMPLES: Final = (
     'templora generate -p "It was a dark night" -n 4096',
@@ -133,7 +136,7 @@ def generate(
         raise OptionError("--restart: begins the text of -o FILE anew; give -o")
     known = read_notes(notes, stdin_is_prompt=prompt is None and file in (None, "-"))
     text_in = read_prompt(prompt, file)
-    from templora_edge.generation import GenerateJob, Generation, Outputs
+    from templora_edge.generation.outputs import Outputs
 
     outputs = Outputs(out, adapter_out, report)
     inputs = [
@@ -147,8 +150,9 @@ def generate(
     from templora_edge.cli.progress import GenerateProgress, show_beginning
 
     show_beginning()
-    from templora_edge.ending import EndedBy
     from templora_edge.events import Absorbed, BlockReport
+    from templora_edge.generation.generate_job import GenerateJob
+    from templora_edge.generation.generation import Generation
 
     job = GenerateJob(
         text_in,
@@ -172,21 +176,36 @@ def generate(
         ) as progress,
         gentle_interrupts(generation.text.finish_sentence),
     ):
-        for event in generation:
-            match event:
-                case Absorbed():
-                    progress.on_absorbed(event)
-                case BlockReport():
-                    progress.on_block(event)
-                case _:
-                    if out is None:
-                        write(event.text)
-                    progress.on_piece(event)
+        n_before = generation.n_written
+        try:
+            for event in generation:
+                match event:
+                    case Absorbed():
+                        progress.on_absorbed(event)
+                    case BlockReport():
+                        progress.on_block(event)
+                    case _:
+                        if out is None:
+                            write(event.text)
+                        progress.on_piece(event)
+        except KeyboardInterrupt:
+            if out is not None:
+                SCREEN.say(f"interrupted; {out} is kept, and the same command goes on with it")
+            raise
         if out is None:
             write("\n")
-        summary = f"{progress.summary()}; seed {generation.job.seed}"
-    if out is not None:
-        summary = f"{summary}; wrote {out}"
-        if generation.text.ended_by is EndedBy.SENTENCE:
-            summary += ", which the same command goes on with"
+        counts = f"{progress.summary()}; seed {generation.job.seed}"
+        summary = counts if out is None else _job_summary(counts, generation, n_before)
     SCREEN.say(summary)
+
+
+def _job_summary(counts: str, generation: "Generation", n_before: int) -> str:
+    """The line at the end of a job's run, before which the text had ``n_before`` tokens."""
+    from templora_edge.ending import EndedBy
+
+    out = generation.job.outputs.out
+    if generation.text.ended_by is EndedBy.SENTENCE:
+        return f"{counts}; {out} ends with a sentence, and the same command goes on with it"
+    if generation.n_written > n_before:
+        return f"{counts}; wrote {out}"
+    return f"{out}: was finished already"

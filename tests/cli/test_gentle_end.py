@@ -96,7 +96,7 @@ def test_a_job_goes_on_after_a_gentle_end(tmp_path: Path) -> None:
     for at in ("20", "30"):
         result = interrupted("on_piece", at, *WRITE, *story, "-o", second)
         assert result.returncode == 0, result.stderr
-        assert "which the same command goes on with" in result.stderr
+        assert "ends with a sentence, and the same command goes on with it" in result.stderr
         check_sentence(second.read_text(), text)
     assert run(*WRITE, *story, "-o", second).returncode == 0
     assert second.read_bytes() == first.read_bytes()

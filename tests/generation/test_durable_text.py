@@ -20,7 +20,9 @@ from warm import Forked
 
 from templora_edge.errors import JobError, SidecarKilledError
 from templora_edge.events import BlockReport, Piece
-from templora_edge.generation import GenerateJob, Generation, Outputs
+from templora_edge.generation.generate_job import GenerateJob
+from templora_edge.generation.generation import Generation
+from templora_edge.generation.outputs import Outputs
 from templora_edge.options import Options, SamplingOptions, SelfExtendOptions
 
 KILLED = Forked(str(Path(__file__).parents[1] / "killed.py"))
