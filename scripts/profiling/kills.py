@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 
 POLL_SECONDS = 0.001
-TEXT = "The old captain looked at the sea, and the sea looked back. " * 30
+TEXT = "The old captain looked at the sea, and the sea looked back. " * 14
 """A prompt that is absorbed."""
 
 
