@@ -51,6 +51,21 @@ class TempLoraLoop:
         self._learned = 0  # number of the last block that was learned
         self._captured: Mapping[int, Captured] = {}  # of due blocks of an earlier run
 
+    @property
+    def n_opening(self) -> int:
+        """Number of tokens before the text in every context: BOS and notes."""
+        return len(self._cache.opening)
+
+    def use_notes(self, tokens: Sequence[int]) -> None:
+        """Put ``tokens`` at the head of every context from now on, after BOS.
+
+        They are not part of the text, and no update sees them.
+
+        Raises:
+            OptionError: they take more than half of the prefix.
+        """
+        self._cache.use_notes(tokens)
+
     def prompt(self, tokens: Sequence[int], done: int = 0) -> Iterator[BlockReport]:
         """Step 1: append a prompt, and absorb it if it is longer than L_X.
 
@@ -60,7 +75,7 @@ class TempLoraLoop:
             tokens: tokens of the prompt.
             done: how many of them the text ends with already, absorbed.
         """
-        too_long = len(self._cache.head) + len(tokens) > self.options.prefix_len
+        too_long = self.n_opening + len(tokens) > self.options.prefix_len
         if too_long and self._updates.enabled:
             yield from self.absorb(tokens, done)
         else:
@@ -138,6 +153,26 @@ class TempLoraLoop:
         nll = self._cache.score(block, before)  # step 3
         self._end_block(begin, given=True)
         yield ScoredBlock(tuple(nll))
+
+    def take_back(self, n: int, instead: Sequence[int] = ()) -> list[BlockReport]:
+        """Replace the last ``n`` tokens with ``instead``, after they were generated.
+
+        What was learned of them stays learned; blocks before the last one stay as they were.
+
+        Returns:
+            Reports of blocks before the last one, which are learned first.
+        """
+        reports = self.flush(keep=1)
+        number, block = self._due[-1]
+        self._cache.cut(len(self.text) - n)
+        self.text.extend(instead)
+        left = range(block.start, len(self.text))
+        self._due[-1] = (number, left)
+        self.blocks[number] = replace(self.blocks[number], tokens=len(left))
+        if not left:
+            self._due.pop()
+            self.blocks.pop()
+        return reports
 
     @property
     def unlearned(self) -> list[BlockReport]:

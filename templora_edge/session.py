@@ -12,6 +12,7 @@ from typing import Literal, TypedDict, Unpack
 from templora_edge import windows
 from templora_edge.assets import BUNDLED_MODEL
 from templora_edge.closing import Closing
+from templora_edge.ending import EndedBy, Ending
 from templora_edge.engine import LlamaEngine
 from templora_edge.errors import ModelFileError, OptionError, PromptError
 from templora_edge.events import Absorbed, BlockReport, Piece, ScoredBlock
@@ -27,6 +28,7 @@ from templora_edge.models.gguf_file import GgufFile
 from templora_edge.models.hub.find import model_path
 from templora_edge.models.kept_adapter import KeptAdapter
 from templora_edge.models.rope import Scaling
+from templora_edge.notes import tokens_of
 from templora_edge.options import (
     EngineOptions,
     FixedAdapter,
@@ -41,11 +43,11 @@ from templora_edge.options import (
     TrainDevice,
     TrainDtype,
 )
-from templora_edge.pieces import Pieces
 from templora_edge.score import Score
 from templora_edge.text_cache import TextCache
 from templora_edge.training.client import SidecarTrainer
 from templora_edge.updates import Updates
+from templora_edge.writing import Writing
 
 _logger = logging.getLogger(__name__)
 _warned: set[Path] = set()
@@ -79,6 +81,18 @@ class Shortcuts(TypedDict, total=False):
     adapter: str | Path | None
     measure_after: bool
     overlap: bool
+
+
+class Asked(TypedDict, total=False):
+    """Keywords of `TempLora.stream`."""
+
+    n_predict: int | None
+    sampling: SamplingOptions | None
+    chat: bool
+    special: bool
+    notes: str | None
+    stop: Sequence[str]
+    chapters: int | None
 
 
 class TempLora(Closing):
@@ -158,6 +172,7 @@ class TempLora(Closing):
             )
             cache = TextCache(self.engine, self.options.blocks, head)
             self.loop = TempLoraLoop(cache, self.updates, overlap=self.options.training.overlap)
+            self._writing: Writing | None = None
             if self.options.engine.self_extend is None and not past_training:
                 _warn_past_training(self.base, self.options.engine)
             self._stack = stack.pop_all()
@@ -206,19 +221,9 @@ class TempLora(Closing):
         # the kernel's peaks lag a little behind the readings at the ends of blocks
         return max(both, *(block.rss_bytes for block in self.loop.blocks), 0)
 
-    def generate(
-        self,
-        prompt: str = "",
-        *,
-        n_predict: int | None = None,
-        sampling: SamplingOptions | None = None,
-        chat: bool = False,
-        special: bool = False,
-    ) -> Iterator[Piece]:
+    def generate(self, prompt: str = "", **asked: Unpack[Asked]) -> Iterator[Piece]:
         """Append ``prompt`` and continue the text; see `stream`."""
-        for event in self.stream(
-            prompt, n_predict=n_predict, sampling=sampling, chat=chat, special=special
-        ):
+        for event in self.stream(prompt, **asked):
             if isinstance(event, Piece):
                 yield event
 
@@ -230,6 +235,9 @@ class TempLora(Closing):
         sampling: SamplingOptions | None = None,
         chat: bool = False,
         special: bool = False,
+        notes: str | None = None,
+        stop: Sequence[str] = (),
+        chapters: int | None = None,
     ) -> Iterator[Absorbed | Piece | BlockReport]:
         """Append ``prompt``, absorbing it if it is long, and continue the text.
 
@@ -240,24 +248,57 @@ class TempLora(Closing):
             chat: wrap the prompt in the GGUF's own chat template.
             special: parse control tokens such as <|im_end|> in the prompt, as llama.cpp does;
                 otherwise they are text.
+            notes: names and facts that stand at the head of every window from now on, in place of
+                earlier ones, and are no part of the text; with ``chat``, as the system message.
+                None: no change.
+            stop: texts before any of which the text ends.
+            chapters: number of chapters after which the text ends, before the heading of the next
+                one (`ending.is_heading`); None: no limit.
 
         Yields:
             Progress of absorbing the prompt, then pieces, and each block's report once it is
             learned.
 
         Raises:
-            OptionError: ``n_predict`` is negative.
-            PromptError: there is no text to continue.
+            OptionError: ``n_predict`` is negative, ``chapters`` not positive, a text of ``stop``
+                empty, or the notes take more than half of the prefix.
+            PromptError: there is no text to continue, or the chat template takes no notes.
             EngineError, SidecarError: llama.cpp or the training process failed.
         """
         if n_predict is not None and n_predict < 0:
             raise OptionError(f"n_predict is {n_predict}; expected 0 or more, or None")
-        yield from self.append(self.prompt_tokens(prompt, chat=chat, special=special))
+        self._writing, ending = None, Ending(stop=stop, chapters=chapters)
+        opening, tokens = self.prompt_tokens(prompt, notes or "", chat=chat, special=special)
+        if notes is not None:
+            self.loop.use_notes(opening)
+        yield from self.append(tokens)
+        if chapters is not None and not chat:
+            ending.follow(self.engine.model.vocab.detokenize(self.loop.text))
         self.use_sampling(sampling or SamplingOptions())
-        pieces = Pieces(self.engine.model.vocab.piece)
-        for event in self.loop.generate(n_predict):
-            yield event if isinstance(event, BlockReport) else pieces.of(event)
-        yield from pieces.rest()
+        yield from self.write(ending).run(n_predict)
+
+    def write(self, ending: Ending) -> Writing:
+        """The text that is generated from now on, up to ``ending``."""
+        self._writing = Writing(self.loop, self.engine.model.vocab, ending)
+        return self._writing
+
+    @property
+    def ended_by(self) -> EndedBy | None:
+        """What ended the text that was generated last; None: it has not come to its end."""
+        return None if self._writing is None else self._writing.ending.ended_by
+
+    def finish_sentence(self) -> bool:
+        """Have the text that is being generated end with its sentence; for signal handlers too.
+
+        Without the end of a sentence or paragraph, it ends after 100 tokens.
+
+        Returns:
+            Whether a text is being generated, so that there is a sentence to end.
+        """
+        if self._writing is None or not self._writing.is_open:
+            return False
+        self._writing.ending.finish_sentence()
+        return True
 
     def use_sampling(self, sampling: SamplingOptions, *, sampled: int = 0) -> None:
         """Sample with ``sampling`` from now on; the text so far counts as history.
@@ -325,20 +366,18 @@ class TempLora(Closing):
         self.trainer.wait_ready()  # also after an interrupt
         return self.trainer
 
-    def prompt_tokens(self, prompt: str, *, chat: bool = False, special: bool = False) -> list[int]:
-        """Tokens of a prompt, as `stream` appends it.
+    def prompt_tokens(
+        self, prompt: str, notes: str = "", *, chat: bool = False, special: bool = False
+    ) -> tuple[list[int], list[int]]:
+        """Tokens of notes and of a prompt, as `stream` uses them.
 
         Raises:
-            PromptError: there is no text to continue.
+            PromptError: there is no text to continue, or the chat template takes no notes.
         """
-        model = self.engine.model
-        if chat:
-            content = prompt if special else model.vocab.quote(prompt)
-            prompt = model.chat_prompt([{"role": "user", "content": content}])
-        tokens = model.vocab.tokenize_prompt(prompt) if chat or special else self.tokenize(prompt)
+        opening, tokens = tokens_of(self.engine.model, prompt, notes, chat=chat, special=special)
         if not tokens and not self.loop.text:
             raise PromptError("the prompt is empty; expected some text to continue")
-        return tokens
+        return opening, tokens
 
     def append(self, tokens: Sequence[int], done: int = 0) -> Iterator[Absorbed]:
         """Append a prompt, absorbing it if it is long; yield the progress of that.
@@ -347,8 +386,8 @@ class TempLora(Closing):
             tokens: tokens of the prompt.
             done: how many of them the text has already, which the adapter has learned.
         """
-        model = self.engine.model
-        room = self.options.blocks.n_ctx - self.options.blocks.block_len - len(model.vocab.head)
+        blocks = self.options.blocks
+        room = blocks.n_ctx - blocks.block_len - self.loop.n_opening
         if not self.updates.enabled and len(tokens) > room:
             _logger.warning(
                 "the prompt has %d tokens; without Temp-LoRA at most its last %d are read, as many "

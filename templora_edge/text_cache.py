@@ -36,8 +36,8 @@ class TextCache:
         Args:
             engine: engine whose cache is used.
             options: lengths and KV policy, resolved.
-            head: tokens that every context begins with and that are not part of the text: BOS, or
-                none.
+            head: tokens that every context and every training sequence begins with and that are
+                not part of the text: BOS, or none.
 
         Raises:
             OptionError: the prefix has no room for more than the head.
@@ -49,12 +49,41 @@ class TextCache:
             )
         self.text: list[int] = []
         self.head = list(head)
+        self.notes: tuple[int, ...] = ()
+        """Tokens that stand after the head in every context, and are not part of the text."""
         self.options = options
         self._engine = engine
         self._decoded = 0  # tokens of the text that the engine has decoded
         self._apart = 0  # first tokens in the cache that the text goes on after only with a gap
         self._adapter = 0  # number of the adapter in use when room was last made
         self._seconds = 0.0
+
+    @property
+    def opening(self) -> list[int]:
+        """The tokens that every context begins with: head and notes."""
+        return [*self.head, *self.notes]
+
+    def use_notes(self, tokens: Sequence[int]) -> None:
+        """Put ``tokens`` at the head of the context from now on, in place of other notes.
+
+        Raises:
+            OptionError: they take more than half of the prefix.
+        """
+        most = self.options.prefix_len // 2 - len(self.head)
+        if len(tokens) > most:
+            raise OptionError(
+                f"--notes: {len(tokens):,} tokens; at most {max(0, most):,} fit, as half of the "
+                f"prefix of {self.options.prefix_len:,} is kept for the text; shorten them, or "
+                "raise --prefix or -c"
+            )
+        if self.notes != tuple(tokens):
+            self.notes = tuple(tokens)
+            self._refill_last()
+
+    def cut(self, n_tokens: int) -> None:
+        """Keep only the first ``n_tokens`` of the text."""
+        del self.text[n_tokens:]
+        self._refill_last()
 
     def state(self, adapter: int) -> CacheState:
         """Which part of the text is cached; ``adapter`` as in `make_room`."""
@@ -81,7 +110,7 @@ class TextCache:
         with self._step():
             plan = windows.plan_kv(
                 self.options,
-                n_head=len(self.head),
+                n_head=len(self.opening),
                 cached=self._engine.n_past,
                 pending=len(self._pending()),
                 text_len=len(self.text),
@@ -129,7 +158,7 @@ class TextCache:
                     pending, scored = scored[:1], scored[1:]
             else:
                 self._engine.clear()
-                new, pending, scored = [*before, *tokens], [*self.head, *before], list(tokens)
+                new, pending, scored = [*before, *tokens], [*self.opening, *before], list(tokens)
             if scored:
                 nll = self._engine.score(pending, scored)
                 self._decoded = len(self.text) + len(new) - 1  # the last token is not decoded yet
@@ -145,8 +174,10 @@ class TextCache:
         """
         first = self._engine.n_past - self._decoded  # where the text's first token would be
         begin, end = (first + index - 1 for index in (tokens.start, tokens.stop))
-        n_head = len(self.head) if tokens.start > 0 else 0
-        if begin < max(n_head, self._apart) or tokens.stop - 1 > self._decoded:
+        # what predicts the text's first token is the last of the head, which training sees too, or
+        # of the notes, which it does not
+        n_opening = len(self.opening) if tokens.start > 0 or self.notes else 0
+        if begin < max(n_opening, self._apart) or tokens.stop - 1 > self._decoded:
             return None
         return self._engine.captured(begin, end)
 
@@ -156,9 +187,9 @@ class TextCache:
         return seconds
 
     def _pending(self) -> list[int]:
-        """Tokens to decode next: the head if the cache is empty, and the text not decoded yet."""
-        head = [] if self._engine.n_past else self.head
-        return head + self.text[self._decoded :]
+        """Tokens to decode next: the opening of an empty cache, and the text not decoded yet."""
+        opening = [] if self._engine.n_past else self.opening
+        return opening + self.text[self._decoded :]
 
     def _refill(self, start: int) -> None:
         """Empty the cache; the pending text then begins at ``start``."""
@@ -166,7 +197,8 @@ class TextCache:
         self._decoded, self._apart = start, 0
 
     def _refill_last(self) -> None:
-        self._refill(windows.last_prefix(self.options, len(self.head), len(self.text)).start)
+        """Empty the cache; it is filled again from the last L_X tokens."""
+        self._refill(windows.last_prefix(self.options, len(self.opening), len(self.text)).start)
 
     @contextmanager
     def _step(self) -> Iterator[None]:

@@ -52,7 +52,8 @@ def plan_kv(
 
     Args:
         options: lengths and KV policy, resolved.
-        n_head: number of tokens at the head of the cache that are not text (BOS); never dropped.
+        n_head: number of tokens at the head of the cache that are not text (BOS and notes); never
+            dropped.
         cached: number of tokens in the cache, including the head.
         pending: number of tokens to decode before the block, including the head if the cache is
             empty.

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from templora_edge import windows
+from templora_edge.errors import OptionError
 from templora_edge.events import BlockReport, ScoredBlock, Token
 from templora_edge.loop import TempLoraLoop
 from templora_edge.options import BlockOptions, KvPolicy
@@ -100,9 +101,15 @@ class Run:
     options: BlockOptions
     log: list[object]
     head: list[int]
+    notes: list[int] = field(default_factory=list)
+
+    @property
+    def cache(self) -> TextCache:
+        return self.loop._cache
 
 
 BOS = -2
+NOTES = list(range(-100, -50))
 HEADS = st.sampled_from([[], [BOS]])
 
 
@@ -186,12 +193,13 @@ def check_blocks(run: Run, n_unblocked: int) -> None:
 
 def check_conditioning(run: Run, given_len: int) -> None:
     """Each choice was conditioned on the whole text, or on what the KV policy left of it."""
-    text, options, n_head = run.loop.text, run.options, len(run.head)
+    opening = run.head + run.notes
+    text, options, n_head = run.loop.text, run.options, len(opening)
     least = options.prefix_len
     if options.kv_policy is KvPolicy.SHIFT:  # drops the older half when the next block needs room
         least = min(least, (options.n_ctx - options.block_len) // 2)
     for index, cells in enumerate(run.engine.conditioned_on):
-        assert cells[:n_head] == run.head, "BOS is not at the head of the cache"
+        assert cells[:n_head] == opening, "BOS and notes are not at the head of the cache"
         cached, before = cells[n_head:], text[: given_len + index]
         if options.kv_policy is KvPolicy.SHIFT:
             n_keep = max(0, options.n_keep - n_head)
@@ -215,9 +223,12 @@ def test_generate(
 ) -> None:
     end_after = data.draw(st.none() | st.integers(0, n_predict))
     run = make(folder, options, end_after, head)
+    most_notes = max(0, options.prefix_len // 2 - len(head))
+    run.notes = NOTES[: data.draw(st.integers(0, most_notes))]
+    run.cache.use_notes(run.notes)
     prompt = list(range(prompt_len))
     absorbed = list(run.loop.prompt(prompt))
-    assert bool(absorbed) == (len(head) + prompt_len > options.prefix_len)
+    assert bool(absorbed) == (len(head + run.notes) + prompt_len > options.prefix_len)
     n_unblocked = 0 if absorbed else prompt_len
     generated = ids(run.loop.generate(n_predict))
     expected = n_predict if end_after is None else min(n_predict, end_after)
@@ -287,6 +298,60 @@ def test_shift_never_recomputes(folder: Path) -> None:
     assert "clear" not in run.log
     assert ("shift", 2, 6) in run.log  # half of the 13 that may go
     assert [token for token, _ in run.engine.cells] == run.loop.text[:2] + run.loop.text[8:-1]
+
+
+@pytest.mark.parametrize("policy", KvPolicy)
+def test_other_notes_are_read_with_the_end_of_the_text(policy: KvPolicy, folder: Path) -> None:
+    run = make(folder, options_for(policy), head=[BOS])
+    run.cache.use_notes([-7, -8])
+    list(run.loop.prompt([1, 2, 3, 4]))
+    list(run.loop.generate(3))
+    assert run.engine.cached == [BOS, -7, -8, *run.loop.text[:-1]]
+    run.cache.use_notes([-7, -8])
+    assert run.engine.n_past == 9, "the same notes again"
+    run.cache.use_notes([-9])
+    list(run.loop.generate(1))
+    assert run.engine.cached == [BOS, -9, *run.loop.text[1:-1]]
+    with pytest.raises(OptionError, match="--notes: 4 tokens; at most 3 fit"):
+        run.cache.use_notes([-7] * 4)
+    assert run.cache.notes == (-9,)
+
+
+@settings(max_examples=100, deadline=None)
+@given(block_options(), HEADS, st.integers(1, 30), st.integers(1, 40), st.booleans(), st.data())
+def test_what_is_taken_back_was_never_there(
+    folder: Path,
+    options: BlockOptions,
+    head: list[int],
+    prompt_len: int,
+    n_predict: int,
+    overlap: bool,
+    data: st.DataObject,
+) -> None:
+    run = make(folder, options, head=head, overlap=overlap)
+    list(run.loop.prompt(list(range(prompt_len))))
+    list(run.loop.generate(n_predict))
+    whole = list(run.loop.text)
+    n = data.draw(st.integers(0, n_predict))
+    instead = data.draw(st.lists(st.integers(500, 600), max_size=2))
+    learned = {block.index for block in run.loop.blocks if block.loss_before is not None}
+    reports = run.loop.take_back(n, instead)
+    assert run.loop.text == whole[: len(whole) - n] + instead
+    before = len(run.loop.text)
+    known = [*run.trainer.windows]
+    list(run.loop.generate(n_predict))
+    run.loop.flush()
+    assert all(block.loss_before is not None for block in run.loop.blocks)
+    assert {one.index for one in reports}.isdisjoint(learned)
+    # what is generated from there on is learned after what precedes it now
+    later = [(prefix, block) for prefix, block in run.trainer.windows[len(known) :]]
+    position = len(run.loop.text) - sum(len(block) for _, block in later)
+    assert position <= before
+    for prefix, block in later:
+        begin = max(0, position - options.train_prefix_len)
+        assert prefix == run.head + run.loop.text[begin:position]
+        assert block == run.loop.text[position : position + len(block)]
+        position += len(block)
 
 
 def test_the_last_block_is_learned_only_when_it_is_needed(folder: Path) -> None:

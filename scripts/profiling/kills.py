@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 
 POLL_SECONDS = 0.001
-TEXT = "The old captain looked at the sea, and the sea looked back. " * 30
+TEXT = "The old captain looked at the sea, and the sea looked back. " * 14
 """A prompt that is absorbed."""
 
 
@@ -102,8 +102,9 @@ def kill_at_random(
 
 def main() -> None:
     """Run the comparison and print what was found."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("model", type=Path)
+    summary = (__doc__ or "").partition("\n")[0]
+    parser = argparse.ArgumentParser("python -m scripts.profiling.kills", description=summary)
+    parser.add_argument("model", type=Path, metavar="MODEL.gguf")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--tokens", type=int, default=192)
     parser.add_argument("--seed", type=int, default=0)

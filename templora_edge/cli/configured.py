@@ -28,7 +28,7 @@ _RIVALS: Final = (
 )
 """Parameters that exclude one another; of ``templora``, what its flag --no-templora says."""
 
-_PATHS: Final = ("file", "lora")
+_PATHS: Final = ("file", "lora", "notes")
 """Flags whose text begins with a path although their type is another."""
 
 

@@ -1,7 +1,7 @@
 """`templora generate`: write a long text."""
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -15,14 +15,18 @@ from templora_edge.cli.options import (
     takes_session_flags,
 )
 from templora_edge.cli.output import write
-from templora_edge.cli.prompt import path_of, read_prompt
+from templora_edge.cli.prompt import path_of, read_notes, read_prompt
 from templora_edge.cli.screen import SCREEN
 from templora_edge.errors import OptionError
 from templora_edge.options import MAX_SEED, SamplingOptions
 
+if TYPE_CHECKING:
+    from templora_edge.generation.generation import Generation
+
 EXAMPLES: Final = (
     'templora generate -p "It was a dark night" -n 4096',
     "templora generate -m model.gguf -f novel.txt -n 20000 -o more.txt",
+    "templora generate -m model.gguf -f novel.txt --notes names.txt --chapters 1 > chapter.txt",
     "templora generate -hf bartowski/Llama-3.2-1B-Instruct-GGUF --chat -n 4000 < question.txt",
 )
 
@@ -48,6 +52,32 @@ def generate(
             metavar="FILE",
             help="Write the text to FILE as it grows, instead of stdout; the same command goes on "
             "where it was stopped, with more tokens if -n is larger.",
+        ),
+    ] = None,
+    notes: Annotated[
+        str | None,
+        typer.Option(
+            "--notes",
+            metavar="FILE",
+            help="Names and facts that stand at the head of every window, without being part of "
+            "the text; - is stdin.",
+        ),
+    ] = None,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--stop",
+            metavar="TEXT",
+            help="End the text before TEXT would be written; may be repeated.",
+        ),
+    ] = None,
+    chapters: Annotated[
+        int | None,
+        typer.Option(
+            "--chapters",
+            min=1,
+            metavar="N",
+            help="End the text after N chapters, before the heading of the next one.",
         ),
     ] = None,
     n_predict: Annotated[
@@ -104,13 +134,19 @@ def generate(
         raise OptionError("--adapter-out: --no-templora trains no adapter; drop one of the two")
     if restart and out is None:
         raise OptionError("--restart: begins the text of -o FILE anew; give -o")
+    known = read_notes(notes, stdin_is_prompt=prompt is None and file in (None, "-"))
     text_in = read_prompt(prompt, file)
     from templora_edge.generation.outputs import Outputs
 
     outputs = Outputs(out, adapter_out, report)
-    inputs = [*flags.inputs(BUNDLED_MODEL), ("-f", None if prompt is not None else path_of(file))]
+    inputs = [
+        *flags.inputs(BUNDLED_MODEL),
+        ("-f", None if prompt is not None else path_of(file)),
+        ("--notes", None if notes is None else path_of(notes)),
+    ]
     outputs.check(inputs, force=force)
 
+    from templora_edge.cli.interrupts import gentle_interrupts
     from templora_edge.cli.progress import GenerateProgress, show_beginning
 
     show_beginning()
@@ -127,6 +163,9 @@ def generate(
         None if seed == -1 else seed,
         chat,
         special,
+        known,
+        tuple(stop or ()),
+        chapters,
         outputs,
         restart,
     )
@@ -135,6 +174,7 @@ def generate(
         GenerateProgress(
             job.n_predict, generation.text.options.blocks.block_len, generation.n_written
         ) as progress,
+        gentle_interrupts(generation.text.finish_sentence),
     ):
         n_before = generation.n_written
         try:
@@ -154,8 +194,18 @@ def generate(
             raise
         if out is None:
             write("\n")
-        summary = f"{progress.summary()}; seed {generation.job.seed}"
-        if out is not None:
-            is_new = generation.n_written > n_before
-            summary = f"{summary}; wrote {out}" if is_new else f"{out}: was finished already"
+        counts = f"{progress.summary()}; seed {generation.job.seed}"
+        summary = counts if out is None else _job_summary(counts, generation, n_before)
     SCREEN.say(summary)
+
+
+def _job_summary(counts: str, generation: "Generation", n_before: int) -> str:
+    """The line at the end of a job's run, before which the text had ``n_before`` tokens."""
+    from templora_edge.ending import EndedBy
+
+    out = generation.job.outputs.out
+    if generation.text.ended_by is EndedBy.SENTENCE:
+        return f"{counts}; {out} ends with a sentence, and the same command goes on with it"
+    if generation.n_written > n_before:
+        return f"{counts}; wrote {out}"
+    return f"{out}: was finished already"

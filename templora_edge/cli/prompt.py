@@ -1,4 +1,4 @@
-"""Input text: from -p, a file, or a pipe."""
+"""Input text: from -p, files, or a pipe."""
 
 import sys
 from pathlib import Path
@@ -22,6 +22,22 @@ def read_prompt(prompt: str | None, file: str | None) -> str:
     if file is None and sys.stdin.isatty():
         raise PromptError("no prompt; give one with -p TEXT, -f FILE, or through a pipe")
     return _checked(read_text("-", "stdin"), "stdin")
+
+
+def read_notes(file: str | None, *, stdin_is_prompt: bool) -> str:
+    """The text of ``--notes FILE`` (`-` is stdin), without white space at its end; empty for None.
+
+    Raises:
+        PromptError: the notes are empty, unreadable or not text, or stdin is the prompt.
+    """
+    if file is None:
+        return ""
+    if file == "-" and stdin_is_prompt:
+        raise PromptError("--notes -: stdin is the prompt; give one of the two as a file")
+    notes = read_text(file, f"--notes {file}").rstrip()
+    if not notes:
+        raise PromptError(f"--notes {file}: the file is empty; expected names and facts")
+    return notes
 
 
 def path_of(file: str | None) -> Path:

@@ -14,17 +14,18 @@ import time
 import zlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from templora_edge.ending import EndedBy, Ending
 from templora_edge.errors import JobError, OutputError
 from templora_edge.events import Absorbed, BlockReport, Piece, Token
 from templora_edge.generation.generate_job import GenerateJob
 from templora_edge.generation.text_file import TextFile
 from templora_edge.generation.text_store import State, TextStore
-from templora_edge.pieces import Pieces
 from templora_edge.protocols import Captured, Floats
 from templora_edge.session import TempLora
 
@@ -54,7 +55,11 @@ class DurableText:
         self._n_prompt = store.n_prompt
         self._state: State | None = None
         self._trained = 0  # number of the adapter whose state is saved
-        self._pieces = Pieces(text.engine.model.vocab.piece)
+        ending = job.ending()
+        if job.chapters is not None and not job.chat:
+            ending.follow(text.engine.model.vocab.detokenize(store.tokens()[: self._n_prompt]))
+        self._writing = text.write(ending)
+        self._held = ""  # what earlier runs held back, as beyond the end, and this one does not
         self._n_kept = 0  # tokens in the store
         self._new: list[tuple[int, str]] = []  # those that are not there yet
         self._written_at = time.perf_counter()
@@ -88,10 +93,8 @@ class DurableText:
     def _write(self, written: Sequence[int]) -> Iterator[Piece | BlockReport]:
         sampled = len(self._loop.text) - self._n_prompt
         self._text.use_sampling(self._job.sampling, sampled=sampled)
-        for token in written:
-            self._pieces.of(Token(token, 0))
         n_predict, goes_on = self._job.n_predict, True
-        if self._store.ended:
+        if self._replay(written) or self._store.ended:
             n_predict = len(written)
         while goes_on:
             begin = len(self._loop.text) - self._n_prompt
@@ -103,12 +106,44 @@ class DurableText:
             n_block = self._text.options.blocks.block_len
             n_tokens = n_block if left is None else min(n_block, left)
             goes_on = yield from self._block(n_tokens, written[begin : begin + n_tokens])
-        yield from self._loop.unlearned
-        rest = list(self._pieces.rest())
+        rest = list(self._writing.close(EndedBy.LENGTH if goes_on else EndedBy.MODEL))
         yield from rest
-        end = "".join(piece.text for piece in rest) + "\n"
-        self._store.finish(end, ended=self._store.ended or not goes_on)
+        yield from self._loop.unlearned
+        texts = (event.text for event in rest if isinstance(event, Piece))
+        self._finish("".join([self._held, *texts, "\n"]))
+
+    def _replay(self, written: Sequence[int]) -> bool:
+        """Take the tokens that earlier runs wrote; return whether they end the text."""
+        n_before = len(self._store.text)
+        shown = self._shown(written)
+        is_over = self._is_over
+        if len(shown) < n_before:
+            _logger.warning(
+                "%s: has more chapters already than --chapters %d; they are kept",
+                *(self._job.outputs.out, self._job.chapters),
+            )
+            self._writing = self._text.write(Ending(stop=self._job.stop))
+            shown = self._shown(written)
+        self._held = shown[n_before:]
+        return is_over
+
+    def _shown(self, written: Sequence[int]) -> str:
+        return "".join(self._writing.take(Token(token, 0)).text for token in written)
+
+    def _finish(self, end: str) -> None:
+        """Note that the text has come to its end, and write what stands in the file after it."""
+        ended_by = self._writing.ending.ended_by
+        if ended_by is EndedBy.SENTENCE:  # the next run goes on
+            self._store.put("end", end)
+        else:
+            ended = self._store.ended or ended_by in (EndedBy.MODEL, EndedBy.STOP)
+            self._store.finish(end, ended=ended)
         self._file.end(end)
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether a rule has ended the text."""
+        return self._writing.ending.ended_by is not None
 
     def _block(self, n_tokens: int, given: Sequence[int]) -> Generator[Piece, None, bool]:
         """Write a block whose first tokens are ``given``; return whether the text goes on."""
@@ -116,13 +151,19 @@ class DurableText:
         try:
             for _ in given:
                 next(tokens)
-            while True:
+            while not self._is_over:
                 token = next(tokens)
-                piece = self._pieces.of(token)
+                piece = self._writing.take(token)
+                if self._held:
+                    piece = replace(piece, text=self._held + piece.text)
+                    self._held = ""
                 self._new.append((token.id, piece.text))
                 if time.perf_counter() - self._written_at >= WRITE_SECONDS:
                     self._flush()
                 yield piece
+            tokens.close()
+            self._flush()
+            return False
         except StopIteration as end:
             self._flush()
             return bool(end.value)

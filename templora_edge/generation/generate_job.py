@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from templora_edge.ending import Ending
 from templora_edge.generation.outputs import Outputs
 from templora_edge.options import Options, SamplingOptions
 
@@ -23,6 +24,23 @@ class GenerateJob:
     chat: bool = False
     special: bool = False
     """Whether control tokens in the prompt are parsed as such."""
+    notes: str = ""
+    """Names and facts at the head of every window."""
+    stop: tuple[str, ...] = ()
+    """Texts before any of which the text ends."""
+    chapters: int | None = None
+    """Number of chapters after which the text ends; a later run may write more."""
     outputs: Outputs = field(default_factory=Outputs)
     restart: bool = False
     """Discard the work of earlier runs of this job."""
+
+    def __post_init__(self) -> None:
+        self.ending()
+
+    def ending(self) -> Ending:
+        """What ends the text, besides its length and the model.
+
+        Raises:
+            OptionError: ``stop`` or ``chapters`` cannot be used.
+        """
+        return Ending(stop=self.stop, chapters=self.chapters)

@@ -51,12 +51,12 @@ class Generation(Closing):
             self.job = self._seeded(job)
             self.text = stack.enter_context(TempLora(job.model, self.job.options))
             if folder is not None:
-                prompt = self._prompt()  # its errors leave no folder
+                notes, prompt = self._prompt()  # its errors leave no folder
                 if self._store is None:
                     if folder.is_dir() and job.restart:
                         discard(folder)
                     self._store = stack.enter_context(TextStore(folder))
-                self._begin(self._store, prompt)
+                self._begin(self._store, notes, prompt)
             self._stack = stack.pop_all()
 
     def __iter__(self) -> Iterator[Absorbed | Piece | BlockReport]:
@@ -110,14 +110,23 @@ class Generation(Closing):
             ),
         )
 
-    def _prompt(self) -> list[int]:
-        """Tokens of the prompt; none if the job has them, as a template may name the date."""
+    def _prompt(self) -> tuple[list[int], list[int]]:
+        """Tokens of the notes, which are in use from now on, and of the prompt.
+
+        Those of notes are the job's if it has any, as a template may name the date; it has the
+        prompt itself.
+        """
         job = self.job
         if self._store is not None and self._store.settings is not None:
-            return []
-        return self.text.prompt_tokens(job.prompt, chat=job.chat, special=job.special)
+            notes, prompt = self._store.notes, list[int]()
+        else:
+            notes, prompt = self.text.prompt_tokens(
+                job.prompt, job.notes, chat=job.chat, special=job.special
+            )
+        self.text.loop.use_notes(notes)
+        return notes, prompt
 
-    def _begin(self, store: TextStore, prompt: Sequence[int]) -> None:
+    def _begin(self, store: TextStore, notes: Sequence[int], prompt: Sequence[int]) -> None:
         """Begin the job, or check what changed since its last run.
 
         Raises:
@@ -128,7 +137,7 @@ class Generation(Closing):
         self.text.updates.restarts = 1
         before = store.settings
         if before is None:
-            store.begin(settings, prompt)
+            store.begin(settings, notes, prompt)
             return
         taken_up, refused = changes(before, settings)
         if refused:
@@ -151,6 +160,9 @@ class Generation(Closing):
                 sampling=job.sampling,
                 chat=job.chat,
                 special=job.special,
+                notes=job.notes,
+                stop=job.stop,
+                chapters=job.chapters,
             )
             return
         self._store.put("n_predict", job.n_predict)

@@ -24,6 +24,7 @@ def report_of(
     return {
         "settings": text.options.settings()
         | {"n_predict": job.n_predict, "chat": job.chat, "special": job.special}
+        | {"notes": job.notes, "stop": job.stop, "chapters": job.chapters}
         | {"sampling": asdict(job.sampling)}
         | text.devices,
         "versions": versions(),
@@ -37,5 +38,6 @@ def report_of(
             "seconds": seconds,
             "peak_rss_bytes": text.peak_rss_bytes,
             "finished": finished,
+            "ended_by": text.ended_by,
         },
     }

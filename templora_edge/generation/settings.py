@@ -20,6 +20,8 @@ def settings_of(job: GenerateJob, session: TempLora) -> dict[str, Any]:
         "prompt": hashlib.sha256(job.prompt.encode()).hexdigest(),
         "chat": job.chat,
         "special": job.special,
+        "notes": hashlib.sha256(job.notes.encode()).hexdigest() if job.notes else None,
+        "stop": job.stop or None,
         "model": session.base.sha256(),
         **asdict(job.sampling),
         **options.settings(),

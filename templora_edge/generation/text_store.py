@@ -65,12 +65,20 @@ class TextStore(JobStore):
     KIND = "generation"
     VERSION = 1
 
-    def begin(self, settings: Mapping[str, Any], prompt: Sequence[int]) -> None:
-        """Write the settings and the tokens of the prompt, in one transaction."""
+    def begin(
+        self, settings: Mapping[str, Any], notes: Sequence[int], prompt: Sequence[int]
+    ) -> None:
+        """Write the settings and the tokens of notes and prompt, in one transaction."""
         with self._change():
             self._set("settings", dict(settings))
+            self._set("notes", list(notes))
             self._set("prompt_tokens", len(prompt))
             self._db.executemany("INSERT INTO token VALUES (?, ?, NULL)", enumerate(prompt))
+
+    @property
+    def notes(self) -> list[int]:
+        """Tokens of the notes."""
+        return [int(token) for token in self.get("notes", [])]
 
     @property
     def n_prompt(self) -> int:

@@ -1,4 +1,4 @@
-"""Cuts paragraphs into segments, at sentence ends in Latin and CJK scripts, and joins them again.
+"""Cuts paragraphs into segments, at sentence ends where possible, and joins them again.
 
 Segments end at each line break and tab of a paragraph, whose translation has it between the same
 segments.
@@ -9,34 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
-from templora_edge.documents.markup import (
-    PLACEHOLDER,
-    UNGROUPED,
-    closed,
-    merged,
-    with_markup_of,
-)
+from templora_edge.documents.markup import PLACEHOLDER, closed, merged, with_markup_of
+from templora_edge.sentences import CJK, CLOSING, sentence_ends
 
-_CLOSING: Final = r"(?:[\s\u00a0\u202f]*»|[\"'”’)\]\}])*"
-"""Quotes and brackets that stay with the sentence they close."""
-_CJK_CLOSING: Final = r"[」』”’）】》〉\"'\)]*"
-_TAGS: Final = rf"(?:{UNGROUPED})*"
-_LATIN_END: Final = re.compile(
-    # it begins at no other place, so that a long line takes no longer than its length
-    rf"(?<![^\s.!?…])(?!(?<=[.!?…])[.!?…])"
-    rf"(?P<word>[^\s.!?…]*)[.!?…]+{_CLOSING}+{_TAGS}{_CLOSING}+(?P<space>[\s\u00a0]++)"
-    r"(?=[\"'“”‘’«(\[<—–-]*\s*(?P<next>[\w¿¡]))"
-)
-_CJK_SCRIPTS: Final = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\u3000-\u303f"
-_CJK: Final = re.compile(f"[{_CJK_SCRIPTS}]")
-_CJK_END: Final = re.compile(rf"(?:[。！？]+…*|(?<=[{_CJK_SCRIPTS}])…+){_CJK_CLOSING}{_TAGS}")
-_ABBREVIATIONS: Final = frozenset(  # French, English, German, Spanish titles and the like
-    "m mm mme mlle mr mrs ms dr st ste prof capt col gen lt sr jr vs etc cf p pp vol chap fig no "  # noqa: SIM905
-    "nos art ex av hr frl bzw sra srta".split()
-)
 _LETTERS: Final = re.compile(r"[^\W\d_]+")
 _ROMAN: Final = re.compile("M{0,3}(CM|CD|D?C{0,3})(XC|XL|L?X{0,3})(IX|IV|V?I{0,3})")
-_CLAUSE_END: Final = re.compile(rf"[;:,，、；：—–]+{_CLOSING}\s*")
+_CLAUSE_END: Final = re.compile(rf"[;:,，、；：—–]+{CLOSING}\s*")
 _WORD_END: Final = re.compile(r"\s+")
 _LINE_END: Final = re.compile(r"(?<!\s)\s*[\n\t]\s*")
 _NO_CONTENT: Final = re.compile(r"\s+|</?[0-9]+>")
@@ -48,11 +26,6 @@ def has_words(text: str) -> bool:
     """Whether ``text`` has words to translate, unlike ``* * *``, ``1866``, ``XIV.``, ``<1/>``."""
     words = _LETTERS.findall(PLACEHOLDER.sub(" ", text))
     return not all(_ROMAN.fullmatch(word) for word in words)
-
-
-def sentences(text: str) -> list[str]:
-    """``text`` cut after each sentence; pieces keep their spaces, so joining them restores it."""
-    return list(_cut(text, _sentence_ends(text)))
 
 
 def segments(paragraph: str, fits: Callable[[str], bool]) -> list[str]:
@@ -86,7 +59,7 @@ def assembled(paragraph: str, pairs: Sequence[tuple[str, str]]) -> str:
         while n_done < n_whole and (pair := next(left, None)) is not None:
             piece = one_line(with_markup_of(*pair))
             if piece:
-                is_tight = not translated or _CJK.match(translated[-1][-1])
+                is_tight = not translated or CJK.match(translated[-1][-1])
                 translated += [piece] if is_tight else [gap(n_done), piece]
             n_done += len(_NO_CONTENT.sub("", pair[0]))
         whole += "".join(translated) + (end.group() if end else "")
@@ -117,7 +90,7 @@ def _gaps(line: str) -> tuple[int, Callable[[int], str]]:
     def gap(n: int) -> str:
         if n in spaces:
             return spaces[n] if spaces[n].strip(" ") else " "
-        return " " if _CJK.match(content[n - 1]) else ""
+        return " " if CJK.match(content[n - 1]) else ""
 
     return len(content), gap
 
@@ -135,7 +108,7 @@ def split(paragraph: str, fits: Callable[[str], bool]) -> list[str]:
     if fits(paragraph):
         return [paragraph]
     pieces = [paragraph]
-    softly = (_sentence_ends, _ends(_CLAUSE_END), _ends(_WORD_END))
+    softly = (sentence_ends, _ends(_CLAUSE_END), _ends(_WORD_END))
     for ends, whole_spans in (
         *((ends, True) for ends in softly),
         *((ends, False) for ends in (*softly, _ends(_ANYWHERE))),
@@ -167,16 +140,6 @@ def _cut(text: str, ends: list[int]) -> Iterator[str]:
     for begin, end in pairwise([0, *ends, len(text)]):
         if end > begin:
             yield text[begin:end]
-
-
-def _sentence_ends(text: str) -> list[int]:
-    ends = [match.end() for match in _CJK_END.finditer(text)]
-    for match in _LATIN_END.finditer(text):
-        word = re.split(r"['’(«“\"\[]", match["word"])[-1].lower()
-        initial = len(word) == 1 and word.isalpha() and match["word"][-1:].isupper()
-        if not (initial or word in _ABBREVIATIONS or match["next"].islower()):
-            ends.append(match.end())
-    return sorted(ends)
 
 
 def _ends(pattern: re.Pattern[str]) -> Callable[[str], list[int]]:

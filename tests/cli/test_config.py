@@ -104,7 +104,7 @@ def candidates(option: ConfiguredOption) -> list[str]:
     if kind is float:
         low = 0 if field is None else field.metadata["min"] or field.metadata["above"] or 0
         return [str(low + step / 8) for step in range(1, 6)] + words
-    root = "/" if Path in (kind, *get_args(kind)) or option.key in ("file", "lora") else ""
+    root = "/" if Path in (kind, *get_args(kind)) or option.key in ("file", "lora", "notes") else ""
     return [f"{root}some/text{step}" for step in range(5)]
 
 

@@ -81,12 +81,10 @@ def write(tmp_path: Path) -> Callable[..., str]:
     def write(name: str, options: Options, n_predict: int, *stops: int, **job: Any) -> str:
         out = tmp_path / name
         wanted = GenerateJob(
-            **{"prompt": "It was a dark night", "seed": 1} | job,
-            n_predict=n_predict,
-            options=options,
+            "It was a dark night", n_predict, options=options, seed=1, outputs=Outputs(out),
             sampling=SamplingOptions(ignore_eos=True),
-            outputs=Outputs(out),
-        )
+        )  # fmt: skip
+        wanted = replace(wanted, **job)
         for stop in (*stops, n_predict + 1):
             with Generation(wanted) as generation:
                 events = iter(generation)

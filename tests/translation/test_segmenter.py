@@ -7,13 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from templora_edge.documents.markup import PLACEHOLDER, is_balanced, is_kept, plain
-from templora_edge.translation.segmenter import (
-    assembled,
-    has_words,
-    segments,
-    sentences,
-    split,
-)
+from templora_edge.sentences import sentences
+from templora_edge.translation.segmenter import assembled, has_words, segments, split
 
 CASES = {
     "Il partit. Elle resta.": ["Il partit.", "Elle resta."],

@@ -20,9 +20,10 @@ from templora_edge.documents.markup import (
     repaired,
     with_markup_of,
 )
+from templora_edge.sentences import sentences
 from templora_edge.translation.edits.edits import Edits, edited
 from templora_edge.translation.run import assemble
-from templora_edge.translation.segmenter import one_line, sentences
+from templora_edge.translation.segmenter import one_line
 from templora_edge.translation.store.segment_row import SegmentRow
 
 ALIKE: Final = 50.0

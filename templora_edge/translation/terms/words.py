@@ -7,7 +7,7 @@ from typing import Final
 from unicodedata import category
 
 from templora_edge.documents.markup import PLACEHOLDER
-from templora_edge.translation.segmenter import sentences
+from templora_edge.sentences import sentences
 
 TITLES: Final = frozenset(
     "m mm mr mrs ms mme mmes mlle mlles mgr me dr prof st ste sir lord lady miss mister messrs "  # noqa: SIM905
