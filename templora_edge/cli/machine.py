@@ -59,24 +59,31 @@ def _print_needs(needs: "Sequence[MemoryNeed]", machine: "Machine") -> None:
     from rich.table import Table
 
     precisions = list(needs[0].training)
-    table = Table(
-        title="estimated memory at most; in all: both processes, all layers recomputed or none"
+    write(
+        f"\nEstimated memory in GiB. {' and '.join(precisions)}: both processes in all, by the "
+        "precision of training; the\nlesser number if training recomputes layers, as it does where "
+        "memory is short.\n\n"
     )
-    table.add_column("model")
-    for heading in ("W", "weights", "generating", *(f"in all, {one}" for one in precisions)):
-        table.add_column(heading, justify="right")
-    table.add_column("fits here")
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("model", overflow="fold")
+    for heading in ("W", "weights", "generating", *precisions):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("fits here", no_wrap=True)
     for need in needs:
-        ranges = [
-            [need.total(one, recomputing=recomputing) for recomputing in (True, False)]
+        totals = [
+            [_gib(need.total(one, recomputing=recomputing)) for recomputing in (True, False)]
             for one in precisions
         ]
         table.add_row(
             need.model,
             f"{need.n_ctx:,}",
-            size(need.weights_bytes),
-            size(need.generating_bytes),
-            *(f"{least / 2**30:.1f} to {most / 2**30:.1f} GiB" for least, most in ranges),
+            _gib(need.weights_bytes),
+            _gib(need.generating_bytes),
+            *(f"{least} to {most}" for least, most in totals),
             need.fit(machine.memory_available_bytes, machine.torch.precision),
         )
-    write_table(table, soft_wrap=True)
+    write_table(table)
+
+
+def _gib(n_bytes: int) -> str:
+    return f"{n_bytes / 2**30:.1f}"

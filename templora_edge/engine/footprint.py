@@ -9,8 +9,10 @@ from templora_edge.models.gguf_file import GgufFile
 from templora_edge.models.heads import Heads
 from templora_edge.options import Capture, EngineOptions
 
-OVERHEAD: Final = 75 << 20
+OVERHEAD: Final = 70 << 20
 """Memory of the interpreter, its packages and llama.cpp once they are loaded."""
+VOCABULARY_ENTRY: Final = 100
+"""Bytes that llama.cpp takes for an entry of the vocabulary."""
 FLOAT: Final = 4
 """Bytes of a value in llama.cpp's graphs."""
 BF16: Final = 2
@@ -33,7 +35,8 @@ def private_bytes(base: GgufFile, options: EngineOptions) -> int:
     # llama.cpp has room for the logits of a batch in its graph, and again for the caller
     logits = 2 * min(MOST_LOGITS, n_batch) * settings["vocab_size"] * FLOAT
     kept = 0 if options.capture is None else _kept_bytes(base, options.capture)
-    return OVERHEAD + kv_bytes(base, options) + graph + logits + kept
+    vocabulary = settings["vocab_size"] * VOCABULARY_ENTRY
+    return OVERHEAD + vocabulary + kv_bytes(base, options) + graph + logits + kept
 
 
 def kv_bytes(base: GgufFile, options: EngineOptions) -> int:

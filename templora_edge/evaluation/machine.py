@@ -30,9 +30,9 @@ class Fit(StrEnum):
     """Whether a model fits the memory that is free."""
 
     YES = "yes"
-    RECOMPUTING = "recomputing layers"
+    RECOMPUTING = "recomputing"
     """Training must recompute layers, which takes it longer."""
-    WITHOUT_LEARNING = "without learning"
+    NOT_LEARNING = "no learning"
     """Only with --no-templora."""
     NO = "no"
 
@@ -73,7 +73,7 @@ class MemoryNeed:
         if self.total(precision, recomputing=True) <= available:
             return Fit.RECOMPUTING
         if self.weights_bytes + self.generating_bytes <= available:
-            return Fit.WITHOUT_LEARNING
+            return Fit.NOT_LEARNING
         return Fit.NO
 
 
@@ -120,7 +120,7 @@ def memory_needs(base: BaseGguf) -> list[MemoryNeed]:
 
 
 def usual_needs() -> list[MemoryNeed]:
-    """The memory that usual models need in Q4_K_M, by context."""
+    """The memory that usual models need in Q4_K_M, by context: of the dimensions in `USUAL`."""
     return [need for one in USUAL for need in memory_needs(PublishedModel(one))]
 
 
@@ -135,7 +135,7 @@ def _need(base: BaseGguf, n_ctx: int) -> MemoryNeed:
             found.total(checkpointing=False), found.total(checkpointing=True)
         )
     return MemoryNeed(
-        base.path.stem,
+        base.path.name.removesuffix(".gguf"),
         n_ctx,
         weight_bytes(base),
         generation.private_bytes(base, options.engine),

@@ -71,7 +71,7 @@ class PublishedModel(BaseGguf):
 
     def __init__(self, dimensions: Dimensions) -> None:  # reads no file, unlike the class above
         own = dimensions
-        self.path = Path(f"{own.repo.rpartition('/')[2]}-Q4_K_M.gguf")
+        self.path = Path(own.repo)
         self._metadata = {
             "general.architecture": own.architecture,
             "{arch}.block_count": own.layers,
