@@ -1,6 +1,8 @@
-"""Compare the logits that `probe` wrote on several machines; exit status 1 if they are too far apart.
+"""Compare the logits that `probe` wrote on several machines.
 
 Usage: python -m scripts.aarch64.compare REFERENCE.npz OTHER.npz...
+
+Exit status: 0 if all differences are below `TOLERANCE`, 1 otherwise.
 """
 
 import argparse

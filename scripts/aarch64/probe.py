@@ -19,9 +19,9 @@ from templora_edge.engine.build import Build
 from templora_edge.training.processor import TorchProcessor
 
 TEXT: Final = (
-    "The captain stood upon the deck and looked towards the land, which lay like a grey cloud under "
-    "the morning sky. He had not slept. All night the wind had blown from the west, and the men had "
-    "worked at the pumps without a word; but now it was calm, and he thought of the letter."
+    "The captain stood upon the deck and looked towards the land, which lay like a grey cloud "
+    "under the morning sky. He had not slept. All night the wind had blown from the west, and the "
+    "men had worked at the pumps without a word; but now it was calm, and he thought of the letter."
 )
 """Text that the model reads, learns block by block, and reads again."""
 BLOCK: Final = 32
@@ -34,8 +34,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=summary)
     parser.add_argument("out", type=Path, metavar="OUT.npz")
     out: Path = parser.parse_args().out
-    print(f"  {platform.machine()}, Python {platform.python_version()}, {templora_edge.__path__[0]}")
     build, processor = Build.here(), TorchProcessor.here()
+    print(f"  {platform.machine()}, Python {platform.python_version()}")
+    print(f"  templora-edge {templora_edge.__version__} in {templora_edge.__path__[0]}")
     print(f"  llama-cpp-python {build.version}: {', '.join(build.features)}")
     print(f"  torch {processor.version}: {', '.join(processor.instructions)}")
     print(f"  transformers {version('transformers')}, peft {version('peft')}")

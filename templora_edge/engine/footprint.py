@@ -31,11 +31,12 @@ def private_bytes(base: GgufFile, options: EngineOptions) -> int:
     settings = common_config(base)
     n_batch = min(options.n_batch, options.n_ctx)
     width, feed_forward = settings["hidden_size"], settings["intermediate_size"]
-    graph = n_batch * FLOAT * (2 * feed_forward + 4 * width)
+    graph: int = n_batch * FLOAT * (2 * feed_forward + 4 * width)
     # llama.cpp has room for the logits of a batch in its graph, and again for the caller
-    logits = 2 * min(MOST_LOGITS, n_batch) * settings["vocab_size"] * FLOAT
+    n_vocab: int = settings["vocab_size"]
+    logits = 2 * min(MOST_LOGITS, n_batch) * n_vocab * FLOAT
     kept = 0 if options.capture is None else _kept_bytes(base, options.capture)
-    vocabulary = settings["vocab_size"] * VOCABULARY_ENTRY
+    vocabulary = n_vocab * VOCABULARY_ENTRY
     return OVERHEAD + vocabulary + kv_bytes(base, options) + graph + logits + kept
 
 
@@ -51,9 +52,7 @@ def kv_bytes(base: GgufFile, options: EngineOptions) -> int:
         return whole
     cells = min(n_ctx, window + min(options.n_batch, n_ctx))
     cells += -cells % SLIDING_CELLS
-    return (
-        whole * (n_layers - sliding) + heads.kv_bytes(cells, key, value) * sliding
-    ) // n_layers
+    return (whole * (n_layers - sliding) + heads.kv_bytes(cells, key, value) * sliding) // n_layers
 
 
 def _kept_bytes(base: GgufFile, capture: Capture) -> int:

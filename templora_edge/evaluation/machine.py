@@ -44,7 +44,7 @@ class TrainingNeed:
     bytes: int
     """Memory if all activations are kept."""
     bytes_recomputing: int
-    """Memory if layers are recomputed in backward, as training does where the former is not free."""
+    """Memory if layers are recomputed in backward, as they are where the former is not free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Machine:
 
     @classmethod
     def here(cls) -> "Machine":
-        """This machine."""
+        """The machine that this runs on."""
         return cls(
             platform.platform(),
             platform.machine(),
