@@ -1,6 +1,8 @@
 """Generate, train on one block, and write the logits: what `smoke_test` compares across machines.
 
-Usage: python probe.py OUT.npz
+Usage: python -m scripts.aarch64.probe MODEL.gguf OUT.npz
+
+MODEL is the bundled model in float32, which `dequantized` writes.
 """
 
 import argparse
@@ -14,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 import templora_edge
-from templora_edge import SamplingOptions, TempLora
+from templora_edge import Options, SamplingOptions, TempLora
 from templora_edge.engine.build import Build
 from templora_edge.training.processor import TorchProcessor
 
@@ -31,9 +33,10 @@ BLOCK: Final = 32
 def main() -> None:
     """Write the logits before and after an update."""
     summary = (__doc__ or "").splitlines()[0]
-    parser = argparse.ArgumentParser(description=summary)
+    parser = argparse.ArgumentParser("python -m scripts.aarch64.probe", description=summary)
+    parser.add_argument("model", type=Path, metavar="MODEL.gguf")
     parser.add_argument("out", type=Path, metavar="OUT.npz")
-    out: Path = parser.parse_args().out
+    arguments = parser.parse_args()
     build, processor = Build.here(), TorchProcessor.here()
     print(f"  {platform.machine()}, Python {platform.python_version()}")
     print(f"  templora-edge {templora_edge.__version__} in {templora_edge.__path__[0]}")
@@ -41,19 +44,22 @@ def main() -> None:
     print(f"  torch {processor.version}: {', '.join(processor.instructions)}")
     print(f"  transformers {version('transformers')}, peft {version('peft')}")
     begun = time.perf_counter()
-    with TempLora(
+    options = Options().changed(
         n_ctx=256, n_threads=1, block_len=BLOCK, train_dtype="fp32", learning_rate=1e-3
-    ) as session:
+    )
+    with TempLora(arguments.model, options) as session:
         tokens = session.tokenize(TEXT)
         before = read(session, tokens)
         report = session.absorb(TEXT)[0]
         pieces = session.generate(n_predict=BLOCK, sampling=SamplingOptions(temperature=0.0))
         written = "".join(piece.text for piece in pieces)
         after = read(session, tokens)
+    with TempLora(options=options.changed(templora=False)) as session:
+        quantized = read(session, tokens)
     print(f"  loss of the first block {report.loss_before:.5f}, learned {report.loss_after:.5f}")
     print(f"  wrote {written!r}")
     print(f"  {time.perf_counter() - begun:.0f} s")
-    np.savez(out, before=before, after=after)
+    np.savez(arguments.out, before=before, after=after, quantized=quantized)
 
 
 def read(session: TempLora, tokens: list[int]) -> npt.NDArray[np.float32]:
