@@ -27,6 +27,9 @@ def private_bytes(base: GgufFile, options: EngineOptions) -> int:
     Args:
         base: the model, of a family that Temp-LoRA can train.
         options: resolved options.
+
+    Raises:
+        UnsupportedModelError: the model is of no such family.
     """
     settings = common_config(base)
     n_batch = min(options.n_batch, options.n_ctx)

@@ -15,6 +15,7 @@ from templora_edge.host.board import board
 from templora_edge.host.cores import default_threads
 from templora_edge.models import footprint as training
 from templora_edge.models.base_gguf import BaseGguf
+from templora_edge.models.families import family_of
 from templora_edge.models.published import USUAL, PublishedModel, weight_bytes
 from templora_edge.options import Options, TrainDtype
 from templora_edge.training.processor import TorchProcessor
@@ -115,6 +116,7 @@ def memory_needs(base: BaseGguf) -> list[MemoryNeed]:
     Raises:
         UnsupportedModelError: Temp-LoRA cannot train the model.
     """
+    family_of(base)
     windows = [n for n in WINDOWS if n <= base.n_ctx_train] or [base.n_ctx_train]
     return [_need(base, n_ctx) for n_ctx in windows]
 

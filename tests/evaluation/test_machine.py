@@ -5,10 +5,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import gguf
+import numpy as np
 import psutil
 import pytest
 import torch
 from command import TEMPLORA, check_failure, run
+from gguf_files import write_out
 
 from templora_edge import TempLora
 from templora_edge.assets import BUNDLED_MODEL
@@ -156,6 +159,11 @@ def test_what_has_no_estimate(tmp_path: Path) -> None:
     with TempLora(n_ctx=128) as session:
         session.save_adapter(adapter)
     check_failure(run("info", "--machine", adapter), "an adapter, not a model")
+    mamba = tmp_path / "mamba.gguf"
+    writer = gguf.GGUFWriter(mamba, "mamba")
+    writer.add_tensor("token_embd.weight", np.zeros((4, 32), np.float32))
+    write_out(writer)
+    check_failure(run("info", "--machine", mamba), "mamba.gguf", "does not support", "supported:")
 
 
 def test_features_are_the_processors() -> None:
