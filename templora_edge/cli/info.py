@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from templora_edge.cli.examples import with_examples
+from templora_edge.cli.machine import show_machine
 from templora_edge.cli.model import ModelFlags
 from templora_edge.cli.options import takes_model_flags
 from templora_edge.cli.output import size, write, write_facts, write_table
@@ -28,14 +29,26 @@ _FILE: Final = Annotated[
     "templora info model.gguf",
     "templora info adapter.gguf",
     "templora info -hf bartowski/Llama-3.2-1B-Instruct-GGUF:Q8_0",
+    "templora info --machine",
 )
 @takes_model_flags(_FILE, "FILE.gguf")
 def info(
     *,
     model: ModelFlags,
+    machine: Annotated[
+        bool,
+        typer.Option(
+            "--machine",
+            help="Describe this machine, and the memory that models need on it: FILE.gguf, or some "
+            "of usual sizes.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Describe a GGUF and what Temp-LoRA would need to train on it."""
+    if machine:
+        show_machine(model.path, as_json=as_json)
+        return
     from templora_edge.assets import BUNDLED_MODEL
     from templora_edge.models.info import ModelInfo
     from templora_edge.models.info import info as describe

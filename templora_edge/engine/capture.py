@@ -11,6 +11,7 @@ import numpy.typing as npt
 from templora_edge.engine.graph_tensors import CHUNK, GraphTensors, Ring
 from templora_edge.engine.model import Model
 from templora_edge.errors import EngineError
+from templora_edge.models.gguf_file import GgufFile
 from templora_edge.options import Capture
 from templora_edge.predictions import Predictions
 from templora_edge.protocols import Captured
@@ -47,7 +48,7 @@ class Captures:
         if 0 < layer < model.n_layers:
             states[f"l_out-{layer - 1}"] = Ring(capacity, model.n_embd)
         if self._capture.products:
-            widths = dict(_weights(model, layer))
+            widths = dict(weights_from(model.gguf, layer))
             buffer = np.empty(max([CHUNK, *widths.values()]), np.float32)
             products = {name: Ring(capacity, n, buffer=buffer) for name, n in widths.items()}
         self._states, self._products = states, products
@@ -168,9 +169,9 @@ class Captures:
         self._first = row
 
 
-def _weights(model: Model, layer: int) -> Iterator[tuple[str, int]]:
+def weights_from(base: GgufFile, layer: int) -> Iterator[tuple[str, int]]:
     """Name and output width of each matrix in decoder layers from ``layer`` on."""
-    for name, tensor in model.gguf.tensors.items():
+    for name, tensor in base.tensors.items():
         part, _, rest = name.partition(".")
         if part == "blk" and len(tensor.shape) == 2 and int(rest.partition(".")[0]) >= layer:
             yield name, int(tensor.shape[1])

@@ -299,7 +299,7 @@ class Context(Closing):
 def _check_memory(model: Model, options: EngineOptions) -> None:
     n_ctx = options.n_ctx
     heads = Heads.of(model.gguf)
-    needed = heads.kv_bytes(n_ctx, _value_bytes(options.type_k), _value_bytes(options.type_v))
+    needed = heads.kv_bytes(n_ctx, value_bytes(options.type_k), value_bytes(options.type_v))
     available = memory.available()
     if needed > available:
         raise InsufficientMemoryError(
@@ -308,7 +308,8 @@ def _check_memory(model: Model, options: EngineOptions) -> None:
         )
 
 
-def _value_bytes(kind: KvType) -> float:
+def value_bytes(kind: KvType) -> float:
+    """Bytes per cached number."""
     n_values, n_bytes = GGML_QUANT_SIZES[GGMLQuantizationType[kind.name]]
     return n_bytes / n_values
 

@@ -1,0 +1,1 @@
+"""A smoke test on aarch64, in emulation."""
