@@ -11,6 +11,7 @@ from typing import Any, Final
 from templora_edge.assets import BUNDLED_TRANSLATOR
 from templora_edge.closing import Closing
 from templora_edge.errors import JobError, listed
+from templora_edge.host.processor import processor
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.options import TextKind
 from templora_edge.session import TempLora
@@ -96,6 +97,8 @@ class Translator(Closing):
             store.put("source", str(job.source.absolute()))
             store.set_places(self._results.document.places)
             self.was_finished = store.finished
+            if job.retry_flagged or not store.finished:
+                store.note_processor(processor())
             if job.edited is not None:
                 self._take_edits(job.edited, store)
             glossary = self._results.glossary

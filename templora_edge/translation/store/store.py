@@ -191,6 +191,20 @@ class Store(Closing):
         """Whether everything is translated and written."""
         return bool(self.get("finished", False))
 
+    @property
+    def processors(self) -> list[dict[str, Any]]:
+        """Processors that worked on the job, in order: name, and segments done before it began."""
+        found: list[dict[str, Any]] = self.get("processors", [])
+        return found
+
+    def note_processor(self, name: str) -> None:
+        """Note that the processor ``name`` works on the job from here on."""
+        is_done = "SELECT count(*) FROM segment WHERE translation IS NOT NULL"
+        (done,) = self._db.execute(is_done).fetchone()
+        known = [one for one in self.processors if one["segments_before"] < done]
+        if not known or known[-1]["name"] != name:
+            self.put("processors", [*known, {"name": name, "segments_before": done}])
+
     def set_places(self, places: Sequence[str]) -> None:
         """Save where each paragraph is, as `Document.places` names it."""
         begins = [i for i, place in enumerate(places) if i == 0 or place != places[i - 1]]
@@ -210,6 +224,7 @@ class Store(Closing):
             "learned_blocks": self.learned.blocks,
             "tokens": sum(row.tokens for row in done),
             "seconds": round(self.get("seconds", 0.0), 1),
+            "processors": self.processors,
             "flagged_segments": self._placed([row for row in done if row.flags]),
         }
 
