@@ -88,6 +88,10 @@ class SidecarError(TemploraError):
     """The training process failed or died."""
 
 
+class SidecarKilledError(SidecarError):
+    """The training process was killed, perhaps because memory ran out."""
+
+
 class JobError(TemploraError):
     """A job's durable state is in use, damaged, of other settings, or cannot be written."""
 

@@ -15,17 +15,29 @@ what is left to do, and nothing twice.
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
 from templora_edge import windows
 from templora_edge.events import BlockReport, ScoredBlock, Token
+from templora_edge.protocols import Captured
 from templora_edge.repetition import loops
-from templora_edge.text_cache import TextCache
+from templora_edge.text_cache import CacheState, TextCache
 from templora_edge.updates import UpdateReport, Updates
 
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class LoopState:
+    """Where a loop is at the edge of a block, besides its text, blocks, cache and training."""
+
+    cache: CacheState
+    due: tuple[tuple[int, int, int], ...]
+    """Blocks that are to be learned: number, first token, token after the last one."""
+    learned: int
+    """Number of the last block that was learned."""
 
 
 class TempLoraLoop:
@@ -37,22 +49,30 @@ class TempLoraLoop:
         self._cache, self._updates, self._overlap = cache, updates, overlap
         self._due: deque[tuple[int, range]] = deque()  # blocks to learn: number, tokens
         self._learned = 0  # number of the last block that was learned
+        self._captured: Mapping[int, Captured] = {}  # of due blocks of an earlier run
 
-    def prompt(self, tokens: Sequence[int]) -> Iterator[BlockReport]:
+    def prompt(self, tokens: Sequence[int], done: int = 0) -> Iterator[BlockReport]:
         """Step 1: append a prompt, and absorb it if it is longer than L_X.
 
         What is before the last L_X tokens is lost once the cache is full, except in the weights.
+
+        Args:
+            tokens: tokens of the prompt.
+            done: how many of them the text ends with already, absorbed.
         """
         too_long = len(self._cache.head) + len(tokens) > self.options.prefix_len
         if too_long and self._updates.enabled:
-            yield from self.absorb(tokens)
+            yield from self.absorb(tokens, done)
         else:
-            self.text.extend(tokens)
+            self.text.extend(tokens[done:])
 
-    def absorb(self, tokens: Sequence[int]) -> Iterator[BlockReport]:
-        """Append ``tokens``: step 4 for each block, as if it had been generated, then step 5."""
+    def absorb(self, tokens: Sequence[int], done: int = 0) -> Iterator[BlockReport]:
+        """Append ``tokens``: step 4 for each block, as if it had been generated, then step 5.
+
+        The first ``done`` of them, a whole number of blocks or all, were absorbed before.
+        """
         self.flush()
-        for part in windows.cut(0, len(tokens), self.options.block_len):
+        for part in windows.cut(done, len(tokens), self.options.block_len):
             begin = len(self.text)
             self.text.extend(tokens[part.start : part.stop])
             self._end_block(begin, given=True)
@@ -66,21 +86,40 @@ class TempLoraLoop:
 
         The text must not be empty. A block's report follows once it is learned, or at the end.
         """
-        left, token = float("inf") if n_predict is None else n_predict, None
+        left = float("inf") if n_predict is None else n_predict
         while left > 0:
-            yield from self._next_block()
+            yield from self.next_block()
             begin = len(self.text)
-            try:
-                self._cache.make_room(self._updates.served)  # step 2
-                while len(self.text) - begin < min(self.options.block_len, left):
-                    if (token := self._cache.next_token()) is None:  # step 3
-                        break
-                    self.text.append(token)
-                    yield Token(token, len(self.blocks))
-            finally:  # also when the caller stops iterating
-                left = 0 if token is None else left - (len(self.text) - begin)
-                self._end_block(begin)
+            goes_on = yield from self.write_block(int(min(left, self.options.block_len)))
+            left = left - (len(self.text) - begin) if goes_on else 0
         yield from self.unlearned
+
+    def write_block(self, n_tokens: int, given: Sequence[int] = ()) -> Generator[Token, None, bool]:
+        """Generate a block of ``n_tokens``, or until the model ends the text, after `next_block`.
+
+        Args:
+            n_tokens: length of the block; a whole one has Δ.
+            given: its first tokens, where they are known: those that an earlier run generated.
+
+        Returns:
+            Whether the text goes on.
+        """
+        self._begin_learning()
+        begin = len(self.text)
+        try:
+            self._cache.make_room(self._updates.served)  # step 2
+            for token in given:
+                self._cache.take_token(token)
+                self.text.append(token)
+                yield Token(token, len(self.blocks))
+            while len(self.text) - begin < n_tokens:
+                if (new := self._cache.next_token()) is None:  # step 3
+                    return False
+                self.text.append(new)
+                yield Token(new, len(self.blocks))
+        finally:  # also when the caller stops iterating
+            self._end_block(begin)
+        return True
 
     def score(
         self, block: Sequence[int], before: Sequence[int] | None = None
@@ -91,7 +130,8 @@ class TempLoraLoop:
             block: tokens to score, but for the first of a text that no BOS precedes.
             before: all the tokens that ``block`` is conditioned on, appended too; None: the text.
         """
-        yield from self._next_block()
+        yield from self.next_block()
+        self._begin_learning()
         begin = len(self.text)
         if before is None:
             self._cache.make_room(self._updates.served)  # step 2
@@ -115,12 +155,38 @@ class TempLoraLoop:
         self._swap()
         return reports
 
-    def _next_block(self) -> list[BlockReport]:
-        """Steps 4 and 5, before a block; with overlap, step 4 of the last block only begins."""
-        reports = self.flush(keep=int(self._overlap))
+    def state(self) -> LoopState:
+        """Where the loop is, after `next_block` and before `write_block`."""
+        due = tuple((number, block.start, block.stop) for number, block in self._due)
+        return LoopState(self._cache.state(self._updates.served), due, self._learned)
+
+    def captured(self) -> dict[int, Captured]:
+        """What the engine computed of the blocks that are to be learned, by number."""
+        found = {number: self._captured_of(number, block) for number, block in self._due}
+        return {number: one for number, one in found.items() if one is not None}
+
+    def restore(
+        self,
+        text: Sequence[int],
+        blocks: Sequence[BlockReport],
+        state: LoopState,
+        captured: Mapping[int, Captured],
+    ) -> None:
+        """Go on with ``text`` from ``state``; engine and adapter must be as they were then."""
+        self.text.extend(text)
+        self.blocks.extend(blocks)
+        self._cache.restore(state.cache, self._updates.served)
+        self._due.extend((number, range(begin, end)) for number, begin, end in state.due)
+        self._learned, self._captured = state.learned, captured
+
+    def next_block(self) -> list[BlockReport]:
+        """Steps 4 and 5, before a block; with overlap, the last one is learned beside the next."""
+        return self.flush(keep=int(self._overlap))
+
+    def _begin_learning(self) -> None:
+        """With overlap, begin step 4 of the last block."""
         if self._overlap and self._due and not self._loops(*self._due[-1]):
             self._learn(self._updates.begin, *self._due[-1])
-        return reports
 
     def _end_block(self, begin: int, *, given: bool = False) -> None:
         seconds, memory = self._cache.pop_seconds(), self._updates.rss_bytes
@@ -150,9 +216,15 @@ class TempLoraLoop:
         before = windows.train_prefix(block, self.options.train_prefix_len)
         prefix = self._cache.head + self.text[before.start : before.stop]
         tokens, own = self.text[block.start : block.stop], not self.blocks[number].given
+        return how(prefix, tokens, own=own, captured=self._captured_of(number, block))
+
+    def _captured_of(self, number: int, block: range) -> Captured | None:
+        if number in self._captured:
+            return self._captured[number]
         # without L_T an update does not see the token that predicts its first one
-        captured = self._cache.captured(block) if before or block.start == 0 else None
-        return how(prefix, tokens, own=own, captured=captured)
+        if block.start > 0 and self.options.train_prefix_len == 0:
+            return None
+        return self._cache.captured(block)
 
     def _note(self, number: int, update: UpdateReport) -> None:
         self.blocks[number] = replace(self.blocks[number], **asdict(update))

@@ -44,6 +44,15 @@ class Positions:
         self._until = limit
         """Number of positions that may be used before tokens are grouped."""
 
+    @property
+    def state(self) -> tuple[int, int]:
+        """All that later methods depend on, for `restore`."""
+        return self.n_grouped, self._until
+
+    def restore(self, state: tuple[int, int]) -> None:
+        """Go on from what `state` was."""
+        self.n_grouped, self._until = state
+
     def n_tokens(self, n_positions: int) -> int:
         """Number of cached tokens at the first ``n_positions`` positions."""
         grouped = min(n_positions * self._group, self.n_grouped)

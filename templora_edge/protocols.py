@@ -57,6 +57,10 @@ class Engine(Protocol):
         """Choose the token that follows the last decoded one."""
         ...
 
+    def take(self, token: int) -> None:
+        """Take ``token`` as the one that was chosen, as `sample` did in an earlier run."""
+        ...
+
     def score(self, pending: Sequence[int], tokens: Sequence[int]) -> list[float]:
         """Decode ``pending`` and all of ``tokens`` but the last; return each token's NLL in nats.
 

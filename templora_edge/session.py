@@ -1,6 +1,5 @@
 """`TempLora`, the Python API: one long text on one model."""
 
-import codecs
 import logging
 import math
 from collections.abc import Iterator, Sequence
@@ -39,6 +38,7 @@ from templora_edge.options import (
     TextKind,
     TrainDtype,
 )
+from templora_edge.pieces import Pieces
 from templora_edge.score import Score
 from templora_edge.text_cache import TextCache
 from templora_edge.training.client import SidecarTrainer
@@ -80,9 +80,9 @@ class TempLora(Closing):
 
     `generate`, `absorb` and `score` continue the same text, in any order. When the context manager
     exits, the adapter and all its traces are removed; `save_adapter` keeps a copy. The attribute
-    `options` holds the resolved options; `engine`, `trainer` and `updates` are for callers with a
-    loop of their own. The training process starts with the session if generated text is learned,
-    otherwise with the first text that is given.
+    `options` holds the resolved options; `engine`, `trainer`, `updates` and `loop` are for callers
+    with a loop of their own. The training process starts with the session if generated text is
+    learned, otherwise with the first text that is given.
 
     Args:
         model: path of a GGUF, or the name of a model on the hub, ``hf:user/repo[:quant]``, which
@@ -147,7 +147,7 @@ class TempLora(Closing):
                 self.engine, start, learns_own=learns_own, learns_given=learns_given
             )
             cache = TextCache(self.engine, self.options.blocks, head)
-            self._loop = TempLoraLoop(cache, self.updates, overlap=self.options.training.overlap)
+            self.loop = TempLoraLoop(cache, self.updates, overlap=self.options.training.overlap)
             if self.options.engine.self_extend is None and not past_training:
                 _warn_past_training(self.base, self.options.engine)
             self._stack = stack.pop_all()
@@ -155,19 +155,19 @@ class TempLora(Closing):
     @property
     def blocks(self) -> tuple[BlockReport, ...]:
         """Reports of all blocks so far."""
-        return tuple(self._loop.blocks)
+        return tuple(self.loop.blocks)
 
     @property
     def n_tokens(self) -> int:
         """Length of the text so far in tokens, without BOS."""
-        return len(self._loop.text)
+        return len(self.loop.text)
 
     @property
     def peak_rss_bytes(self) -> int:
         """Peak resident memory of both processes; pages that they share count twice."""
         both = memory.peak_resident() + (self.trainer.peak_rss_bytes if self.trainer else 0)
         # the kernel's peaks lag a little behind the readings at the ends of blocks
-        return max(both, *(block.rss_bytes for block in self._loop.blocks), 0)
+        return max(both, *(block.rss_bytes for block in self.loop.blocks), 0)
 
     def generate(
         self,
@@ -215,24 +215,24 @@ class TempLora(Closing):
         """
         if n_predict is not None and n_predict < 0:
             raise OptionError(f"n_predict is {n_predict}; expected 0 or more, or None")
-        yield from self._append_prompt(prompt, chat=chat, special=special)
-        written = [*self.engine.model.vocab.head, *self._loop.text]
-        self.engine.use_sampling(sampling or SamplingOptions(), written)
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        block = len(self._loop.blocks)
-        for event in self._loop.generate(n_predict):
-            if isinstance(event, BlockReport):
-                yield event
-            else:
-                block = event.block
-                text = decoder.decode(self.engine.model.vocab.piece(event.id))
-                yield Piece(text, event.id, block)
-        if rest := decoder.decode(b"", final=True):
-            yield Piece(rest, None, block)
+        yield from self.append(self.prompt_tokens(prompt, chat=chat, special=special))
+        self.use_sampling(sampling or SamplingOptions())
+        pieces = Pieces(self.engine.model.vocab.piece)
+        for event in self.loop.generate(n_predict):
+            yield event if isinstance(event, BlockReport) else pieces.of(event)
+        yield from pieces.rest()
+
+    def use_sampling(self, sampling: SamplingOptions, *, sampled: int = 0) -> None:
+        """Sample with ``sampling`` from now on; the text so far counts as history.
+
+        ``sampled`` is how many of its tokens were sampled with these options in an earlier run.
+        """
+        written = [*self.engine.model.vocab.head, *self.loop.text]
+        self.engine.use_sampling(sampling, written, sampled=sampled)
 
     def absorb(self, text: str) -> list[BlockReport]:
         """Append ``text`` and train on it block by block, as if it had been generated."""
-        return list(self._loop.absorb(self.tokenize(text)))
+        return list(self.loop.absorb(self.tokenize(text)))
 
     def score(self, text: str) -> Score:
         """Append ``text``, scoring each block before training on it."""
@@ -242,14 +242,14 @@ class TempLora(Closing):
     def stream_score(self, tokens: Sequence[int]) -> Iterator[ScoredBlock | BlockReport]:
         """Like `score`, from tokens; yields each block's score, and its report once learned."""
         for part in windows.cut(0, len(tokens), self.options.blocks.block_len):
-            yield from self._loop.score(tokens[part.start : part.stop])
-        yield from self._loop.unlearned
+            yield from self.loop.score(tokens[part.start : part.stop])
+        yield from self.loop.unlearned
 
     def score_block(
         self, block: Sequence[int], before: Sequence[int]
     ) -> Iterator[ScoredBlock | BlockReport]:
         """Append and score ``block``, conditioned on ``before`` only; see `TempLoraLoop.score`."""
-        return self._loop.score(block, before)
+        return self.loop.score(block, before)
 
     def tokenize(self, text: str) -> list[int]:
         """Tokens of ``text`` as it would be appended, with control tokens read as text."""
@@ -264,7 +264,7 @@ class TempLora(Closing):
             OptionError: there is no adapter.
             OutputError: ``path`` cannot be written.
         """
-        self._loop.flush()
+        self.loop.flush()
         if self.updates.enabled and not self.updates.learned:
             _logger.warning(
                 "nothing was learned, so the adapter in %s has no effect; --own-learning-rate "
@@ -282,18 +282,35 @@ class TempLora(Closing):
         return SidecarTrainer(self.base.path, self.options, self._workspace.path)
 
     def _start_trainer(self) -> SidecarTrainer:
-        if self.trainer is None:
+        if self.trainer is None or not self.trainer.alive:
             _ = self.engine.model.pointer  # raises an error if the session is closed
             self.trainer = self._stack.enter_context(self._new_trainer())
         self.trainer.wait_ready()  # also after an interrupt
         return self.trainer
 
-    def _append_prompt(self, prompt: str, *, chat: bool, special: bool) -> Iterator[Absorbed]:
+    def prompt_tokens(self, prompt: str, *, chat: bool = False, special: bool = False) -> list[int]:
+        """Tokens of a prompt, as `stream` appends it.
+
+        Raises:
+            PromptError: there is no text to continue.
+        """
         model = self.engine.model
         if chat:
             content = prompt if special else model.vocab.quote(prompt)
             prompt = model.chat_prompt([{"role": "user", "content": content}])
         tokens = model.vocab.tokenize_prompt(prompt) if chat or special else self.tokenize(prompt)
+        if not tokens and not self.loop.text:
+            raise PromptError("the prompt is empty; expected some text to continue")
+        return tokens
+
+    def append(self, tokens: Sequence[int], done: int = 0) -> Iterator[Absorbed]:
+        """Append a prompt, absorbing it if it is long; yield the progress of that.
+
+        Args:
+            tokens: tokens of the prompt.
+            done: how many of them the text has already, which the adapter has learned.
+        """
+        model = self.engine.model
         room = self.options.blocks.n_ctx - self.options.blocks.block_len - len(model.vocab.head)
         if not self.updates.enabled and len(tokens) > room:
             _logger.warning(
@@ -302,12 +319,11 @@ class TempLora(Closing):
                 len(tokens),
                 room,
             )
-        if not tokens and not self._loop.text:
-            raise PromptError("the prompt is empty; expected some text to continue")
-        done = 0
-        for report in self._loop.prompt(tokens):
-            if done == 0:
-                yield Absorbed(0, len(tokens), None)
+        begun = False
+        for report in self.loop.prompt(tokens, done):
+            if not begun:
+                yield Absorbed(done, len(tokens), None)
+                begun = True
             done += report.tokens
             yield Absorbed(done, len(tokens), report)
 

@@ -3,11 +3,24 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from templora_edge import windows
 from templora_edge.errors import OptionError
 from templora_edge.options import BlockOptions
 from templora_edge.protocols import Captured, Engine
+
+
+@dataclass(frozen=True, slots=True)
+class CacheState:
+    """Which part of a text is cached, between two blocks."""
+
+    decoded: int
+    """Tokens of the text that the engine has decoded."""
+    apart: int
+    """First tokens in the cache that the text goes on after only with a gap."""
+    swapped: bool
+    """Whether the adapter has changed since room was last made."""
 
 
 class TextCache:
@@ -43,6 +56,21 @@ class TextCache:
         self._adapter = 0  # number of the adapter in use when room was last made
         self._seconds = 0.0
 
+    def state(self, adapter: int) -> CacheState:
+        """Which part of the text is cached; ``adapter`` as in `make_room`."""
+        return CacheState(self._decoded, self._apart, adapter != self._adapter)
+
+    def restore(self, state: CacheState, adapter: int) -> None:
+        """Take up the engine's cache, which holds what it held in ``state``.
+
+        If the engine holds nothing, it is filled again from the last L_X tokens.
+        """
+        self._adapter = adapter - state.swapped
+        if self._engine.n_past:
+            self._decoded, self._apart = state.decoded, state.apart
+        else:
+            self._refill_last()
+
     def make_room(self, adapter: int) -> None:
         """Ensure that the cache has room for the pending tokens and one whole block.
 
@@ -76,6 +104,13 @@ class TextCache:
             self._decoded = len(self.text)
             token = self._engine.sample()
         return None if self._engine.is_end(token) else token
+
+    def take_token(self, token: int) -> None:
+        """Decode the pending tokens and take ``token`` as what was sampled after them."""
+        with self._step():
+            self._engine.decode(self._pending())
+            self._decoded = len(self.text)
+            self._engine.take(token)
 
     def score(self, tokens: Sequence[int], before: Sequence[int] | None = None) -> list[float]:
         """Append ``tokens`` and return the NLL of each in nats.
@@ -130,14 +165,16 @@ class TextCache:
         self._engine.clear()
         self._decoded, self._apart = start, 0
 
+    def _refill_last(self) -> None:
+        self._refill(windows.last_prefix(self.options, len(self.head), len(self.text)).start)
+
     @contextmanager
     def _step(self) -> Iterator[None]:
         begun = time.perf_counter()
         try:
             yield
         except BaseException:
-            plan = windows.last_prefix(self.options, len(self.head), len(self.text))
-            self._refill(plan.start)
+            self._refill_last()
             raise
         finally:
             self._seconds += time.perf_counter() - begun

@@ -4,15 +4,21 @@ All learning goes through here, of texts and of translated pairs, given or gener
 memory and losses of updates are measured here and nowhere else.
 """
 
+import logging
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
-from templora_edge.errors import OptionError
+from templora_edge.errors import OptionError, SidecarKilledError
 from templora_edge.host import memory
-from templora_edge.protocols import Captured, Engine, Trainer
+from templora_edge.host.files import whole
+from templora_edge.protocols import Captured, Engine, Trainer, Update
+
+Result = TypeVar("Result")
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +48,9 @@ class Updates:
 
     Any step may be interrupted, by KeyboardInterrupt too, and repeated: `learn` with the same block
     learns it once, and `swap` does nothing if the engine has the newest adapter.
+
+    With `restarts`, a training process that is killed is started again from the last state that was
+    saved or loaded, and learns again what it has learned since.
     """
 
     def __init__(
@@ -65,6 +74,10 @@ class Updates:
         self._learns_own, self._learns_given = learns_own, learns_given
         self._engine = engine
         self._trainer: Trainer | None = None
+        self.restarts = 0
+        """How many times a killed training process is started again; set before it learns."""
+        self._state: Path | None = None  # the last one that was saved or loaded
+        self._since: list[Callable[[Trainer], Any]] = []  # what was learned since
         self._trained = 0  # number of the trainer's adapter: that of its updates
         self._report = UpdateReport()
         self._trainer_rss = 0
@@ -79,6 +92,11 @@ class Updates:
     def learns(self, *, own: bool) -> bool:
         """Whether blocks that the model wrote, or others, are learned."""
         return self.enabled and (self._learns_own if own else self._learns_given)
+
+    @property
+    def trained(self) -> int:
+        """Number of the trainer's adapter, which counts its updates."""
+        return self._trained
 
     @property
     def learned(self) -> bool:
@@ -111,9 +129,14 @@ class Updates:
         """
         if not self.learns(own=own):
             return UpdateReport(rss_bytes=self.rss_bytes)
-        trainer = self._started()
         begun = time.perf_counter()
-        update = trainer.train(prefix, block, loss_mask, own=own, captured=captured)
+
+        def train(trainer: Trainer) -> Update:
+            return trainer.train(prefix, block, loss_mask, own=own, captured=captured)
+
+        update = self._ask(train)
+        if self.restarts:
+            self._since.append(train)
         self._trained += 1
         self._trainer_rss = update.rss_bytes
         self._report = UpdateReport(
@@ -146,7 +169,7 @@ class Updates:
         if self._trainer is None or self.served == self._trained:
             return None
         begun = time.perf_counter()
-        adapter = self._trainer.export()
+        adapter = self._ask(lambda trainer: trainer.export())
         converted = time.perf_counter()
         try:
             self._engine.swap(adapter)
@@ -165,7 +188,7 @@ class Updates:
             OutputError: temporary storage is full.
             OSError: ``path`` cannot be written.
         """
-        adapter = self._started().export()
+        adapter = self._ask(lambda trainer: trainer.export())
         try:
             shutil.copyfile(adapter, path)
         finally:
@@ -174,11 +197,16 @@ class Updates:
     def save_state(self, path: Path) -> None:
         """Write everything later updates depend on to ``path``: adapter, optimizer, random state.
 
+        The file is complete and on disk when this returns, and must stay until the next one is.
+
         Raises:
             OptionError: there is no adapter.
             OutputError: ``path`` cannot be written.
         """
-        self._started().save(path)
+        with whole(path) as temporary:
+            self._ask(lambda trainer: trainer.save(temporary))
+        self._state = path
+        self._since.clear()
 
     def load_state(self, path: Path) -> None:
         """Continue from the state that `save_state` wrote; `swap` then serves its adapter.
@@ -187,8 +215,30 @@ class Updates:
             OptionError: there is no adapter.
             JobError: the file is missing, damaged, or of other options.
         """
-        self._started().load(path)
+        self._ask(lambda trainer: trainer.load(path))
         self._trained += 1
+        self._state = path
+        self._since.clear()
+
+    def _ask(self, call: Callable[[Trainer], Result]) -> Result:
+        """The trainer's answer to ``call``; after a restart, if it is killed."""
+        try:
+            return call(self._started())
+        except SidecarKilledError as error:
+            if not self.restarts:
+                raise
+            self.restarts -= 1
+            _logger.warning(
+                "%s; it is started again from the last saved state, once",
+                str(error).partition(";")[0],
+            )
+            self._trainer = None
+            trainer = self._started()
+            if self._state is not None:
+                trainer.load(self._state)
+            for learn in self._since:
+                learn(trainer)
+            return call(trainer)
 
     def _started(self) -> Trainer:
         if self._start_trainer is None:

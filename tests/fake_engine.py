@@ -50,6 +50,9 @@ class FakeEngine(ABC):
         self.conditioned_on.append(self.cached)
         return self.choose()
 
+    def take(self, token: int) -> None:
+        self.log.append(("taken", token))
+
     @abstractmethod
     def choose(self) -> int:
         """The next token."""

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from templora_edge.documents.markup import plain
+from templora_edge.job_store.folder import folder_of
 from templora_edge.translation.exchange import ExchangedJob, read_exchange, write_exchange
-from templora_edge.translation.store.job_folder import folder_of
 from templora_edge.translation.store.segment_row import Origin, SegmentRow
 from templora_edge.translation.store.store import Store
 

@@ -1,6 +1,5 @@
 """`templora generate`: write a long text."""
 
-import secrets
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -19,12 +18,11 @@ from templora_edge.cli.output import write
 from templora_edge.cli.prompt import path_of, read_prompt
 from templora_edge.cli.screen import SCREEN
 from templora_edge.errors import OptionError
-from templora_edge.host.files import check_outputs
 from templora_edge.options import MAX_SEED, SamplingOptions
 
 EXAMPLES: Final = (
     'templora generate -p "It was a dark night" -n 4096',
-    "templora generate -m model.gguf -f novel.txt -n 20000 > more.txt",
+    "templora generate -m model.gguf -f novel.txt -n 20000 -o more.txt",
     "templora generate -hf bartowski/Llama-3.2-1B-Instruct-GGUF --chat -n 4000 < question.txt",
 )
 
@@ -41,6 +39,16 @@ def generate(
     file: Annotated[
         str | None,
         typer.Option("-f", "--file", metavar="FILE", help="Read the prompt from FILE; - is stdin."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="FILE",
+            help="Write the text to FILE as it grows, instead of stdout; the same command goes on "
+            "where it was stopped, with more tokens if -n is larger.",
+        ),
     ] = None,
     n_predict: Annotated[
         int,
@@ -80,47 +88,63 @@ def generate(
             "default: read them as text.",
         ),
     ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Discard what earlier runs wrote to -o FILE.")
+    ] = False,
     force: Force = False,
 ) -> None:
-    """Write a long text, training a temporary LoRA on it block by block."""
+    """Write a long text, training a temporary LoRA on it block by block.
+
+    With -o, every finished block is saved; run the same command again to continue where it stopped.
+    """
     if prompt is not None and file is not None:
         raise typer.BadParameter("give -p or -f, not both")
     options = flags.options
     if not options.templora and adapter_out is not None:
         raise OptionError("--adapter-out: --no-templora trains no adapter; drop one of the two")
-    chosen_seed = secrets.randbelow(MAX_SEED + 1) if seed == -1 else seed
+    if restart and out is None:
+        raise OptionError("--restart: begins the text of -o FILE anew; give -o")
     text_in = read_prompt(prompt, file)
-    check_outputs(
-        [("--adapter-out", adapter_out), ("--report", report)],
-        [*flags.inputs(BUNDLED_MODEL), ("-f", None if prompt is not None else path_of(file))],
-        force=force,
-    )
+    from templora_edge.generation import GenerateJob, Generation, Outputs
+
+    outputs = Outputs(out, adapter_out, report)
+    inputs = [*flags.inputs(BUNDLED_MODEL), ("-f", None if prompt is not None else path_of(file))]
+    outputs.check(inputs, force=force)
 
     from templora_edge.cli.progress import GenerateProgress, show_beginning
 
     show_beginning()
     from templora_edge.events import Absorbed, BlockReport
-    from templora_edge.generation import GenerateJob
-    from templora_edge.generation import generate as run
-    from templora_edge.session import TempLora
 
-    limit = None if n_predict == -1 else n_predict
-    sampling = sampling.changed(seed=chosen_seed)
-    options = options.changed(seed=chosen_seed, measure_after=report is not None, scores=False)
-    job = GenerateJob(text_in, limit, sampling, chat, special, adapter_out, report)
+    job = GenerateJob(
+        text_in,
+        None if n_predict == -1 else n_predict,
+        flags.model,
+        options,
+        sampling,
+        None if seed == -1 else seed,
+        chat,
+        special,
+        outputs,
+        restart,
+    )
     with (
-        TempLora(flags.model, options) as text,
-        GenerateProgress(limit, text.options.blocks.block_len) as progress,
+        Generation(job) as generation,
+        GenerateProgress(
+            job.n_predict, generation.text.options.blocks.block_len, generation.n_written
+        ) as progress,
     ):
-        for event in run(text, job):
+        for event in generation:
             match event:
                 case Absorbed():
                     progress.on_absorbed(event)
                 case BlockReport():
                     progress.on_block(event)
                 case _:
-                    write(event.text)
+                    if out is None:
+                        write(event.text)
                     progress.on_piece(event)
-        write("\n")
-        summary = progress.summary()
-    SCREEN.say(f"{summary}; seed {chosen_seed}")
+        if out is None:
+            write("\n")
+        summary = f"{progress.summary()}; seed {generation.job.seed}"
+    SCREEN.say(summary if out is None else f"{summary}; wrote {out}")

@@ -104,10 +104,11 @@ class GenerateProgress:
     Args:
         n_predict: number of tokens to generate; None if unknown.
         block_len: tokens in a block.
+        n_before: tokens that earlier runs generated.
     """
 
-    def __init__(self, n_predict: int | None, block_len: int) -> None:
-        self._n_predict = n_predict
+    def __init__(self, n_predict: int | None, block_len: int, n_before: int = 0) -> None:
+        self._n_predict = None if n_predict is None else max(0, n_predict - n_before)
         self._block_len = block_len
         self._n_tokens = 0
         self._begun = self._shown = time.perf_counter()

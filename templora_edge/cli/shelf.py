@@ -249,7 +249,7 @@ def _work(
     SCREEN.say(summary(rows, {one.book: names for one in rows if (names := _moves(one.book))}))
     if report is not None:
         with replacing(report, "--report") as temporary:
-            content = {"books": [one.as_json() | _job(one.book) for one in rows]}
+            content = {"books": [one.as_json() | {"job": _job(one.book)} for one in rows]}
             temporary.write_text(to_json(content), encoding="utf-8")
     if interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
@@ -258,15 +258,15 @@ def _work(
 
 
 def _job(book: Book) -> dict[str, Any]:
-    """What the job of ``book`` says of itself, if it has one that was begun."""
-    from templora_edge.translation.job.job import status
+    """What the job of ``book`` says of itself; empty if it has none."""
+    from templora_edge.shelf.standing import status_of
 
-    return {"job": status(book.out) if book.is_begun else None}
+    return {} if book.folder is None else status_of(book.folder)
 
 
 def _moves(book: Book) -> str:
     """The processors that worked on ``book``, if there were several."""
-    found = (_job(book)["job"] or {}).get("processors", [])
+    found = _job(book).get("processors", [])
     return " to ".join(str(one["name"]) for one in found) if len(found) > 1 else ""
 
 

@@ -1,4 +1,4 @@
-"""Summaries of a translation, for the end of a run and for `templora status`."""
+"""Summaries of jobs, for the end of a run and for `templora status`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -60,6 +60,27 @@ def status_summary(found: Mapping[str, Any], out: Path) -> str:
     tokens = counted(found["tokens"], "token")
     lines = [f"{_count(found)}: {tokens}, {learned} learned; {state}"]
     return "\n".join([*lines, *_flags(found, "--json lists all"), _next(found, out)])
+
+
+def text_summary(found: Mapping[str, Any], out: Path) -> str:
+    """The text of `templora status` for a generated text; ``found`` is its status."""
+    count = f"{found['tokens']:,}"
+    if found["n_predict"] is not None:
+        count += f" of {found['n_predict']:,}"
+    lines = [
+        f"{count} tokens written in {duration(found['seconds'])}, "
+        f"{counted(found['learned_blocks'], 'block')} learned; "
+        + ("finished" if found["finished"] else "not finished")
+    ]
+    if absorbed := found["absorbed_tokens"]:
+        lines.append(f"prompt: {absorbed:,} of {found['prompt_tokens']:,} tokens absorbed")
+    if found["ended"]:
+        lines.append("the model has ended the text")
+    elif found["finished"]:
+        lines.append("next: run the same command with a larger -n for more")
+    else:
+        lines.append(f"next: run the same command to go on with {out}")
+    return "\n".join(lines)
 
 
 def counted(number: int, noun: str) -> str:

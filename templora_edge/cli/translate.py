@@ -206,9 +206,9 @@ def translate(
 
     progress = CountProgress(*UNITS["segments"])
     from templora_edge.cli.review import Editor
+    from templora_edge.job_store.folder import folder_of
     from templora_edge.translation.job.job import Translator, write_partial
     from templora_edge.translation.job.series import Series, Start
-    from templora_edge.translation.store.job_folder import folder_of
 
     options = flags.options.changed(seed=seed, measure_after=False)
     start = Start(

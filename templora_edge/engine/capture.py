@@ -105,6 +105,10 @@ class Captures:
             if (kept := self._tokens[index]) is not None:
                 self._tokens[index] = replace(kept, predictions=Predictions.of(row))
 
+    def skip(self, n_tokens: int) -> None:
+        """Count ``n_tokens`` more as cached, of which nothing is kept."""
+        self._tokens += [None] * n_tokens
+
     def truncate(self, n_tokens: int) -> None:
         """Forget all but the first ``n_tokens``."""
         del self._tokens[n_tokens:]

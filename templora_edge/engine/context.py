@@ -2,6 +2,7 @@
 
 import ctypes
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import llama_cpp
@@ -12,6 +13,7 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from templora_edge.closing import Closing
 from templora_edge.engine import backend
 from templora_edge.engine.adapter import Adapter
+from templora_edge.engine.cache_file import read_cache, write_cache
 from templora_edge.engine.capture import Captures
 from templora_edge.engine.k_shift import check_k_shift, check_length
 from templora_edge.engine.logits import last_logits
@@ -155,6 +157,29 @@ class Context(Closing):
         self._captures.truncate(0)
         llama_cpp.llama_memory_clear(self._memory, False)
         self._positions.clear()
+
+    def save(self, path: Path) -> None:
+        """Write the cache to ``path``, and go on as if it had just been read from there.
+
+        So a context that reads it computes the same numbers, bit for bit, as this one: they depend
+        on the order of the cells, too.
+
+        Raises:
+            OutputError: ``path`` cannot be written.
+        """
+        write_cache(self.pointer, path, self._positions.state)
+        llama_cpp.llama_memory_clear(self._memory, False)
+        self._positions.restore(read_cache(self.pointer, path))
+
+    def load(self, path: Path) -> None:
+        """Continue with the cache that `save` wrote; what was captured of its tokens is not there.
+
+        Raises:
+            EngineError: the file is damaged, or of another model or context.
+        """
+        self.clear()
+        self._positions.restore(read_cache(self.pointer, path))
+        self._captures.skip(self.n_past)
 
     def truncate(self, n_tokens: int) -> None:
         """Forget all but the first ``n_tokens``.

@@ -72,6 +72,11 @@ class LlamaEngine(Closing):
         """Choose the token that follows the last decoded one."""
         return self._sampler.sample(self.context.pointer)
 
+    def take(self, token: int) -> None:
+        """Take ``token`` as the one that was sampled after the last decoded one."""
+        self._sampler.skip(1)
+        self._sampler.accept([token])
+
     def score(self, pending: Sequence[int], tokens: Sequence[int]) -> list[float]:
         """Decode ``pending`` and all of ``tokens`` but the last; return the NLL of ``tokens``.
 
@@ -109,6 +114,18 @@ class LlamaEngine(Closing):
         """Empty the KV cache."""
         self.context.clear()
 
+    def save_cache(self, path: Path) -> None:
+        """Write the KV cache to ``path``, and go on as if it had just been read from there."""
+        self.context.save(path)
+
+    def load_cache(self, path: Path) -> None:
+        """Continue with the KV cache that `save_cache` wrote.
+
+        Raises:
+            EngineError: the file is damaged, or of another model or context.
+        """
+        self.context.load(path)
+
     def truncate(self, n_tokens: int) -> None:
         """Keep at most the first ``n_tokens`` in the cache; `n_past` is how many are left."""
         self.context.truncate(n_tokens)
@@ -144,10 +161,19 @@ class LlamaEngine(Closing):
         if old is not None:
             old.close()
 
-    def use_sampling(self, options: SamplingOptions, written: Sequence[int] = ()) -> None:
-        """Sample with ``options`` from now on; the text so far, ``written``, counts as history."""
+    def use_sampling(
+        self, options: SamplingOptions, written: Sequence[int] = (), *, sampled: int = 0
+    ) -> None:
+        """Sample with ``options`` from now on.
+
+        Args:
+            options: sampling options.
+            written: the text so far, which counts as history.
+            sampled: number of tokens that were sampled with these options before.
+        """
         sampler = Sampler(self.model.vocab, options, self.n_ctx)
         sampler.accept(written)
+        sampler.skip(sampled)
         old, self._sampler = self._sampler, sampler
         old.close()
 

@@ -1,7 +1,7 @@
 """The sampler chain."""
 
 from collections.abc import Sequence
-from ctypes import c_char_p
+from ctypes import byref, c_char_p, pointer
 from typing import Any, Final
 
 import llama_cpp
@@ -36,6 +36,7 @@ class Sampler(Closing):
         )
         self._n_history = max(counted, searched)
         self._n_vocab = vocab.n_tokens
+        self._dist: Any = None  # the random choice, if there is one; the chain owns it
         self._greedy = Greedy(options, counted) if Greedy.can_replace(options) else None
         chain: Any = llama_cpp.llama_sampler_chain_init(
             llama_cpp.llama_sampler_chain_default_params()
@@ -78,7 +79,8 @@ class Sampler(Closing):
         add(llama_cpp.llama_sampler_init_top_p(options.top_p, 1))
         add(llama_cpp.llama_sampler_init_min_p(options.min_p, 1))
         add(llama_cpp.llama_sampler_init_temp(options.temperature))
-        add(llama_cpp.llama_sampler_init_dist(options.seed))
+        self._dist = llama_cpp.llama_sampler_init_dist(options.seed)
+        add(self._dist)
 
     def accept(self, tokens: Sequence[int]) -> None:
         """Add ``tokens`` to the history, for the penalties and DRY."""
@@ -93,7 +95,19 @@ class Sampler(Closing):
             return self._greedy.choose(last_logits(context, self._n_vocab))
         return int(llama_cpp.llama_sampler_sample(self.pointer, context, -1))
 
+    def skip(self, n_tokens: int) -> None:
+        """Make the random choices to come those after ``n_tokens`` more; the history stays.
+
+        llama.cpp draws one random number for each token, also where one candidate is left.
+        """
+        if self._dist is None:
+            return
+        only = llama_cpp.llama_token_data(0, 0.0, 0.0)
+        candidates = llama_cpp.llama_token_data_array(pointer(only), 1, -1, False)
+        for _ in range(n_tokens):
+            llama_cpp.llama_sampler_apply(self._dist, byref(candidates))
+
     def close(self) -> None:
         """Free the chain."""
-        if pointer := Sampler.pointer.take(self):
-            llama_cpp.llama_sampler_free(pointer)
+        if chain := Sampler.pointer.take(self):
+            llama_cpp.llama_sampler_free(chain)

@@ -138,6 +138,24 @@ def replacing(path: Path, flag: str) -> Iterator[Path]:
             temporary.unlink()
 
 
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yield ``.NAME`` beside ``path``, renamed over it once it is complete and on disk.
+
+    For the files of a folder that one process has for itself: what a kill leaves is written over
+    by the next attempt.
+    """
+    temporary = path.with_name(f".{path.name}")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def _put(temporary: Path, path: Path) -> None:
     """Rename ``temporary`` over ``path``; it is on disk when this returns."""
     with temporary.open("rb") as file:

@@ -7,15 +7,13 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
 from templora_edge.closing import Closing
 from templora_edge.errors import JobError
 from templora_edge.host.files import replacing
-from templora_edge.translation.store.job_folder import is_begun
-from templora_edge.translation.store.store import Store
+from templora_edge.shelf.standing import Standing, standing_of
 
 LEASHED: Final = (sys.executable, "-m", "templora_edge.shelf.leash")
 _COUNT: Final = re.compile(r"(\d[\d,]*) of (\d[\d,]*) ")
@@ -23,20 +21,6 @@ _COUNT: Final = re.compile(r"(\d[\d,]*) of (\d[\d,]*) ")
 _MESSAGE: Final = "templora: "
 _WARNING: Final = f"{_MESSAGE}warning: "
 _OWN_VARIABLES: Final = ("TEMPLORA_", "LLAMA_ARG_")
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How far a book is."""
-
-    share: float = 0.0
-    """Part of the text that is done, from 0 to 1."""
-    tokens: int = 0
-    """Tokens that were written, or read where nothing is written."""
-    flagged: int = 0
-    """Segments to look at."""
-    blocks: int = 0
-    """Segments in finished blocks."""
 
 
 class Attempt(Closing):
@@ -137,23 +121,3 @@ def _content(file: IO[bytes]) -> bytes:
     """All of an open file, whose offset, which the process shares, stays where it is."""
     number = file.fileno()
     return os.pread(number, os.fstat(number).st_size, 0)
-
-
-def standing_of(folder: Path) -> Standing:
-    """How far the job in ``folder`` is.
-
-    Raises:
-        JobError: there is none yet, or it is damaged.
-    """
-    if not is_begun(folder):
-        return Standing()
-    with Store(folder, read_only=True) as store:
-        rows = store.segments()
-    length = sum(len(row.source) for row in rows)
-    done = [row for row in rows if row.translation is not None]
-    return Standing(
-        sum(len(row.source) for row in done) / max(1, length),
-        sum(row.tokens for row in done),
-        sum(bool(row.flags) for row in done),
-        sum(row.learned for row in rows),
-    )

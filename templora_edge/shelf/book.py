@@ -7,11 +7,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from templora_edge.translation.job.settings import digest
-from templora_edge.translation.store.job_folder import folder_of, is_begun
-from templora_edge.translation.store.store import Store
-from templora_edge.translation.store.written import Written
+from templora_edge.job_store.folder import folder_of, is_begun
+from templora_edge.job_store.settings import digest
+from templora_edge.job_store.store import JobStore
+from templora_edge.job_store.written import Written
 
+FORCE: Final = "--force"
+ADAPTER_SUFFIX: Final = ".adapter.gguf"
 TEXT_SUFFIXES: Final = (".xhtml", ".html", ".htm", ".xml")
 """Files in an archive that hold text."""
 
@@ -56,9 +58,23 @@ class Book:
         return self.source.name
 
     @property
+    def job_out(self) -> Path | None:
+        """The output that its durable job is named by; None if it has no job.
+
+        A text that is absorbed can be gone on with there: `templora generate -o`.
+        """
+        match self.work:
+            case Work.TRANSLATE:
+                return self.out
+            case Work.ABSORB:
+                return self.out.with_name(self.out.name.removesuffix(ADAPTER_SUFFIX))
+            case Work.PERPLEXITY:
+                return None
+
+    @property
     def folder(self) -> Path | None:
-        """Folder of its durable job; None if it has none and begins anew after an interruption."""
-        return folder_of(self.out) if self.work is Work.TRANSLATE else None
+        """Folder of its durable job; None if it begins anew after an interruption."""
+        return None if self.job_out is None else folder_of(self.job_out)
 
     @property
     def is_begun(self) -> bool:
@@ -69,12 +85,14 @@ class Book:
     def is_done(self) -> bool:
         """Whether an earlier run finished it, and its source is still the same."""
         if self.folder is None:
-            return self.out.is_file()
+            return self.out.is_file() and FORCE not in self.arguments
         if not (self.is_begun and self.source.is_file() and Written(self.folder).holds(self.out)):
             return False
-        with Store(self.folder, read_only=True) as store:
+        with JobStore(self.folder, read_only=True) as store:
             settings = store.settings or {}
-            return store.finished and settings.get("source") == digest(self.source)
+            # what a text was absorbed from is not told apart here: its own command does that
+            source = settings.get("source", digest(self.source))
+            return store.finished and source == digest(self.source)
 
     @property
     def size(self) -> int:
@@ -94,17 +112,17 @@ class Book:
     @property
     def threads(self) -> int:
         """Threads that it must have: those it was begun with, or that were given; 0: any."""
-        if self.is_begun and self.folder is not None and not self.n_threads:
-            with Store(self.folder, read_only=True) as store:
-                return int((store.settings or {}).get("n_threads") or 0)
-        return self.n_threads
+        if self.n_threads or self.folder is None or not self.is_begun:
+            return self.n_threads
+        with JobStore(self.folder, read_only=True) as store:
+            return int((store.settings or {}).get("n_threads") or 0)
 
     @property
     def processor(self) -> str | None:
         """The processor that worked on it last; None if none did."""
         if self.folder is None or not self.is_begun:
             return None
-        with Store(self.folder, read_only=True) as store:
+        with JobStore(self.folder, read_only=True) as store:
             return store.processors[-1]["name"] if store.processors else None
 
     @property
@@ -138,7 +156,9 @@ class Book:
             case Work.TRANSLATE:
                 begin = ["translate", source, "-o", str(out)]
             case Work.ABSORB:
-                begin = ["generate", "-f", source, "-n", "0", "--adapter-out", str(out)]
+                text = out.with_name(out.name.removesuffix(ADAPTER_SUFFIX))
+                begin = ["generate", "-f", source, "-n", "0", "-o", str(text)]
+                begin += ["--adapter-out", str(out)]
             case Work.PERPLEXITY:
                 begin = ["perplexity", source, "--json"]
         flags = [
@@ -151,7 +171,7 @@ class Book:
 
 def out_of(work: Work, source: Path, folder: Path) -> Path:
     """The file in ``folder`` that becomes of ``source``."""
-    suffix = {Work.TRANSLATE: "", Work.ABSORB: ".adapter.gguf", Work.PERPLEXITY: ".json"}[work]
+    suffix = {Work.TRANSLATE: "", Work.ABSORB: ADAPTER_SUFFIX, Work.PERPLEXITY: ".json"}[work]
     return folder / f"{source.name}{suffix}"
 
 

@@ -19,16 +19,16 @@ from distributed import Client, Future, wait
 from templora_edge.closing import Closing
 from templora_edge.errors import ClusterError, InsufficientMemoryError, OptionError, TemploraError
 from templora_edge.host.files import check_outputs
+from templora_edge.job_store.folder import locked
+from templora_edge.job_store.written import Written
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.shelf import desk
-from templora_edge.shelf.book import Book
+from templora_edge.shelf.book import FORCE, Book
 from templora_edge.shelf.desk import Letter, Offer, Outcome, Task
 from templora_edge.shelf.parcel import packed, take_back
 from templora_edge.shelf.shelf import Heard, State
-from templora_edge.translation.store.job_folder import locked
-from templora_edge.translation.store.written import Written
 
-TICK_SECONDS: Final = 0.5
+TICK_SECONDS: Final = 1.0
 CONNECT_SECONDS: Final = 10
 FAREWELL_SECONDS: Final = 30
 """Most time to wait for the last words of workers that were asked to stop."""
@@ -311,4 +311,4 @@ def _check(book: Book) -> None:
     if book.folder is not None and Written(book.folder).holds(book.out):
         own = [book.out]
     inputs = [("IN", path) for path in book.inputs]
-    check_outputs([("-O", book.out)], inputs, force="--force" in book.arguments, own=own)
+    check_outputs([("-O", book.out)], inputs, force=FORCE in book.arguments, own=own)

@@ -17,11 +17,12 @@ from typing import Final
 from templora_edge.host import memory
 from templora_edge.host.cores import default_threads
 from templora_edge.host.processor import processor
-from templora_edge.shelf.attempt import Attempt, Standing
+from templora_edge.job_store.folder import is_begun
+from templora_edge.shelf.attempt import Attempt
 from templora_edge.shelf.book import Book
 from templora_edge.shelf.model_store import ModelStore
 from templora_edge.shelf.parcel import OUT, Job, Parcel, packed_job, place, series_of, unpack_job
-from templora_edge.translation.store.job_folder import folder_of, is_begun
+from templora_edge.shelf.standing import Standing
 
 TICK_SECONDS: Final = 0.25
 PACKAGES: Final = ("templora-edge", "llama-cpp-python", "torch")
@@ -171,7 +172,7 @@ def _work(desk: Desk, task: Task, folder: Path) -> Outcome:
         path.write_bytes(content)
     out = folder / OUT / book.out.name
     out.parent.mkdir()
-    job_folder = None if book.folder is None else folder_of(out)
+    job_folder = None if book.folder is None else out.parent / book.folder.name
     if job_folder is not None and parcel.job:
         unpack_job(parcel.job, job_folder)
     while (model := ModelStore().find(task.digest)) is None:
@@ -205,13 +206,13 @@ def _work(desk: Desk, task: Task, folder: Path) -> Outcome:
 
 def _watch(desk: Desk, attempt: Attempt, folder: Path | None) -> None:
     """Write letters until the attempt has ended, or is to."""
-    blocks = None
+    mark = None
     while not attempt.has_ended and not desk.is_given_up:
         standing = attempt.standing()
         job: Job = {}
-        if folder is not None and is_begun(folder) and standing.blocks != blocks:
-            if blocks is not None:
+        if folder is not None and is_begun(folder) and standing.mark != mark:
+            if mark is not None:
                 job = packed_job(folder)
-            blocks = standing.blocks
+            mark = standing.mark
         desk.write(Letter("", standing, tuple(attempt.warnings), job))
         time.sleep(TICK_SECONDS)

@@ -5,6 +5,7 @@ which gives a consistent one even while a process works on it.
 """
 
 import json
+import re
 import sqlite3
 import tempfile
 from collections.abc import Mapping
@@ -15,17 +16,19 @@ from typing import Final
 
 from templora_edge.errors import DocumentError, JobError
 from templora_edge.host.files import replacing, same_file
+from templora_edge.job_store.folder import DATABASE, folder_of, is_begun
+from templora_edge.job_store.store import JobStore
+from templora_edge.job_store.written import Written
 from templora_edge.shelf.book import Book
 from templora_edge.translation.job.series import Series
-from templora_edge.translation.store.job_folder import DATABASE, folder_of, is_begun
-from templora_edge.translation.store.store import Store
-from templora_edge.translation.store.written import Written
 
 _LEFTOVERS: Final = ("-wal", "-shm")
 """Endings of the files that SQLite has beside a database while it is open."""
 OUT: Final = "out"
 """The folder in that of a parcel where the result is written, with its job beside it."""
 _SERIES: Final = "series.toml"
+_STATE: Final = re.compile(r'"((?:training|cache|states)-[\d-]+\.[a-z]+)"')
+"""Name of a file with a part of the state after a block, as the database names it."""
 
 Job = Mapping[str, bytes]
 """The files of a job's folder by their names: its database, and the state of training."""
@@ -73,12 +76,11 @@ def packed_job(folder: Path) -> dict[str, bytes]:
         copy = Path(name)
         while True:
             _back_up(folder, copy / DATABASE)
-            with Store(copy, read_only=True) as store:
-                state = store.learned.state
-            # a state is removed once the database names a newer one, so both must fit
+            content = (copy / DATABASE).read_bytes()
+            # a file of a state is removed once the database names a newer one: all must fit
             with suppress(FileNotFoundError):
-                files = {} if state is None else {state: (folder / state).read_bytes()}
-                return files | {DATABASE: (copy / DATABASE).read_bytes()}
+                states = {name: (folder / name).read_bytes() for name in _states(copy)}
+                return states | {DATABASE: content}
 
 
 def unpack_job(job: Job, folder: Path) -> None:
@@ -111,18 +113,25 @@ def take_back(book: Book, job: Job, results: Mapping[str, bytes]) -> None:
     with tempfile.TemporaryDirectory(prefix="templora-job-") as name:
         copy = Path(name)
         unpack_job(job, copy)
-        with Store(copy) as store:  # paths of the other machine become those of this one
+        with JobStore(copy) as store:  # paths of the other machine become those of this one
             store.put("source", str(book.source.absolute()))
             store.put("written", before)
         unpack_job({one: (copy / one).read_bytes() for one in job}, folder)
-    for stale in folder.glob("training-*.pt"):
-        if stale.name not in job:
+    for stale in folder.iterdir():
+        if _STATE.fullmatch(f'"{stale.name}"') and stale.name not in job:
             stale.unlink()
-    with Store(folder, beside=True) as store:
+    with JobStore(folder, beside=True) as store:
         written = Written(folder)
         for name, content in results.items():
             with written.replacing(book.out.with_name(name), "-O", store) as temporary:
                 temporary.write_bytes(content)
+
+
+def _states(folder: Path) -> list[str]:
+    """Names of the files with the states that the database in ``folder`` names."""
+    with JobStore(folder, read_only=True) as store:
+        named = json.dumps([store.get("learned"), store.get("state")])
+    return _STATE.findall(named)
 
 
 def _back_up(folder: Path, copy: Path) -> None:
@@ -148,7 +157,7 @@ def _close(folder: Path) -> dict[str, list[str]]:
     """
     if not is_begun(folder):
         return {}
-    with Store(folder, beside=True) as store:
+    with JobStore(folder, beside=True) as store:
         before = store.written
     for ending in _LEFTOVERS:
         (folder / f"{DATABASE}{ending}").unlink(missing_ok=True)

@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import Any, Final, Protocol
 
 from templora_edge.errors import JobError, TemploraError
-from templora_edge.shelf.attempt import Standing, standing_of
 from templora_edge.shelf.book import Book, chains_of
+from templora_edge.shelf.standing import Standing, standing_of
 from templora_edge.shelf.waiting import Waiting
 
 MOST_LOSSES: Final = 3

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from templora_edge.closing import Closing
-from templora_edge.errors import SidecarError
+from templora_edge.errors import SidecarError, SidecarKilledError
 from templora_edge.options import Options
 from templora_edge.protocols import Captured, Update
 from templora_edge.training.channel import Call, Channel
@@ -93,6 +93,11 @@ class SidecarTrainer(Closing):
     def pid(self) -> int:
         """Process id of the child."""
         return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the child runs."""
+        return self._process.poll() is None
 
     def wait_ready(self) -> None:
         """Wait until the child has loaded the base.
@@ -239,7 +244,7 @@ class SidecarTrainer(Closing):
     def _death(self) -> SidecarError:
         code = self._process.wait()
         if code == -signal.SIGKILL:
-            return SidecarError(
+            return SidecarKilledError(
                 "the training process was killed (signal 9), perhaps because memory ran out; lower "
                 "--block, --train-prefix or --rank"
             )

@@ -1,6 +1,5 @@
 """One run of a translation: its blocks, and the state it saves after each step."""
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -221,14 +220,7 @@ class TranslationRun:
         """Save the state of training, if there is any, then note how far it is."""
         if self._updates.learned:
             name = f"training-{learned.references}-{learned.blocks}.pt"
-            temporary = self._store.folder / f".{name}"
-            try:
-                self._updates.save_state(temporary)
-                with temporary.open("rb") as file:
-                    os.fsync(file.fileno())
-                temporary.replace(self._store.folder / name)
-            finally:
-                temporary.unlink(missing_ok=True)
+            self._updates.save_state(self._store.folder / name)
             learned = replace(learned, state=name)
         self._store.set_learned(learned, block)
 

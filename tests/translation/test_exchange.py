@@ -15,6 +15,7 @@ from translate.storage.xliff2 import Xliff2File
 
 from templora_edge.documents.markup import PLACEHOLDER, closed, plain
 from templora_edge.errors import DocumentError, JobError, OptionError
+from templora_edge.job_store.folder import folder_of
 from templora_edge.translation.exchange import (
     SUFFIXES,
     ExchangedJob,
@@ -27,7 +28,6 @@ from templora_edge.translation.exchange.export import export
 from templora_edge.translation.exchange.language_match import nearest
 from templora_edge.translation.parallel_text import read_bitext
 from templora_edge.translation.prompt import Pair
-from templora_edge.translation.store.job_folder import folder_of
 from templora_edge.translation.store.segment_row import Origin, SegmentRow
 from templora_edge.translation.store.store import Store
 

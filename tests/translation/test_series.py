@@ -8,11 +8,11 @@ from command import check_failure, run
 from texts import FRENCH
 
 from templora_edge.errors import DocumentError, OptionError
+from templora_edge.job_store.folder import folder_of
 from templora_edge.options import Options, Preset
 from templora_edge.translation.job.series import Series, Start
 from templora_edge.translation.job.translate_job import TranslateJob
 from templora_edge.translation.prompt import Pair
-from templora_edge.translation.store.job_folder import folder_of
 from templora_edge.translation.store.store import Store
 
 TOML = """

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from templora_edge.errors import JobError, OptionError
 from templora_edge.host.files import check_outputs, replacing
+from templora_edge.job_store.folder import begun_folder
 from templora_edge.translation.exchange import SUFFIXES, is_exchange, write_exchange
 from templora_edge.translation.exchange.segment import ExchangedJob
-from templora_edge.translation.store.job_folder import begun_folder
 from templora_edge.translation.store.store import Store
 
 

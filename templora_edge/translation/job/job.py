@@ -12,6 +12,8 @@ from templora_edge.assets import BUNDLED_TRANSLATOR
 from templora_edge.closing import Closing
 from templora_edge.errors import JobError, listed
 from templora_edge.host.processor import processor
+from templora_edge.job_store.folder import begun_folder, discard, folder_of, is_begun
+from templora_edge.job_store.settings import refusal
 from templora_edge.models.gguf_file import GgufFile
 from templora_edge.options import TextKind
 from templora_edge.session import TempLora
@@ -28,7 +30,6 @@ from templora_edge.translation.pair_loop import pair_loop
 from templora_edge.translation.parallel_text import read_bitext
 from templora_edge.translation.prompt import own_prompt
 from templora_edge.translation.run import Step, TranslationRun, segments_of
-from templora_edge.translation.store.job_folder import begun_folder, discard, folder_of, is_begun
 from templora_edge.translation.store.segment_row import NO_ID, SegmentRow
 from templora_edge.translation.store.store import Learned, Store
 
@@ -76,6 +77,7 @@ class Translator(Closing):
             )
             self._loop = pair_loop(session, prompt, *languages)
             self.session = session
+            session.updates.restarts = 1
             self._stack = stack.pop_all()
 
     def __iter__(self) -> Iterator[Step]:
@@ -98,7 +100,7 @@ class Translator(Closing):
             store.set_places(self._results.document.places)
             self.was_finished = store.finished
             if job.retry_flagged or not store.finished:
-                store.note_processor(processor())
+                store.note_processor(processor(), store.n_done)
             if job.edited is not None:
                 self._take_edits(job.edited, store)
             glossary = self._results.glossary
@@ -126,9 +128,8 @@ class Translator(Closing):
                 elif not store.finished:
                     yield from run
             finally:
-                spent = store.get("seconds", 0.0) + time.perf_counter() - begun - run.review_s
                 with suppress(JobError):  # must not hide the error that stopped the work
-                    store.put("seconds", spent)
+                    store.add_seconds(time.perf_counter() - begun - run.review_s)
             self.report = self._results.report(store) | {"edits": self._edits}
             complete = self.report["done"] == self.report["segments"]
             if job.limit is not None:
@@ -202,10 +203,7 @@ class Translator(Closing):
         learned = Learned() if store.finished else store.learned
         taken_up, refused = changes(store.settings or {}, settings, learned)
         if refused:
-            raise JobError(
-                f"{job.out}: was begun with another {listed(refused)}; use the same again, or "
-                "discard its work with --restart"
-            )
+            raise refusal(job.out, refused)
         if rows != before:
             n_new = sum(row.id == NO_ID for row in rows)
             _logger.warning(
@@ -251,13 +249,3 @@ def write_partial(job: TranslateJob) -> dict[str, Any]:
     with Store(folder, beside=True) as store:
         results.check_source(store)
         return results.write(store)
-
-
-def status(out: Path) -> dict[str, Any]:
-    """Counts of what is done of the job of ``out``, ready for JSON.
-
-    Raises:
-        JobError: there is no such job.
-    """
-    with Store(begun_folder(out), read_only=True) as store:
-        return store.status()

@@ -10,14 +10,14 @@ from templora_edge.documents import read_document
 from templora_edge.errors import DocumentError, JobError, OptionError, OutputError
 from templora_edge.host.files import check_outputs
 from templora_edge.host.json_text import to_json
+from templora_edge.job_store.folder import folder_of
+from templora_edge.job_store.settings import digest
+from templora_edge.job_store.written import Written
 from templora_edge.translation.glossary.glossary import Glossary
-from templora_edge.translation.job.settings import digest
 from templora_edge.translation.job.translate_job import TranslateJob
 from templora_edge.translation.run import assemble
-from templora_edge.translation.store.job_folder import folder_of
 from templora_edge.translation.store.segment_row import SegmentRow
 from templora_edge.translation.store.store import Store
-from templora_edge.translation.store.written import Written
 
 
 class Results:

@@ -25,11 +25,11 @@ from typing import Any, Final
 from templora_edge.errors import DocumentError, OptionError, listed
 from templora_edge.host.files import same_file
 from templora_edge.host.text_file import read_text
+from templora_edge.job_store.folder import folder_of, is_begun
 from templora_edge.options import Options, Preset
 from templora_edge.translation.answers import Languages
 from templora_edge.translation.job.translate_job import TranslateJob
 from templora_edge.translation.prompt import Pair
-from templora_edge.translation.store.job_folder import folder_of, is_begun
 from templora_edge.translation.store.store import Store
 
 KEYS: Final = ("source_language", "target_language", "model", "glossary", "names", "volume")

@@ -5,10 +5,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from enum import Enum, auto
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from templora_edge.host.files import sha256_of
+from templora_edge.job_store.settings import Settings, changed_names, digest
 from templora_edge.options import LoraOptions
 from templora_edge.translation.job.translate_job import TranslateJob
 from templora_edge.translation.prompt import Pair
@@ -16,8 +15,6 @@ from templora_edge.translation.store.store import Learned
 
 if TYPE_CHECKING:
     from templora_edge.session import TempLora
-
-Settings = Mapping[str, Any]
 
 
 class Until(Enum):
@@ -90,7 +87,7 @@ def changes(before: Settings, now: Settings, learned: Learned) -> tuple[list[str
     over = {Until.REFERENCES_LEARNED} if learned.references else set()
     over |= {Until.LEARNED} if learned != Learned() else set()
     fixed = {name for name in now if MAY_CHANGE.get(name) in (None, *over)}
-    changed = [name for name in now if name in before and now[name] != before[name]]
+    changed = changed_names(before, now)
     taken_up = [name for name in changed if name not in fixed]
     return taken_up, [name for name in changed if name in fixed]
 
@@ -99,8 +96,3 @@ def _digest_of(pairs: Sequence[Pair]) -> str | None:
     """SHA-256 of ``pairs``; None of none."""
     texts = json.dumps([[pair.source, pair.translation] for pair in pairs])
     return hashlib.sha256(texts.encode()).hexdigest() if pairs else None
-
-
-def digest(path: Path | None) -> str | None:
-    """SHA-256 of a file; None of None."""
-    return None if path is None else sha256_of(path)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from templora_edge.assets import BUNDLED_TRANSLATOR
 from templora_edge.host.files import same_file
+from templora_edge.job_store.folder import folder_of
 from templora_edge.models.gguf_file import files_of
 from templora_edge.options import GREEDY, Options, SamplingOptions
 from templora_edge.translation.answers import Languages
 from templora_edge.translation.prompt import Pair
 from templora_edge.translation.run import Review
-from templora_edge.translation.store.job_folder import folder_of
 
 
 @dataclass(frozen=True, slots=True)

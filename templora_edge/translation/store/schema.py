@@ -4,7 +4,6 @@ import sqlite3
 from typing import Final
 
 VERSION: Final = 2
-_META: Final = "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
 _SEGMENT: Final = """
 CREATE TABLE segment (
     id INTEGER PRIMARY KEY AUTOINCREMENT,  -- names the segment, for ever
@@ -37,10 +36,8 @@ FROM main.meta
 
 
 def create(db: sqlite3.Connection) -> None:
-    """Make the tables of a new job."""
-    db.execute(_META)
+    """Make the table of a new job."""
     db.execute(_SEGMENT)
-    _set_version(db)
 
 
 def upgrade(db: sqlite3.Connection) -> None:
@@ -51,14 +48,9 @@ def upgrade(db: sqlite3.Connection) -> None:
     db.execute("INSERT INTO segment SELECT * FROM before")
     db.execute("DROP TABLE before")
     db.execute(f"INSERT OR REPLACE INTO meta {_META_OF_1}")
-    _set_version(db)
 
 
 def show_upgraded(db: sqlite3.Connection) -> None:
     """Read a job of version 1 as one of today, without changing its file."""
     db.execute(f"CREATE TEMP VIEW segment AS {_SEGMENTS_OF_1}")
     db.execute(f"CREATE TEMP VIEW meta AS {_META_OF_1}")
-
-
-def _set_version(db: sqlite3.Connection) -> None:
-    db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('version', ?)", (str(VERSION),))

@@ -5,19 +5,17 @@ and the progress of training, and the state of the training process after the la
 """
 
 import json
-import sqlite3
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from templora_edge.closing import Closing
 from templora_edge.errors import JobError
+from templora_edge.job_store.store import JobStore
 from templora_edge.translation.store import schema
-from templora_edge.translation.store.job_folder import DATABASE, locked
 from templora_edge.translation.store.segment_row import Origin, SegmentRow
 
 
@@ -33,43 +31,11 @@ class Learned:
     """Number of learned blocks of the document."""
 
 
-class Store(Closing):
-    """The open folder of a job. One process at a time works on it; any may read it.
+class Store(JobStore):
+    """The folder of a translation; see `JobStore`."""
 
-    Args:
-        folder: folder of the job, created if it is missing.
-        read_only: open without locking; the folder must exist.
-        beside: open without locking, to write results and note that, perhaps beside a process that
-            works on the job; the folder must exist.
-
-    Raises:
-        JobError: the folder is damaged, in use, or cannot be written.
-    """
-
-    def __init__(self, folder: Path, *, read_only: bool = False, beside: bool = False) -> None:
-        self.folder = folder
-        path = folder / DATABASE
-        works = not (read_only or beside)
-        try:
-            with ExitStack() as stack:  # closes what was opened if a later step fails
-                if works:
-                    stack.enter_context(locked(folder))
-                mode = "ro" if read_only else "rw" if beside else "rwc"
-                uri = f"{path.absolute().as_uri()}?mode={mode}"
-                self._db = sqlite3.connect(uri, uri=True, isolation_level=None)
-                stack.callback(self._db.close)
-                if works:
-                    self._prepare()
-                self._take_up(works=works, read_only=read_only)
-                self._stack = stack.pop_all()
-        except sqlite3.Error as error:
-            raise self._failed(error) from error
-
-    @property
-    def settings(self) -> dict[str, Any] | None:
-        """Settings that the job was started with; None before `begin`."""
-        found: dict[str, Any] | None = self.get("settings")
-        return found
+    KIND = "translation"
+    VERSION = schema.VERSION
 
     @property
     def started(self) -> bool:
@@ -161,49 +127,16 @@ class Store(Closing):
             with suppress(OSError):
                 (self.folder / str(before)).unlink()
 
-    @property
-    def written(self) -> dict[str, list[str]]:
-        """Files written so far: resolved path -> SHA-256 of each version."""
-        found: dict[str, list[str]] = self.get("written", {})
-        return found
-
-    def add_written(self, written: Mapping[str, Collection[str]]) -> None:
-        """Note files written, including any that is about to be put in place."""
-        with self._change():
-            known = self.written
-            for path, digests in written.items():
-                known[path] = sorted({*known.get(path, ()), *digests})
-            self._set("written", known)
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Wait until no other process writes the job's results, and keep others from it."""
-        with locked(self.folder, "writing", wait=True):
-            yield
-
     def finish(self) -> None:
         """Mark the job as finished, and remove the state of training: the adapter is temporary."""
         self.set_learned(replace(self.learned, state=None))
         self.put("finished", True)
 
     @property
-    def finished(self) -> bool:
-        """Whether everything is translated and written."""
-        return bool(self.get("finished", False))
-
-    @property
-    def processors(self) -> list[dict[str, Any]]:
-        """Processors that worked on the job, in order: name, and segments done before it began."""
-        found: list[dict[str, Any]] = self.get("processors", [])
-        return found
-
-    def note_processor(self, name: str) -> None:
-        """Note that the processor ``name`` works on the job from here on."""
-        is_done = "SELECT count(*) FROM segment WHERE translation IS NOT NULL"
-        (done,) = self._db.execute(is_done).fetchone()
-        known = [one for one in self.processors if one["segments_before"] < done]
-        if not known or known[-1]["name"] != name:
-            self.put("processors", [*known, {"name": name, "segments_before": done}])
+    def n_done(self) -> int:
+        """Number of segments that are translated."""
+        query = "SELECT count(*) FROM segment WHERE translation IS NOT NULL"
+        return int(self._db.execute(query).fetchone()[0])
 
     def set_places(self, places: Sequence[str]) -> None:
         """Save where each paragraph is, as `Document.places` names it."""
@@ -223,7 +156,7 @@ class Store(Closing):
             "flags": dict(sorted(flags.items())),
             "learned_blocks": self.learned.blocks,
             "tokens": sum(row.tokens for row in done),
-            "seconds": round(self.get("seconds", 0.0), 1),
+            "seconds": round(self.seconds, 1),
             "processors": self.processors,
             "flagged_segments": self._placed([row for row in done if row.flags]),
         }
@@ -238,44 +171,21 @@ class Store(Closing):
             for row, number in zip(rows, numbers, strict=True)
         ]
 
-    def get(self, key: str, default: Any = None) -> Any:
-        """The job's value of ``key``."""
-        try:
-            row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        except sqlite3.Error as error:
-            raise self._failed(error) from error
-        return default if row is None else json.loads(row[0])
+    def _create(self) -> None:
+        schema.create(self._db)
 
-    def put(self, key: str, value: Any) -> None:
-        """Save a value with the job."""
-        with self._change():
-            self._set(key, value)
-
-    def close(self) -> None:
-        """Close the database and release the lock."""
-        self._stack.close()
-
-    def _prepare(self) -> None:
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        with self._change():
-            if not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
-                schema.create(self._db)
-
-    def _take_up(self, *, works: bool, read_only: bool) -> None:
+    def _take_up(self, version: int, *, works: bool, read_only: bool) -> None:
         """Make a job of version 1 one of today, or show it as one."""
-        version = self.get("version")
-        if version == 1 and works:
+        if version != 1:
+            super()._take_up(version, works=works, read_only=read_only)
+        elif works:
             with self._change():
                 schema.upgrade(self._db)
-        elif version == 1 and read_only:
+                self._set("version", schema.VERSION)
+        elif read_only:
             schema.show_upgraded(self._db)
-        elif version == 1:
+        else:
             raise JobError(f"{self.folder}: of an earlier version; continue the translation first")
-        elif version != schema.VERSION:
-            raise JobError(
-                f"{self.folder}: of another version of this program; start with --restart"
-            )
 
     def _save(self, row: SegmentRow) -> None:
         self._db.execute(
@@ -285,31 +195,8 @@ class Store(Closing):
              row.seconds, row.id),
         )  # fmt: skip
 
-    def _set(self, key: str, value: Any) -> None:
-        self._db.execute(
-            "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, json.dumps(value))
-        )
 
-    @contextmanager
-    def _change(self) -> Iterator[None]:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise self._failed(error) from error
-
-    def _failed(self, error: sqlite3.Error) -> JobError:
-        name = getattr(error, "sqlite_errorname", "")  # errors of the Python module have none
-        if name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
-            reason = (
-                f"cannot be written ({error}); check the disk and run the command again; no "
-                "finished segment is lost"
-            )
-        else:
-            reason = f"not the folder of a job, or damaged ({error}); start with --restart"
-        return JobError(f"{self.folder}: {reason}")
+def status(folder: Path) -> dict[str, Any]:
+    """The status of the job in ``folder``."""
+    with Store(folder, read_only=True) as store:
+        return store.status()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from templora_edge.errors import JobError
 from templora_edge.host.files import replacing, sha256_of
-from templora_edge.translation.store.job_folder import is_begun
-from templora_edge.translation.store.store import Store
+from templora_edge.job_store.folder import is_begun
+from templora_edge.job_store.store import JobStore
 
 
 class Written:
@@ -30,22 +30,26 @@ class Written:
         """Whether a run of the job wrote ``path``, whatever it holds now."""
         return os.path.realpath(path) in self._digests
 
-    def keep(self, store: Store) -> None:
+    def keep(self, store: JobStore) -> None:
         """Save the record with the job."""
         store.add_written(self._digests)
 
-    def add(self, path: Path, store: Store) -> None:
+    def add(self, path: Path, store: JobStore) -> None:
         """Count ``path`` as written by the job, which has taken over what a person changed there.
 
         It is copied into the job's folder first: what no segment holds, such as a paragraph more,
         is there.
         """
         shutil.copy2(path, store.folder / f"edited{path.suffix}")
+        self.note(path, store)
+
+    def note(self, path: Path, store: JobStore) -> None:
+        """Record what ``path`` holds as written by the job."""
         self._digests.setdefault(os.path.realpath(path), set()).add(sha256_of(path))
         self.keep(store)
 
     @contextmanager
-    def replacing(self, path: Path, flag: str, store: Store) -> Iterator[Path]:
+    def replacing(self, path: Path, flag: str, store: JobStore) -> Iterator[Path]:
         """Like `files.replacing`; the file is recorded before it is put in place.
 
         So a kill in between leaves no unrecorded file.
@@ -64,7 +68,7 @@ class Written:
         if is_begun(self._folder):
             with (
                 suppress(JobError),  # opening the job for work will report the reason
-                Store(self._folder, read_only=True) as store,
+                JobStore(self._folder, read_only=True) as store,
             ):
                 for path, digests in store.written.items():
                     self._digests.setdefault(path, set()).update(digests)
