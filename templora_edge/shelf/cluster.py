@@ -17,7 +17,13 @@ import dask
 from distributed import Client, Future, wait
 
 from templora_edge.closing import Closing
-from templora_edge.errors import ClusterError, InsufficientMemoryError, OptionError, TemploraError
+from templora_edge.errors import (
+    ClusterError,
+    InsufficientMemoryError,
+    OptionError,
+    TemploraError,
+    listed,
+)
 from templora_edge.host.files import check_outputs
 from templora_edge.job_store.folder import locked
 from templora_edge.job_store.written import Written
@@ -28,16 +34,15 @@ from templora_edge.shelf.desk import Letter, Offer, Outcome, Task
 from templora_edge.shelf.parcel import packed, take_back
 from templora_edge.shelf.shelf import Heard, State
 
+_logger: Final = logging.getLogger(__name__)
+
 TICK_SECONDS: Final = 1.0
 CONNECT_SECONDS: Final = 10
 FAREWELL_SECONDS: Final = 30
 """Most time to wait for the last words of workers that were asked to stop."""
 PART_BYTES: Final = 32 << 20
 """Size of the parts in which a model is sent."""
-_SETTINGS: Final = {
-    "distributed.comm.timeouts.connect": f"{CONNECT_SECONDS}s",
-    "distributed.worker.daemon": False,
-}
+_CONNECT_TIMEOUT: Final = "distributed.comm.timeouts.connect"
 
 
 @dataclass(slots=True)
@@ -72,11 +77,12 @@ class Cluster(Closing):
         self._id = f"{secrets.token_hex(8)}-"
         self._away: dict[Book, _Away] = {}
         self._offers: dict[str, Offer] = {}
+        self._refused: set[str] = set()
         self._digests: dict[Path, str] = {}
         self._n_tickets = 0
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # one line of ours says it
         with ExitStack() as stack:
-            stack.enter_context(dask.config.set(_SETTINGS))
+            stack.enter_context(dask.config.set({_CONNECT_TIMEOUT: f"{CONNECT_SECONDS}s"}))
             try:
                 self._client = Client(address, timeout=CONNECT_SECONDS)
             except (OSError, TimeoutError, ValueError) as error:
@@ -85,11 +91,6 @@ class Cluster(Closing):
                     "`dask scheduler`"
                 ) from error
             self._stack = stack.pop_all()
-
-    @property
-    def workers(self) -> dict[str, Offer]:
-        """What the workers that are there have, by their addresses."""
-        return self._offers
 
     def fits(self, book: Book) -> bool:
         """Whether a worker that is free can take ``book``."""
@@ -183,12 +184,18 @@ class Cluster(Closing):
         """Ask new workers what they have, and forget those that are gone."""
         self._offers = {one: offer for one, offer in self._offers.items() if one in known}
         for address, told in known.items():
-            if address not in self._offers:
-                found = self._client.run(
-                    desk.offer, told["resources"], workers=[address], on_error="return"
-                )
-                if isinstance(offer := found.get(address), Offer):
-                    self._offers[address] = offer
+            if address in self._offers or address in self._refused:
+                continue
+            found = self._client.run(
+                desk.offer, told["resources"], workers=[address], on_error="return"
+            ).get(address)
+            if isinstance(found, Offer) and found.versions == desk.versions():
+                self._offers[address] = found
+                continue
+            has = listed(found.versions) if isinstance(found, Offer) else f"no package ({found})"
+            expected = listed(desk.versions())
+            _logger.warning("%s: has %s, expected %s; it gets no books", address, has, expected)
+            self._refused.add(address)
 
     def _ask(self, tickets: list[str]) -> dict[str, tuple[str, Letter]]:
         """Letters by their tickets, with the addresses of their workers."""

@@ -119,8 +119,13 @@ def offer(declared: Mapping[str, float]) -> Offer:
         declared.get("CORES", default_threads()),
         declared.get("MEMORY", memory.available()),
         ModelStore().digests(),
-        tuple(f"{name} {version(name)}" for name in PACKAGES),
+        versions(),
     )
+
+
+def versions() -> tuple[str, ...]:
+    """The packages that results depend on, with their versions; builds of one version are alike."""
+    return tuple(f"{name} {version(name).partition('+')[0]}" for name in PACKAGES)
 
 
 def exchange(live: Collection[str], client: str) -> dict[str, Letter]:

@@ -1,6 +1,5 @@
 """Fixtures: books, and processes that need not load the libraries again."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,10 +28,10 @@ def text_book(path: Path, n_paragraphs: int, out: Path) -> Book:
 
 
 @pytest.fixture
-def books(tmp_path: Path) -> Iterator[list[Book]]:
+def books(tmp_path: Path) -> list[Book]:
     """Five books; the first ones are long enough to be stopped on their way."""
     sources, out = tmp_path / "in", tmp_path / "out"
     sources.mkdir()
     out.mkdir()
     lengths = {"long.txt": 16, "middle.txt": 12, "short.txt": 4, "brief.txt": 3, "line.txt": 1}
-    yield [text_book(sources / name, n, out) for name, n in lengths.items()]
+    return [text_book(sources / name, n, out) for name, n in lengths.items()]

@@ -19,6 +19,7 @@ from templora_edge.shelf.shelf import Row, Shelf, State
 from templora_edge.translation.store.segment_row import SegmentRow
 from templora_edge.translation.store.store import Store
 
+
 @pytest.fixture(autouse=True)
 def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "TICK_SECONDS", 0.05)
