@@ -17,6 +17,7 @@ from typing import Final
 from templora_edge.host import memory
 from templora_edge.host.cores import default_threads
 from templora_edge.host.processor import processor
+from templora_edge.host.workspace import Workspace
 from templora_edge.job_store.folder import is_begun
 from templora_edge.shelf.attempt import Attempt
 from templora_edge.shelf.book import Book
@@ -155,8 +156,8 @@ def work(ticket: str, task: Task) -> Outcome:
     """Work on a book: the function that Dask runs."""
     desk = _desks[ticket] = Desk()
     try:
-        with tempfile.TemporaryDirectory(prefix="templora-book-") as folder:
-            return _work(desk, task, Path(folder))
+        with Workspace(Path(tempfile.gettempdir())) as workspace:  # not in memory: it may be large
+            return _work(desk, task, workspace.path)
     finally:
         del _desks[ticket]
 

@@ -16,6 +16,7 @@ from typing import Final
 
 from templora_edge.errors import DocumentError, JobError
 from templora_edge.host.files import replacing, same_file
+from templora_edge.host.workspace import Workspace
 from templora_edge.job_store.folder import DATABASE, folder_of, is_begun
 from templora_edge.job_store.store import JobStore
 from templora_edge.job_store.written import Written
@@ -72,8 +73,8 @@ def packed_job(folder: Path) -> dict[str, bytes]:
     Raises:
         JobError: there is none, or it is damaged.
     """
-    with tempfile.TemporaryDirectory(prefix="templora-job-") as name:
-        copy = Path(name)
+    with Workspace(Path(tempfile.gettempdir())) as workspace:
+        copy = workspace.path
         while True:
             _back_up(folder, copy / DATABASE)
             content = (copy / DATABASE).read_bytes()
@@ -110,8 +111,8 @@ def take_back(book: Book, job: Job, results: Mapping[str, bytes]) -> None:
                 temporary.write_bytes(content)
         return
     before = _close(folder)
-    with tempfile.TemporaryDirectory(prefix="templora-job-") as name:
-        copy = Path(name)
+    with Workspace(Path(tempfile.gettempdir())) as workspace:
+        copy = workspace.path
         unpack_job(job, copy)
         with JobStore(copy) as store:  # paths of the other machine become those of this one
             store.put("source", str(book.source.absolute()))

@@ -33,5 +33,5 @@ def books(tmp_path: Path) -> list[Book]:
     sources, out = tmp_path / "in", tmp_path / "out"
     sources.mkdir()
     out.mkdir()
-    lengths = {"long.txt": 16, "middle.txt": 12, "short.txt": 4, "brief.txt": 3, "line.txt": 1}
+    lengths = {"long.txt": 10, "middle.txt": 6, "short.txt": 3, "brief.txt": 2, "line.txt": 1}
     return [text_book(sources / name, n, out) for name, n in lengths.items()]

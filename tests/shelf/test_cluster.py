@@ -153,6 +153,7 @@ def test_a_worker_is_sent_a_model_that_it_lacks(
     assert sent.read_bytes() == model.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_command_says_in_one_line_that_no_scheduler_answers(books: list[Book]) -> None:
     command = ["shelf", books[4].source, "-O", books[4].out.parent, *SMALL_JOB]
     result = run(*command, "--scheduler", "tcp://127.0.0.1:9")
