@@ -12,7 +12,7 @@ from templora_edge.shelf.book import Argument, Input
 
 
 def forwarded(
-    ctx: typer.Context, command: Callable[..., None], *, own: Collection[str]
+    ctx: typer.Context, command: Callable[..., None], *, own: Collection[str], flag: str
 ) -> tuple[Argument, ...]:
     """The flags that the command of ``ctx`` was given, by whatever source, for ``command``.
 
@@ -20,6 +20,7 @@ def forwarded(
         ctx: context of the command that was called.
         command: the other one.
         own: parameters that are not handed on.
+        flag: what chose ``command``, for messages.
 
     Raises:
         typer.BadParameter: ``command`` has no such flag.
@@ -34,19 +35,19 @@ def forwarded(
         is_given = source is not None and source.name != "DEFAULT" and value not in (None, False)
         if option.name in own or not is_given:
             continue
-        flag = f"--{option.key}"
-        if flag not in known:
-            raise typer.BadParameter(f"{flag}: does not go with --{command.__name__}")
-        found += _arguments(option, flag, value)
+        name = f"--{option.key}"
+        if name not in known:
+            raise typer.BadParameter(f"{name}: does not go with {flag}")
+        found += _arguments(option, name, value)
     return tuple(found)
 
 
-def _arguments(option: ConfiguredOption, flag: str, value: Any) -> Iterator[Argument]:
+def _arguments(option: ConfiguredOption, name: str, value: Any) -> Iterator[Argument]:
     if option.is_flag:
-        yield flag
+        yield name
         return
     for one in value if option.multiple else [value]:
-        yield flag
+        yield name
         match one:
             case FixedAdapter():
                 yield Input(one.path, f":{one.scale:g}")

@@ -158,7 +158,7 @@ def shelf(
     if absorb and perplexity:
         raise typer.BadParameter("give --absorb or --perplexity, not both")
     work = Work.ABSORB if absorb else Work.PERPLEXITY if perplexity else Work.TRANSLATE
-    arguments = (*forwarded(ctx, COMMANDS[work], own=_OWN), "--seed", str(seed))
+    arguments = (*forwarded(ctx, COMMANDS[work], own=_OWN, flag=f"--{work}"), "--seed", str(seed))
     default = BUNDLED_TRANSLATOR if work is Work.TRANSLATE else BUNDLED_MODEL
     n_threads = flags.options.engine.n_threads
 

@@ -51,6 +51,8 @@ class _Away:
 
     book: Book
     ticket: str
+    takers: Sequence[str]
+    """Addresses of the workers of which one will have it."""
     future: "Future"
     lock: BinaryIO | None
     """Keeps others from the job while it is away."""
@@ -125,7 +127,7 @@ class Cluster(Closing):
             workers=having or takers,
             pure=False,
         )
-        self._away[book] = _Away(book, ticket, future, lock)
+        self._away[book] = _Away(book, ticket, having or takers, future, lock)
 
     def news(self) -> list[Heard]:
         """What the workers say; blocks that they finished are here when this returns.
@@ -149,14 +151,14 @@ class Cluster(Closing):
     def close(self) -> None:
         """Have all workers stop, and take back what they have finished."""
         futures = [one.future for one in self._away.values()]
-        with suppress(OSError, TimeoutError, TemploraError):
+        with suppress(OSError, TimeoutError):
             if futures and self._client.status == "running":
                 self._ask([])
                 wait(futures, timeout=FAREWELL_SECONDS)
-            for away in [*self._away.values()]:
+        for away in [*self._away.values()]:
+            with suppress(OSError, TimeoutError, TemploraError):  # of one book
                 if away.future.status == "finished":
                     take_back(away.book, away.future.result().job, {})
-        for away in [*self._away.values()]:
             self._forget(away)
         with suppress(OSError, TimeoutError):
             self._client.close(timeout=CONNECT_SECONDS)
@@ -183,6 +185,7 @@ class Cluster(Closing):
     def _greet(self, known: Mapping[str, Any]) -> None:
         """Ask new workers what they have, and forget those that are gone."""
         self._offers = {one: offer for one, offer in self._offers.items() if one in known}
+        self._refused &= known.keys()
         for address, told in known.items():
             if address in self._offers or address in self._refused:
                 continue
@@ -191,6 +194,8 @@ class Cluster(Closing):
             ).get(address)
             if isinstance(found, Offer) and found.versions == desk.versions():
                 self._offers[address] = found
+                continue
+            if found is None or isinstance(found, OSError):  # it is gone already
                 continue
             has = listed(found.versions) if isinstance(found, Offer) else f"no package ({found})"
             expected = listed(desk.versions())
@@ -218,11 +223,17 @@ class Cluster(Closing):
         if away.future.status == "finished":
             return [self._end(away, away.future.result())]
         address, letter = letters.get(away.ticket, ("", None))
-        is_elsewhere = address not in ("", away.worker)
-        is_lost = away.worker and (away.worker not in self._offers or is_elsewhere)
-        if is_lost or away.future.status in ("lost", "cancelled", "error"):
+        is_there = any(
+            one in self._offers for one in ([away.worker] if away.worker else away.takers)
+        )
+        is_elsewhere = away.worker and address not in ("", away.worker)  # Dask began it again
+        if is_elsewhere or not is_there or away.future.status in ("lost", "cancelled"):
             self._forget(away)
             return [Heard(book, State.WAITING, away.worker)]
+        if away.future.status == "error":
+            reason = str(away.future.exception())
+            self._forget(away)
+            return [Heard(book, State.FAILED, away.worker, reason=reason)]
         if letter is None:
             return []
         away.worker = address
@@ -296,8 +307,12 @@ class Cluster(Closing):
 
     def _forget(self, away: _Away) -> None:
         del self._away[away.book]
-        if away.lock is not None:
+        if away.lock is not None and away.book.folder is not None:
             away.lock.close()
+            if not away.book.is_begun:  # the folder has nothing but the lock
+                with suppress(OSError):
+                    Path(away.lock.name).unlink()
+                    away.book.folder.rmdir()
         with suppress(OSError, TimeoutError):
             away.future.cancel()
 
@@ -314,8 +329,9 @@ def _check(book: Book) -> None:
     Raises:
         OptionError, OutputError: it is a file of others, or cannot be written.
     """
-    own = []
-    if book.folder is not None and Written(book.folder).holds(book.out):
-        own = [book.out]
+    outs = {book.out, book.job_out or book.out}
+    written = None if book.folder is None else Written(book.folder)
+    own = [] if written is None else [path for path in outs if written.holds(path)]
     inputs = [("IN", path) for path in book.inputs]
-    check_outputs([("-O", book.out)], inputs, force=FORCE in book.arguments, own=own)
+    outputs = [("-O", path) for path in sorted(outs)]
+    check_outputs(outputs, inputs, force=FORCE in book.arguments, own=own)

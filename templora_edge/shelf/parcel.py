@@ -110,6 +110,8 @@ def take_back(book: Book, job: Job, results: Mapping[str, bytes]) -> None:
             with replacing(book.out.with_name(name), "-O") as temporary:
                 temporary.write_bytes(content)
         return
+    if not job:  # it was not begun
+        return
     before = _close(folder)
     with Workspace(Path(tempfile.gettempdir())) as workspace:
         copy = workspace.path

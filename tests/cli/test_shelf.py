@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from command import FORKED, SMALL_JOB, run
+from command import SMALL_JOB, TEMPLORA, run
 from texts import FRENCH
 
 from templora_edge.assets import BUNDLED_TRANSLATOR
@@ -62,7 +62,7 @@ def test_ctrl_c_leaves_everything_resumable(tmp_path: Path) -> None:
     source.write_text("\n\n".join(FRENCH * 4) + "\n", encoding="utf-8")
     command = ["shelf", source, "-O", tmp_path / "en", *QUICK, "--json"]
     with subprocess.Popen(
-        [*FORKED, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*TEMPLORA, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
