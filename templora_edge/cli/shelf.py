@@ -217,16 +217,14 @@ def _crew(
     from templora_edge.shelf.local import Local, Share
     from templora_edge.shelf.need import need_of
 
-    models = {one.model: one.work for one in books}
-    need = max(
-        need_of(work, BaseGguf(model), flags.options, learns_given=learns_given)
-        for model, work in models.items()
-    )
+    models = [BaseGguf(path) for path in {one.model for one in books}]
+    work = books[0].work
+    need = max(need_of(work, one, flags.options, learns_given=learns_given) for one in models)
     if scheduler is None:
-        return Local(Share.of(books, need))
+        return Local(Share.of(books, need, sum(one.file_bytes for one in models)))
     with needs_extra("cluster", f"--scheduler {scheduler}"):
         from templora_edge.shelf.cluster import Cluster
-    return Cluster(scheduler, need)
+    return Cluster(scheduler, need + max(one.file_bytes for one in models))
 
 
 def _work(

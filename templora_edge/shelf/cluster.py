@@ -67,7 +67,7 @@ class Cluster(Closing):
 
     Args:
         address: address of the scheduler.
-        need: private memory of a book, in bytes.
+        need: memory of a book in bytes, with the pages of its model.
 
     Raises:
         ClusterError: there is no scheduler.

@@ -27,16 +27,18 @@ class Share:
     """Threads of each."""
 
     @classmethod
-    def of(cls, books: Sequence[Book], need: int) -> "Share":
+    def of(cls, books: Sequence[Book], need: int, shared: int) -> "Share":
         """As many books at once as cores and memory allow; the cores are divided among them.
 
         Args:
             books: all books of the shelf.
             need: private memory of one, in bytes.
+            shared: size of the models' pages, which all share.
         """
         cores = default_threads()
         wanted = max((book.n_threads for book in books), default=0)
-        n_books = max(1, min(len(books), cores // (wanted or 1), memory.available() // need))
+        n_fitting = (memory.available() - shared) // need
+        n_books = max(1, min(len(books), cores // (wanted or 1), n_fitting))
         return cls(n_books, wanted or cores // n_books)
 
 

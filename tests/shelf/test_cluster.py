@@ -11,9 +11,11 @@ import pytest
 from command import SMALL_JOB, check_failure, run
 from dask_processes import DaskProcesses
 from distributed import Client
+from small_books import five_books
+from warm import Forked
 
 from templora_edge.errors import ClusterError
-from templora_edge.shelf import cluster
+from templora_edge.shelf import attempt, cluster
 from templora_edge.shelf.book import Book
 from templora_edge.shelf.cluster import Cluster
 from templora_edge.shelf.shelf import Row, Shelf, State
@@ -21,6 +23,17 @@ from templora_edge.translation.store.segment_row import SegmentRow
 from templora_edge.translation.store.store import Store
 
 NEED = 2**30
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> list[Book]:
+    return five_books(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def forked_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start the commands of books in forks, which need not load the libraries again."""
+    monkeypatch.setattr(attempt, "LEASHED", tuple(Forked("templora_edge.shelf.leash")))
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import text_book
+from small_books import text_book
 
 from templora_edge.errors import OutputError
 from templora_edge.job_store.folder import DATABASE, folder_of, locked
