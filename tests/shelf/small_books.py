@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
-from command import SMALL_JOB
+from command import SMALL_JOB, run
 from texts import FRENCH
 
 from templora_edge.assets import BUNDLED_TRANSLATOR
 from templora_edge.shelf.book import Book, Work
+from templora_edge.translation.store.segment_row import SegmentRow
+from templora_edge.translation.store.store import Store
 
 FLAGS = tuple(map(str, [*SMALL_JOB, "--seed", 1]))
 LENGTHS = {"long.txt": 10, "middle.txt": 6, "short.txt": 3, "brief.txt": 2, "line.txt": 1}
@@ -26,3 +28,17 @@ def five_books(folder: Path) -> list[Book]:
     sources.mkdir()
     out.mkdir()
     return [text_book(sources / name, n, out) for name, n in LENGTHS.items()]
+
+
+def segments(book: Book) -> list[SegmentRow]:
+    """The segments of a book's job."""
+    assert book.folder is not None
+    with Store(book.folder, read_only=True) as store:
+        return store.segments()
+
+
+def single(book: Book, out: Path) -> bytes:
+    """What `templora translate` alone makes of ``book``."""
+    result = run("translate", book.source, "-o", out, *SMALL_JOB, "-s", 1, "-t", 1)
+    assert result.returncode == 0, result.stderr
+    return out.read_bytes()

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from command import SMALL_JOB, check_failure, run
+from command import SMALL_JOB, run
 from dask_processes import DaskProcesses
 from distributed import Client
-from small_books import five_books
+from small_books import five_books, segments, single
 from warm import Forked
 
 from templora_edge.errors import ClusterError
@@ -20,7 +20,6 @@ from templora_edge.shelf.book import Book
 from templora_edge.shelf.cluster import Cluster
 from templora_edge.shelf.shelf import Row, Shelf, State
 from templora_edge.translation.store.segment_row import SegmentRow
-from templora_edge.translation.store.store import Store
 
 NEED = 2**30
 
@@ -51,18 +50,6 @@ def dask(tmp_path: Path) -> Iterator[DaskProcesses]:
     folder.mkdir()
     with DaskProcesses(folder) as processes:
         yield processes
-
-
-def segments(book: Book) -> list[SegmentRow]:
-    assert book.folder is not None
-    with Store(book.folder, read_only=True) as store:
-        return store.segments()
-
-
-def single(book: Book, out: Path) -> bytes:
-    result = run("translate", book.source, "-o", out, *SMALL_JOB, "-s", 1, "-t", 1)
-    assert result.returncode == 0, result.stderr
-    return out.read_bytes()
 
 
 def is_on_its_way(row: Row) -> bool:
@@ -170,4 +157,6 @@ def test_a_worker_is_sent_a_model_that_it_lacks(
 def test_the_command_says_in_one_line_that_no_scheduler_answers(books: list[Book]) -> None:
     command = ["shelf", books[4].source, "-O", books[4].out.parent, *SMALL_JOB]
     result = run(*command, "--scheduler", "tcp://127.0.0.1:9")
-    check_failure(result, "--scheduler tcp://127.0.0.1:9", "dask scheduler")
+    assert result.returncode == 1
+    [line] = result.stderr.splitlines()
+    assert line.startswith("templora: --scheduler tcp://127.0.0.1:9: no Dask scheduler answers")

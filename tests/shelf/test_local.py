@@ -6,8 +6,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from command import SMALL_JOB, run
-from small_books import five_books, text_book
+from small_books import five_books, segments, single, text_book
 from texts import FRENCH
 from warm import Forked
 
@@ -18,8 +17,6 @@ from templora_edge.shelf import attempt, local
 from templora_edge.shelf.book import Book, Work, out_of
 from templora_edge.shelf.local import Local, Share
 from templora_edge.shelf.shelf import Row, Shelf, State
-from templora_edge.translation.store.segment_row import SegmentRow
-from templora_edge.translation.store.store import Store
 
 
 @pytest.fixture
@@ -45,19 +42,6 @@ def worked(books: list[Book], n_books: int = 2) -> dict[str, Row]:
         for _ in shelf:
             pass
     return {row.book.name: row for row in shelf.rows.values()}
-
-
-def segments(book: Book) -> list[SegmentRow]:
-    assert book.folder is not None
-    with Store(book.folder, read_only=True) as store:
-        return store.segments()
-
-
-def single(book: Book, out: Path) -> bytes:
-    """What `templora translate` alone makes of ``book``."""
-    result = run("translate", book.source, "-o", out, *SMALL_JOB, "-s", 1, "-t", 1)
-    assert result.returncode == 0, result.stderr
-    return out.read_bytes()
 
 
 def test_a_book_that_fails_stops_itself_alone(books: list[Book], tmp_path: Path) -> None:

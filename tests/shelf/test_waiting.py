@@ -31,6 +31,6 @@ def test_the_time_is_within_grahams_bound(sizes: list[int], n_workers: int) -> N
         heapq.heapreplace(free, free[0] + chain[0])
     # of the best time, no more is known than that it is not below these
     least = max(sum(sizes) / n_workers, *sizes)
-    assert max(free) <= sum(sizes) / n_workers + (1 - 1 / n_workers) * max(sizes)
+    assert max(free) * n_workers <= sum(sizes) + (n_workers - 1) * max(sizes)
     if len(sizes) <= n_workers:
         assert max(free) == least
