@@ -1,7 +1,6 @@
 """`templora shelf`: translate, absorb or score many books."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -186,10 +185,9 @@ def shelf(
         [*flags.inputs(default), *(("FILE", one.source) for one in books)],
         force=True,
     )
-    with ExitStack() as stack:
-        crew = stack.enter_context(
-            _crew(books, flags, scheduler, learns_given=bool(absorb or perplexity or references))
-        )
+    learns_given = bool(absorb or perplexity or references)
+    crew = _crew(books, flags, scheduler, learns_given=learns_given)
+    with crew:
         _work(books, crew, report, as_json=as_json)
 
 

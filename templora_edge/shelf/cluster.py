@@ -53,7 +53,7 @@ class _Away:
     ticket: str
     takers: Sequence[str]
     """Addresses of the workers of which one will have it."""
-    future: "Future"
+    future: "Future[Outcome]"
     lock: BinaryIO | None
     """Keeps others from the job while it is away."""
     worker: str = ""

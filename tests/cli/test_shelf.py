@@ -11,9 +11,9 @@ from texts import FRENCH
 
 from templora_edge.assets import BUNDLED_TRANSLATOR
 from templora_edge.cli.shelf_table import summary
-from templora_edge.shelf.attempt import Standing
 from templora_edge.shelf.book import Book, Work
 from templora_edge.shelf.shelf import Row, State
+from templora_edge.shelf.standing import Standing
 
 QUICK = [*SMALL_JOB, "--no-templora", "-t", 1]
 

@@ -1,6 +1,7 @@
 """Jobs as bytes: consistent while they are written, and put back whole or not at all."""
 
 import threading
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from small_books import text_book
 
 from templora_edge.errors import OutputError
+from templora_edge.host.files import replacing
 from templora_edge.job_store.folder import DATABASE, folder_of, locked
 from templora_edge.options import Options
 from templora_edge.shelf import parcel
@@ -64,7 +66,7 @@ def test_every_copy_of_a_job_that_is_written_is_a_job(tmp_path: Path) -> None:
     begun(folder, ROUNDS)
     writer = threading.Thread(target=work, args=(folder, 0, ROUNDS))
     writer.start()
-    seen = []
+    seen: list[int] = []
     while writer.is_alive():
         copy = tmp_path / f"copy-{len(seen)}"
         parcel.unpack_job(packed_job(folder), copy)
@@ -105,14 +107,13 @@ def test_a_failure_while_it_comes_back_leaves_the_job_of_before(
     work(folder, 0, 2)
     parcel.unpack_job(packed(book).job, away)
     work(away, 2, 4)
-    real = parcel.replacing
 
-    def full(path: Path, flag: str) -> object:
+    def full(path: Path, flag: str) -> AbstractContextManager[Path]:
         if path == folder / DATABASE:
             raise OutputError("no room")
-        return real(path, flag)
+        return replacing(path, flag)
 
-    monkeypatch.setattr(parcel, "replacing", full)
+    monkeypatch.setattr("templora_edge.shelf.parcel.replacing", full)
     with locked(folder), pytest.raises(OutputError):
         take_back(book, packed_job(away), {})
     (folder / "training-0-4.pt").unlink()  # not named by the database
