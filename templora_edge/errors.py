@@ -16,6 +16,7 @@
     ├── SidecarError                 the training process failed or died
     ├── JobError                     a job whose durable state cannot be used
     ├── ClusterError                 no scheduler answers, or it is gone
+    ├── ReportError                  a report that cannot be shown
     └── OutputError                  a result that could not be written
 
 A message names the file or flag, what was found, what was expected and what to do. The command
@@ -98,6 +99,10 @@ class JobError(TemploraError):
 
 class ClusterError(TemploraError):
     """The scheduler of a cluster does not answer, or is gone."""
+
+
+class ReportError(TemploraError):
+    """A file is no report of a run, has no blocks, or is of another version."""
 
 
 class OutputError(TemploraError):

@@ -41,6 +41,8 @@ class BlockReport(UpdateReport):
     """Seconds spent on decoding, sampling and scoring."""
     given: bool = False
     """Whether the block's text was given rather than generated."""
+    begin: int = 0
+    """Position of its first token in the text, without BOS."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,15 +108,15 @@ class TempLoraLoop:
         begin = len(self.text)
         try:
             self._cache.make_room(self._updates.served)  # step 2
-            for token in given:
-                self._cache.take_token(token)
+            for known in given:
+                self._cache.take_token(known)
+                self.text.append(known)
+                yield Token(known, len(self.blocks))
+            while len(self.text) - begin < n_tokens:
+                if (token := self._cache.next_token()) is None:  # step 3
+                    return False
                 self.text.append(token)
                 yield Token(token, len(self.blocks))
-            while len(self.text) - begin < n_tokens:
-                if (new := self._cache.next_token()) is None:  # step 3
-                    return False
-                self.text.append(new)
-                yield Token(new, len(self.blocks))
         finally:  # also when the caller stops iterating
             self._end_block(begin)
         return True
@@ -192,7 +192,9 @@ class TempLoraLoop:
         seconds, memory = self._cache.pop_seconds(), self._updates.rss_bytes
         if n := len(self.text) - begin:
             self._due.append((len(self.blocks), range(begin, begin + n)))
-            self.blocks.append(BlockReport(len(self.blocks), n, seconds, given, rss_bytes=memory))
+            self.blocks.append(
+                BlockReport(len(self.blocks), n, seconds, given, begin, rss_bytes=memory)
+            )
 
     def _update(self, number: int, block: range) -> None:
         """Step 4."""

@@ -1,9 +1,11 @@
 """`TempLora`, the Python API: one long text on one model."""
 
+import codecs
 import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack
 
@@ -36,6 +38,7 @@ from templora_edge.options import (
     SelfExtendOptions,
     Targets,
     TextKind,
+    TrainDevice,
     TrainDtype,
 )
 from templora_edge.pieces import Pieces
@@ -69,6 +72,9 @@ class Shortcuts(TypedDict, total=False):
     targets: Targets | str
     layers: int | None
     seed: int
+    repack: bool | None
+    n_gpu_layers: int | Literal["auto", "all"]
+    train_device: TrainDevice | str
     train_dtype: TrainDtype | str
     adapter: str | Path | None
     measure_after: bool
@@ -133,8 +139,12 @@ class TempLora(Closing):
                 # one file at a time: a swap removes its file before the next one is written
                 needed = adapter_file_bytes(self.base, self.options.lora)
                 self._workspace = stack.enter_context(Workspace(needed=needed))
-                if learns_own:  # it loads while the engine does
+                asked = self.options.training.train_device
+                is_asked = asked not in (TrainDevice.AUTO, TrainDevice.CPU)
+                if learns_own or is_asked:  # it loads while the engine does
                     self.trainer = stack.enter_context(self._new_trainer())
+                    if is_asked:  # unless torch may not have the device
+                        self.trainer.wait_ready()
             self.engine = stack.enter_context(LlamaEngine(self.base.path, self.options.engine))
             if self.trainer is not None:
                 self.trainer.wait_ready()
@@ -158,9 +168,36 @@ class TempLora(Closing):
         return tuple(self.loop.blocks)
 
     @property
+    def train_device(self) -> TrainDevice | None:
+        """Device that training computes on; None before there is something to learn."""
+        return None if self.trainer is None else self.trainer.device
+
+    @property
+    def devices(self) -> dict[str, str | None]:
+        """Name of the GPU that holds layers of the model, if one does, and `train_device`."""
+        return {"gpu": self.engine.model.gpu, "train_device": self.train_device}
+
+    @property
     def n_tokens(self) -> int:
         """Length of the text so far in tokens, without BOS."""
         return len(self.loop.text)
+
+    def block_texts(self) -> tuple[str, list[str]]:
+        """The text before the first block, and the text of each block.
+
+        A character of two blocks is the later one's, and what was appended between two blocks is
+        the earlier one's.
+        """
+        edges = [0, *(block.begin for block in self.blocks), self.n_tokens]
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        before, *texts = [
+            decoder.decode(
+                b"".join(map(self.engine.model.vocab.piece, self.loop.text[begin:end])),
+                final=end == self.n_tokens,
+            )
+            for begin, end in pairwise(edges)
+        ]
+        return before, texts
 
     @property
     def peak_rss_bytes(self) -> int:

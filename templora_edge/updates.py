@@ -135,9 +135,9 @@ class Updates:
             return trainer.train(prefix, block, loss_mask, own=own, captured=captured)
 
         update = self._ask(train)
+        self._trained += 1  # at once: an interrupt must not have the block learned again
         if self.restarts:
             self._since.append(train)
-        self._trained += 1
         self._trainer_rss = update.rss_bytes
         self._report = UpdateReport(
             train_s=time.perf_counter() - begun,

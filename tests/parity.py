@@ -18,6 +18,7 @@ from templora_edge.options import (
     EngineOptions,
     KvType,
     Options,
+    TrainDevice,
     TrainDtype,
     TrainingOptions,
 )
@@ -32,7 +33,7 @@ TRAIN = Options(
     engine=EngineOptions(n_ctx=512, n_threads=2),
     blocks=BlockOptions(512, 256, 256, 256, n_keep=4),
     lora=PAPER,
-    training=TrainingOptions(n_threads_train=2, train_dtype=TrainDtype.FP32),
+    training=TrainingOptions(2, TrainDevice.CPU, TrainDtype.FP32),
 )
 """Resolved options of training with the paper's rule, for updates of up to 512 tokens."""
 

@@ -57,6 +57,7 @@ class Model:
 
     n_ctx_train: int = 2048
     n_layers: int = 8
+    repacking_pays: bool = False
 
     def n_trained(self, rope: RopeOptions) -> int:
         return round(self.n_ctx_train / (rope.freq_scale or 1))

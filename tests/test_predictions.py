@@ -81,7 +81,7 @@ def test_nothing_is_left_to_draw() -> None:
     assert all(0 <= i < 10 and mass == 0 for i, mass in drawn), "ids that any model has"
 
 
-@pytest.mark.parametrize("n_vocab", [MOST, MOST + 1, 1000])
+@pytest.mark.parametrize("n_vocab", [MOST, MOST + 1, 1000, 100_000])
 def test_the_likeliest_are_taken_where_many_are_near(n_vocab: int) -> None:
     logits = random_logits(n_vocab, scale=0.3)
     assert np.ptp(logits) < WITHIN

@@ -28,6 +28,7 @@ from templora_edge.training import client
 MODULES = (
     "templora_edge.cli.app",
     "templora_edge.engine",
+    "templora_edge.generation.generation",
     "templora_edge.session",
     "templora_edge.training.trainer",
     "templora_edge.translation.run",
@@ -69,7 +70,7 @@ class _Server:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env=os.environ | client.CHILD_ENVIRONMENT,
+                env=client.child_environment(),
                 start_new_session=True,  # Ctrl-C is for the tests
             )
         assert self._process.stdout is not None

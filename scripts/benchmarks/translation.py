@@ -1,17 +1,20 @@
 """Translate documents that have reference translations, with and without Temp-LoRA.
 
 Usage: python -m scripts.benchmarks.translation RESULTS.jsonl PAIRS.jsonl... [-m MODEL]
-           [--documents PATTERN...] [--systems NAME...] [--limit N] [--preset NAME]
+           [--documents PATTERN...] [--systems NAME...] [--limit N] [--edited N] [--preset NAME]
            [--learning-rate X] [--own-learning-rate X] [--decay X] [-t THREADS]
 
 PAIRS.jsonl has one sentence per line: doc, src, and the code of the other language. Each document
-is translated by four systems, segment by segment, in blocks:
+is translated by some of these systems, the first four by default, segment by segment, in blocks:
 
   base             no Temp-LoRA; the prompt shows the last generated pairs
   own              Temp-LoRA learns the generated translations in each block that pass their checks
   base, shown      no Temp-LoRA; the prompt shows the last pairs of the reference
   references       the same prompt, and Temp-LoRA learns each block of the reference, as in the
                    paper's script
+  edits shown      as base, but the first --edited translations are the reference's, as if a person
+                   had corrected them
+  edits            the same prompt, and Temp-LoRA learns them, not what follows
 
 Every run adds a line of JSON to RESULTS.jsonl, with the translations, the NLL of the reference and
 times; runs that are already there are skipped. `python -m scripts.benchmarks.report translation`
@@ -22,6 +25,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
+from enum import Enum, auto
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
@@ -38,26 +42,41 @@ from templora_edge.translation.checks import check
 from templora_edge.translation.pair_loop import PairLoop, pair_loop
 from templora_edge.translation.prompt import Pair, own_prompt
 
+
+class Given(Enum):
+    """Which translations of a document are the reference's."""
+
+    NONE = auto()
+    ALL = auto()
+    EDITED = auto()
+    """The first ones, as many as --edited says."""
+
+
 SYSTEMS: Final = {
-    "base": (False, False),
-    "own": (True, False),
-    "base, shown": (False, True),
-    "references": (True, True),
+    "base": (False, Given.NONE),
+    "own": (True, Given.NONE),
+    "base, shown": (False, Given.ALL),
+    "references": (True, Given.ALL),
+    "edits shown": (False, Given.EDITED),
+    "edits": (True, Given.EDITED),
 }
-"""System -> (whether Temp-LoRA learns, whether references are shown and learned)."""
+"""System -> whether Temp-LoRA learns, and which translations are given."""
+DEFAULT_SYSTEMS: Final = tuple(SYSTEMS)[:4]
 LANGUAGES: Final = ("fr", "en")
 
 
-def translate(loop: PairLoop, pairs: list[Pair], *, references: bool) -> Iterator[dict[str, Any]]:
-    """Translate one document, yielding a result for each segment."""
+def translate(loop: PairLoop, pairs: list[Pair], n_given: int) -> Iterator[dict[str, Any]]:
+    """Translate one document, yielding a result for each segment.
+
+    Those of the first ``n_given`` are then replaced by the reference's.
+    """
     loop.begin_block(())
-    n_tokens, block = 0, list[Pair]()
-    for pair in pairs:
-        if n_tokens >= loop.options.block_len or not loop.ask(pair.source, ()):
-            if references:
-                loop.replace_block(block)  # learned as given ones
+    n_tokens = 0
+    for index, pair in enumerate(pairs):
+        full = n_tokens >= loop.options.block_len or index == n_given > 0
+        if full or not loop.ask(pair.source, ()):
             loop.finish_block()
-            n_tokens, block = 0, []
+            n_tokens = 0
             loop.ask(pair.source, ())
         losses = loop.score(pair.translation)
         reader = AnswerText(pair.source)
@@ -70,10 +89,10 @@ def translate(loop: PairLoop, pairs: list[Pair], *, references: bool) -> Iterato
             target_language=LANGUAGES[1],
             finished=answer.finished,
         )
-        shown = pair if references else Pair(pair.source, written)
-        if references or not flags:
-            loop.accept(shown)
-            block.append(shown)
+        given = index < n_given
+        shown = pair if given else Pair(pair.source, written)
+        if given or not flags:
+            loop.accept(shown, own=not given)
         n_tokens += loop.n_tokens(shown.translation)
         yield {
             "translation": written,
@@ -94,14 +113,12 @@ def read(paths: list[Path], patterns: list[str], limit: int | None) -> dict[str,
     return {name: pairs[:limit] for name, pairs in documents.items()}
 
 
-def measure(
-    base: BaseGguf, pairs: list[Pair], options: Options, *, references: bool
-) -> dict[str, Any]:
+def measure(base: BaseGguf, pairs: list[Pair], options: Options, n_given: int) -> dict[str, Any]:
     """Translate a document with one system."""
     begun, segments = time.perf_counter(), []
     with TempLora(base.path, options, text=TextKind.TRANSLATION) as session:
         loop = pair_loop(session, own_prompt(base, None, *LANGUAGES), *LANGUAGES)
-        for segment in translate(loop, pairs, references=references):
+        for segment in translate(loop, pairs, n_given):
             segments.append(segment)
             print(f"\r{len(segments)} of {len(pairs)} ", end="", file=sys.stderr)
         used = session.options.settings()
@@ -122,8 +139,9 @@ def main() -> None:
     parser.add_argument("pairs", type=Path, nargs="+", metavar="PAIRS.jsonl")
     add_model(parser, BUNDLED_TRANSLATOR)
     parser.add_argument("--documents", nargs="+", default=["*"], metavar="PATTERN")
-    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=DEFAULT_SYSTEMS)
     parser.add_argument("--limit", type=int, help="most segments of each document")
+    parser.add_argument("--edited", type=int, metavar="N", help="segments that a person corrected")
     parser.add_argument("--preset", choices=list(Preset), default=Preset.DEFAULT)
     parser.add_argument("--learning-rate", type=float, help="rate of references")
     parser.add_argument("--own-learning-rate", type=float)
@@ -134,6 +152,8 @@ def main() -> None:
     documents = read(given.pairs, given.documents, given.limit)
     if not documents:
         parser.error(f"--documents {' '.join(given.documents)}: none of that name in PAIRS.jsonl")
+    if not given.edited and any(SYSTEMS[name][1] is Given.EDITED for name in given.systems):
+        parser.error("--systems edits: expected --edited N, the number of segments to learn")
     base = BaseGguf(given.model)
     rule = {
         name: getattr(given, name)
@@ -141,7 +161,7 @@ def main() -> None:
     }
     for document, pairs in documents.items():
         for system in given.systems:
-            learns, references = SYSTEMS[system]
+            learns, which = SYSTEMS[system]
             run = {
                 "document": document,
                 "system": system,
@@ -149,6 +169,9 @@ def main() -> None:
                 "segments": len(pairs),
                 "rule": rule if learns else None,
             }
+            n_given = {Given.NONE: 0, Given.ALL: len(pairs), Given.EDITED: given.edited}[which]
+            if which is Given.EDITED:
+                run["edited"] = n_given
             if run in results:
                 continue
             print(run, file=sys.stderr, flush=True)
@@ -157,7 +180,9 @@ def main() -> None:
             )
             if learns:
                 options = options.changed(**rule)
-            results.add(run, measure(base, pairs, options, references=references))
+            if which is Given.EDITED and learns:
+                options = options.changed(own_learning_rate=0)
+            results.add(run, measure(base, pairs, options, n_given))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Make Llama-shaped GGUF files with random weights in Q4_K_M, to measure costs with.
+"""Make Llama-shaped GGUF files with random weights, to measure costs with.
 
-Usage: python -m scripts.profiling.random_gguf {1b,7b} OUT.gguf
+Usage: python -m scripts.profiling.random_gguf {1b,7b} OUT.gguf [--type Q4_K_M]
 """
 
 import argparse
@@ -18,6 +18,21 @@ SHAPES: Final = {
 """Shapes of Llama-3.2-1B (tied embeddings) and Mistral-7B-v0.3."""
 
 KIND: Final = gguf.GGMLQuantizationType
+FILE_TYPES: Final = {
+    "Q4_K_M": (KIND.Q4_K, KIND.Q6_K, KIND.Q6_K),
+    "Q4_0": (KIND.Q4_0, KIND.Q4_0, KIND.Q6_K),
+    "Q4_1": (KIND.Q4_1, KIND.Q4_1, KIND.Q6_K),
+    "Q8_0": (KIND.Q8_0, KIND.Q8_0, KIND.Q8_0),
+}
+"""Types of most matrices, of those that llama.cpp's rule gives more bits, and of the output."""
+SCALES: Final = {
+    KIND.Q4_0: (0, [4e-3]),
+    KIND.Q4_1: (0, [4e-3, -3e-2]),
+    KIND.Q8_0: (0, [2.5e-4]),
+    KIND.Q4_K: (0, [1e-4, 7.5e-4]),
+    KIND.Q6_K: (208, [1.5e-5]),
+}
+"""Where in a block its scales stand, in bytes, and what makes weights of about 0.02."""
 SHARPNESS: Final = 3.0
 """Weight of the last norm: predictions are about as sharp as those of a model that was trained."""
 N_RANDOM: Final = 8192
@@ -25,26 +40,24 @@ N_RANDOM: Final = 8192
 
 
 def blocks(kind: gguf.GGMLQuantizationType) -> npt.NDArray[np.uint8]:
-    """Random blocks of 256 weights of about 0.02, (N_RANDOM, bytes per block)."""
+    """Random blocks of weights of about 0.02, (N_RANDOM, bytes per block)."""
     rng = np.random.default_rng(int(kind))
     size = gguf.GGML_QUANT_SIZES[kind][1]
     data = rng.integers(0, 256, (N_RANDOM, size), dtype=np.uint8)
-    if kind == KIND.Q4_K:  # d and dmin come first
-        data[:, :4] = np.array([1e-4, 7.5e-4], np.float16).view(np.uint8)
-    else:  # Q6_K: d comes last
-        data[:, -2:] = np.array([1.5e-5], np.float16).view(np.uint8)
+    begin, scales = SCALES[kind]
+    data[:, begin : begin + 2 * len(scales)] = np.array(scales, np.float16).view(np.uint8)
     return data
 
 
 def matrix(kind: gguf.GGMLQuantizationType, n_out: int, n_in: int) -> npt.NDArray[np.uint8]:
     """A random matrix as stored in the file, (n_out, bytes per row)."""
-    return np.resize(blocks(kind), n_out * n_in // 256 * gguf.GGML_QUANT_SIZES[kind][1]).reshape(
-        n_out, -1
-    )
+    n_weights, n_bytes = gguf.GGML_QUANT_SIZES[kind]
+    return np.resize(blocks(kind), n_out * n_in // n_weights * n_bytes).reshape(n_out, -1)
 
 
-def write(path: Path, shape: str) -> None:
-    """Write the file; matrices are Q6_K where llama.cpp's rule for Q4_K_M says so."""
+def write(path: Path, shape: str, file_type: str) -> None:
+    """Write the file; matrices have more bits where llama.cpp's rule for ``file_type`` says so."""
+    usual, finer, output = FILE_TYPES[file_type]
     s = SHAPES[shape]
     layers, width, head_dim = s["layers"], s["width"], s["width"] // s["heads"]
     writer = gguf.GGUFWriter(path, "llama")
@@ -58,32 +71,31 @@ def write(path: Path, shape: str) -> None:
     writer.add_head_count_kv(s["kv"])
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(head_dim)
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q4_K_M)
+    writer.add_file_type(gguf.LlamaFileType[f"MOSTLY_{file_type}"])
 
-    def add(name: str, n_out: int, n_in: int, more_bits: bool = False) -> None:
-        kind = KIND.Q6_K if more_bits else KIND.Q4_K
+    def add(name: str, n_out: int, n_in: int, kind: gguf.GGMLQuantizationType) -> None:
         writer.add_tensor(f"{name}.weight", matrix(kind, n_out, n_in), raw_dtype=kind)
 
     def add_norm(name: str, value: float = 1) -> None:
         writer.add_tensor(f"{name}.weight", np.full(width, value, np.float32))
 
     tied = shape == "1b"
-    add("token_embd", s["vocab"], width, more_bits=tied)
+    add("token_embd", s["vocab"], width, output if tied else usual)
     if not tied:
-        add("output", s["vocab"], width, more_bits=True)
+        add("output", s["vocab"], width, output)
     add_norm("output_norm", SHARPNESS)
     for i in range(layers):
         more = i < layers // 8 or i >= 7 * layers // 8 or (i - layers // 8) % 3 == 2
         kv = s["kv"] * head_dim
         add_norm(f"blk.{i}.attn_norm")
-        add(f"blk.{i}.attn_q", width, width)
-        add(f"blk.{i}.attn_k", kv, width)
-        add(f"blk.{i}.attn_v", kv, width, more)
-        add(f"blk.{i}.attn_output", width, width)
+        add(f"blk.{i}.attn_q", width, width, usual)
+        add(f"blk.{i}.attn_k", kv, width, usual)
+        add(f"blk.{i}.attn_v", kv, width, finer if more else usual)
+        add(f"blk.{i}.attn_output", width, width, usual)
         add_norm(f"blk.{i}.ffn_norm")
-        add(f"blk.{i}.ffn_gate", s["ffn"], width)
-        add(f"blk.{i}.ffn_up", s["ffn"], width)
-        add(f"blk.{i}.ffn_down", width, s["ffn"], more)
+        add(f"blk.{i}.ffn_gate", s["ffn"], width, usual)
+        add(f"blk.{i}.ffn_up", s["ffn"], width, usual)
+        add(f"blk.{i}.ffn_down", width, s["ffn"], finer if more else usual)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -96,8 +108,9 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m scripts.profiling.random_gguf", description=summary)
     parser.add_argument("shape", choices=SHAPES)
     parser.add_argument("out", type=Path, metavar="OUT.gguf")
+    parser.add_argument("--type", choices=FILE_TYPES, default="Q4_K_M")
     arguments = parser.parse_args()
-    write(arguments.out, arguments.shape)
+    write(arguments.out, arguments.shape, arguments.type)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from templora_edge.cli.models import models
 from templora_edge.cli.output import write
 from templora_edge.cli.passkey import passkey
 from templora_edge.cli.perplexity import perplexity
+from templora_edge.cli.report import report
 from templora_edge.cli.shelf import shelf
 from templora_edge.cli.status import status
 from templora_edge.cli.terms import terms
@@ -35,7 +36,7 @@ app = typer.Typer(
 )
 for command in (
     *(generate, translate, shelf, status, export, terms),
-    *(evaluate, perplexity, passkey, bench, info, models, config),
+    *(report, evaluate, perplexity, passkey, bench, info, models, config),
 ):
     app.command(cls=Command)(command)
 app.add_typer(convert_app, name="convert")

@@ -64,6 +64,7 @@ def _print(result: "BenchResult") -> None:
         "model": f"{model['path']} ({model['architecture']}, {model['parameters'] / 1e6:,.1f} M "
         f"parameters, {size(model['file_bytes'])})",
         "threads": f"{machine['threads']}, for training {machine['threads_train']}",
+        "device": f"{machine['gpu'] or 'cpu'}, for training {machine['train_device']}",
         "start": f"{result.start_s:.2f} s",
         "prefill": f"{engine.prefill_tokens_per_s:,.1f} tokens/s ({engine.prefill_tokens} tokens)",
         "decode": f"{engine.decode_tokens_per_s:,.1f} tokens/s",

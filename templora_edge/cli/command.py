@@ -13,7 +13,6 @@ from templora_edge.cli.configured import ConfiguredOption, FileDefaults, configu
 from templora_edge.errors import OptionError
 
 _SEVERAL_LETTERS: Final = re.compile(r"-[A-Za-z][A-Za-z-]+")
-_GPU_LAYERS: Final = ("-ngl", "--gpu-layers", "--n-gpu-layers")
 _FLASH_ATTENTION: Final = ("-fa", "--flash-attn")
 CONFIG_HELP: Final = (
     "Read defaults of flags from FILE; default: $TEMPLORA_CONFIG, or "
@@ -24,7 +23,7 @@ CONFIG_HELP: Final = (
 class Command(TyperCommand):
     """A command whose flags get defaults from the environment and the configuration file.
 
-    Reads -n40 as -n 40, but not -ngl as -n gl; names an unknown option as it was given.
+    Reads -n40 as -n 40, but not -np as -n p; names an unknown option as it was given.
     """
 
     def __init__(self, *args: Any, **settings: Any) -> None:
@@ -62,8 +61,6 @@ class Command(TyperCommand):
                     next(rest, None)
             elif name in takes_value:  # -hf=NAME
                 continue
-            elif name in _GPU_LAYERS:
-                ctx.fail(f"{name}: no GPU offload yet, it all runs on the CPU; leave {name} out")
             elif name in _FLASH_ATTENTION:
                 ctx.fail(f"{name}: llama.cpp uses flash attention where it can; leave {name} out")
             elif _SEVERAL_LETTERS.fullmatch(name):

@@ -19,6 +19,8 @@ LLAMA_ARG: Final[Mapping[str, str]] = MappingProxyType(
         "offline": "LLAMA_ARG_OFFLINE",
         "ctx-size": "LLAMA_ARG_CTX_SIZE",
         "threads": "LLAMA_ARG_THREADS",
+        "n-gpu-layers": "LLAMA_ARG_N_GPU_LAYERS",
+        "repack": "LLAMA_ARG_REPACK",
         "batch-size": "LLAMA_ARG_BATCH",
         "n-predict": "LLAMA_ARG_N_PREDICT",
         "cache-type-k": "LLAMA_ARG_CACHE_TYPE_K",
@@ -47,6 +49,7 @@ LLAMA_ARG: Final[Mapping[str, str]] = MappingProxyType(
 LLAMA_CPP_OPEN: Final[Mapping[str, float]] = MappingProxyType(
     {
         "LLAMA_ARG_THREADS": -1,
+        "LLAMA_ARG_N_GPU_LAYERS": -1,
         "LLAMA_ARG_ROPE_FREQ_BASE": 0,
         "LLAMA_ARG_ROPE_FREQ_SCALE": 0,
         "LLAMA_ARG_YARN_ORIG_CTX": 0,

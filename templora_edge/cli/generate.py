@@ -105,7 +105,7 @@ def generate(
     if restart and out is None:
         raise OptionError("--restart: begins the text of -o FILE anew; give -o")
     text_in = read_prompt(prompt, file)
-    from templora_edge.generation import GenerateJob, Generation, Outputs
+    from templora_edge.generation.outputs import Outputs
 
     outputs = Outputs(out, adapter_out, report)
     inputs = [*flags.inputs(BUNDLED_MODEL), ("-f", None if prompt is not None else path_of(file))]
@@ -115,6 +115,8 @@ def generate(
 
     show_beginning()
     from templora_edge.events import Absorbed, BlockReport
+    from templora_edge.generation.generate_job import GenerateJob
+    from templora_edge.generation.generation import Generation
 
     job = GenerateJob(
         text_in,
@@ -134,17 +136,26 @@ def generate(
             job.n_predict, generation.text.options.blocks.block_len, generation.n_written
         ) as progress,
     ):
-        for event in generation:
-            match event:
-                case Absorbed():
-                    progress.on_absorbed(event)
-                case BlockReport():
-                    progress.on_block(event)
-                case _:
-                    if out is None:
-                        write(event.text)
-                    progress.on_piece(event)
+        n_before = generation.n_written
+        try:
+            for event in generation:
+                match event:
+                    case Absorbed():
+                        progress.on_absorbed(event)
+                    case BlockReport():
+                        progress.on_block(event)
+                    case _:
+                        if out is None:
+                            write(event.text)
+                        progress.on_piece(event)
+        except KeyboardInterrupt:
+            if out is not None:
+                SCREEN.say(f"interrupted; {out} is kept, and the same command goes on with it")
+            raise
         if out is None:
             write("\n")
         summary = f"{progress.summary()}; seed {generation.job.seed}"
-    SCREEN.say(summary if out is None else f"{summary}; wrote {out}")
+        if out is not None:
+            is_new = generation.n_written > n_before
+            summary = f"{summary}; wrote {out}" if is_new else f"{out}: was finished already"
+    SCREEN.say(summary)

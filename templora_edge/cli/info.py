@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -41,12 +41,22 @@ def info(
     from templora_edge.models.info import info as describe
 
     described = describe(model.path or BUNDLED_MODEL)
+    found = _device(described) if isinstance(described, ModelInfo) and described.training else None
     if as_json:
-        write(to_json(asdict(described)))
+        write(to_json(asdict(described) | ({"train_device": found} if found else {})))
     elif isinstance(described, ModelInfo):
-        _print_model(described)
+        _print_model(described, found)
     else:
         _print_adapter(described)
+
+
+def _device(model: "ModelInfo") -> dict[str, Any]:
+    """The device that trains ``model`` by default; see `training.device.Choice`."""
+    from templora_edge.host.cores import default_threads
+    from templora_edge.options import TrainingOptions
+    from templora_edge.training.probe import chosen_device
+
+    return chosen_device(TrainingOptions(n_threads_train=default_threads()), model.parameters)
 
 
 def _print_adapter(adapter: "AdapterInfo") -> None:
@@ -83,7 +93,7 @@ def _ranges(numbers: Sequence[int]) -> str:
     return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
-def _print_model(model: "ModelInfo") -> None:
+def _print_model(model: "ModelInfo", device: Mapping[str, Any] | None) -> None:
     from rich.table import Table
 
     rows = {
@@ -96,7 +106,12 @@ def _print_model(model: "ModelInfo") -> None:
         "K-shift": _yes(model.k_shift),
         "SelfExtend": _yes(model.self_extend),
         "KV cache": f"{size(model.kv_cache_bytes)} at {model.context:,} tokens, F16",
+        "repacked weights": _yes(model.repack),
     }
+    if device is not None:
+        seconds = (f"{1000 * s:.1f} ms on {name}" for name, s in device["seconds"].items())
+        measured = f" (a step takes {', '.join(seconds)})" if device["seconds"] else ""
+        rows["trains on"] = f"{device['device']}{measured}"
     write_facts(rows)
     if not model.training:
         return

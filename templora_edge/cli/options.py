@@ -139,12 +139,12 @@ def _spread(
     return spread
 
 
-def _number_or(words: tuple[str, ...], text: str) -> float | str:
-    """``text`` as it is if it is one of ``words``, as a number otherwise."""
+def _number_or(words: tuple[str, ...], number: type[int] | type[float], text: str) -> float | str:
+    """``text`` as it is if it is one of ``words``, as a ``number`` otherwise."""
     if text in words:
         return text
     try:
-        return float(text)
+        return number(text)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not {', '.join(words)} or a number") from None
 
@@ -164,8 +164,8 @@ def _parameter(one: Field[Any]) -> inspect.Parameter:
     if takes_several(one):
         more["parser"] = kind.parse
         kind, default = list[kind], None
-    if told["also"] and kind is float:
-        more["parser"] = partial(_number_or, told["also"])
+    if told["also"] and kind in (int, float):
+        more = {"parser": partial(_number_or, told["also"], kind)}
 
     def checked(value: Any) -> Any:
         """``value``, of which the error is to name the source."""

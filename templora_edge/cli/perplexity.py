@@ -11,7 +11,7 @@ from templora_edge.cli.examples import with_examples
 from templora_edge.cli.options import Force, SessionFlags, takes_session_flags
 from templora_edge.cli.output import check_plot, write
 from templora_edge.cli.prompt import path_of, read_text
-from templora_edge.host.files import check_outputs
+from templora_edge.host.files import check_outputs, replacing
 from templora_edge.host.json_text import to_json
 from templora_edge.options import MAX_SEED, ScoringProtocol
 
@@ -66,6 +66,10 @@ def perplexity(
         Path | None,
         typer.Option("--plot", metavar="FILE", help="Plot both curves to a .png or .svg file."),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FILE", help="Write a JSON report of all blocks."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     force: Force = False,
 ) -> None:
@@ -76,7 +80,8 @@ def perplexity(
     inputs = [*flags.inputs(BUNDLED_MODEL), *(("FILE", path_of(name)) for name in files)]
     kept = [("--base-scores", base_scores)]
     check_outputs(kept, inputs, force=True)  # what it holds stays
-    check_plot(plot, [*inputs, *kept], force=force)
+    check_outputs([("--report", report)], [*inputs, *kept], force=force)
+    check_plot(plot, [*inputs, *kept, ("--report", report)], force=force)
     texts = [(name, read_text(name, "stdin" if name == "-" else name)) for name in files]
 
     from templora_edge.cli.progress import CountProgress
@@ -103,6 +108,9 @@ def perplexity(
         interrupted = True
     result = run.result()
     if result["files"]:
+        if report is not None:
+            with replacing(report, "--report") as temporary:
+                temporary.write_text(to_json(run.report()), encoding="utf-8")
         write(to_json(result) if as_json else _table(result))
         if plot is not None:
             from templora_edge.cli.plot import plot_perplexity

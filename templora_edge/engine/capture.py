@@ -33,7 +33,13 @@ class Captures:
     """
 
     def __init__(self, model: Model, capture: Capture | None) -> None:
-        """Keep nothing if ``capture`` is None, or the model has no such layer below another."""
+        """Keep nothing if ``capture`` is None, or the model has no such layer below another.
+
+        Of a model on a GPU only states are kept: to read a product out takes the GPU many times as
+        long as to compute it, and predictions go with the products.
+        """
+        if capture is not None and model.gpu is not None:
+            capture = capture.of_states
         self._enabled = capture is not None
         self._capture = capture or Capture(0, 0)
         layer, capacity = self._capture.layer, self._capture.n_tokens
@@ -45,10 +51,17 @@ class Captures:
             buffer = np.empty(max([CHUNK, *widths.values()]), np.float32)
             products = {name: Ring(capacity, n, buffer=buffer) for name, n in widths.items()}
         self._states, self._products = states, products
-        self._tensors = GraphTensors(states, products) if states or products else None
+        self._tensors: GraphTensors | None = None
+        if states or products:
+            self._tensors = GraphTensors(states, products, on_gpu=model.gpu is not None)
         self._tokens: list[_Kept | None] = []
         self._n_rows = 0  # rows that were filled, or lost to a failed decode
         self._first = 0  # a row that is, or was, the first one in the rings
+
+    @property
+    def kept(self) -> Capture | None:
+        """The parts that are kept; None: nothing."""
+        return self._capture if self._enabled else None
 
     @property
     def predictions(self) -> bool:

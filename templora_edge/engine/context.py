@@ -23,7 +23,7 @@ from templora_edge.errors import EngineError, InsufficientMemoryError
 from templora_edge.host import memory
 from templora_edge.models.heads import Heads
 from templora_edge.models.rope import Scaling
-from templora_edge.options import EngineOptions, KvType, RopeOptions
+from templora_edge.options import Capture, EngineOptions, KvType, RopeOptions
 from templora_edge.positions import Move, Positions
 from templora_edge.protocols import Captured
 
@@ -57,7 +57,8 @@ class Context(Closing):
 
     def __init__(self, model: Model, options: EngineOptions) -> None:
         n_ctx = options.n_ctx
-        _check_memory(model, options)
+        if model.gpu is None:  # llama.cpp itself says if a device's memory is too small
+            _check_memory(model, options)
         self.model = model
         self.n_ctx = n_ctx
         self.n_batch = min(options.n_batch, n_ctx)
@@ -81,7 +82,7 @@ class Context(Closing):
         if not pointer:
             raise EngineError(
                 f"{model.path}: llama.cpp cannot make a context of {n_ctx} tokens "
-                f"({backend.last_error()})"
+                f"({backend.last_error()})" + ("" if model.gpu is None else "; lower -c or -ngl")
             )
         self.pointer = pointer
         self._memory = llama_cpp.llama_get_memory(pointer)
@@ -147,6 +148,11 @@ class Context(Closing):
     def _note(self, logits: npt.NDArray[np.float32]) -> None:
         """Keep the predictions that the last tokens make, for training."""
         self._captures.note(self.n_past - len(logits), logits)
+
+    @property
+    def kept(self) -> Capture | None:
+        """The parts of decoded tokens that are kept for training; None: nothing."""
+        return self._captures.kept
 
     def captured(self, begin: int, end: int) -> Captured | None:
         """What `Captures.read` returns for cached tokens [begin, end)."""

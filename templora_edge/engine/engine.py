@@ -27,6 +27,7 @@ class LlamaEngine(Closing):
         ModelFileError, InsufficientMemoryError, EngineError: the model cannot be loaded, or the
             context cannot be created.
         AdapterError: an adapter in `EngineOptions.lora` does not fit the model.
+        OptionError: the options are not resolved, or ask for a GPU where there is none.
     """
 
     def __init__(self, path: Path, options: EngineOptions) -> None:
@@ -39,7 +40,8 @@ class LlamaEngine(Closing):
         if options.n_ctx > MAX_CTX:
             raise OptionError(f"-c {options.n_ctx}: llama.cpp's largest context is {MAX_CTX}")
         with ExitStack() as stack:  # closes in the order llama.cpp needs: the model last
-            self.model = stack.enter_context(Model(path))
+            model = Model(path, options.n_gpu_layers, repack=bool(options.repack))
+            self.model = stack.enter_context(model)
             self._fixed = [
                 (stack.enter_context(Adapter(self.model, fixed.path)), fixed.scale)
                 for fixed in options.lora

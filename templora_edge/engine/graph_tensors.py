@@ -3,13 +3,14 @@
 llama.cpp's evaluation callback asks about every tensor of a graph whether it is wanted, and calls
 again when one that is has been computed. It works for every architecture. But the graph is cut
 there, which costs more than a small tensor itself: in the graph of one token, tensors are moved to
-memory of ours before they are computed instead, and nothing is wanted.
+memory of ours before they are computed instead, and nothing is wanted. That needs a graph that the
+processor computes: what a GPU holds is read out.
 """
 
 import ctypes
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import llama_cpp
 import numpy as np
@@ -104,23 +105,37 @@ class Ring:
         self.n_filled = 1
 
 
+class _Move(NamedTuple):
+    """Where a tensor's data were moved."""
+
+    n_bytes: int
+    to: int
+    """Address."""
+
+
 class GraphTensors:
     """Fills rings with tensors of the graphs that are computed.
 
     Args:
         named: name of a tensor -> its ring.
         products: name of a weight -> the ring of its products.
+        on_gpu: whether tensors may be in the memory of a GPU.
     """
 
-    def __init__(self, named: Mapping[str, Ring], products: Mapping[str, Ring]) -> None:
+    def __init__(
+        self, named: Mapping[str, Ring], products: Mapping[str, Ring], *, on_gpu: bool
+    ) -> None:
         self._rings = [*named.values(), *products.values()]
         self._named = {name.encode(): ring for name, ring in named.items()}
         self._products = {name.encode(): ring for name, ring in products.items()}
         self._by_weight: dict[int, Ring | None] = {}  # address of a node's first source
         self._only_last: bool | None = None  # None: nothing is wanted
-        self._moves = False
-        self._moved: dict[int, int] = {}  # address of a moved tensor -> bytes
+        self._may_move, self._moves = not on_gpu, False
+        self._moved: dict[int, _Move] = {}  # by the address of the tensor
         self._slots: list[Ring] = []  # whose rows are in slots
+        self._first: int | None = None  # first tensor of the graph that they belong to
+        self._begins = False  # whether a graph's first tensor is awaited
+        self._same = False  # whether the graph is the last token's, its tensors moved already
         self._error: BaseException | None = None
         answers = self._answers()
         next(answers)
@@ -142,16 +157,14 @@ class GraphTensors:
         """
         for ring in self._rings:
             ring.begin(row)
-        self._moves = n_tokens == 1 and not _MAY_OFFLOAD
-        self._moved.clear()
-        self._slots.clear()
-        self._only_last, self._error = only_last, None
+        self._moves = n_tokens == 1 and self._may_move
+        self._begins, self._only_last, self._error = True, only_last, None
         try:
             yield
             for ring in self._slots:
                 ring.take_slot()
         finally:
-            self._only_last = None
+            self._begins, self._same, self._only_last = False, False, None
             error, self._error = self._error, None
             if error is not None:
                 raise error
@@ -167,22 +180,44 @@ class GraphTensors:
             try:
                 while True:
                     tensor = yield answer
-                    if tensor == wanted and ring is not None:
+                    if self._begins:
+                        self._begin(tensor)
+                    if self._same:
+                        answer = False
+                    elif tensor == wanted and ring is not None:
                         ring.take(tensor, only_last=bool(self._only_last))
                         wanted = None
                     else:
                         ring = None if self._only_last is None else self._ring_of(tensor)
                         answer = ring is not None and not self._move(tensor, ring)
                         wanted = tensor if answer else None
+                        if answer:
+                            self._first = None  # to be asked about again
             except GeneratorExit:
                 return
             except BaseException as error:  # for `into` to raise
-                self._error, self._only_last = error, None
+                self._error, self._only_last, self._first = error, None, None
                 answer, wanted = False, None
+
+    def _begin(self, tensor: int) -> None:
+        """Begin a graph with its first ``tensor``: llama.cpp often uses the last token's again.
+
+        It would give tensors of a new one, which can lie where the last one was, places of its own.
+        """
+        self._begins = False
+        self._same = (
+            self._moves
+            and tensor == self._first
+            and all(_address(moved, _DATA).value == to for moved, (_, to) in self._moved.items())
+        )
+        if not self._same:
+            self._moved.clear()
+            self._slots.clear()
+            self._first = tensor if self._moves else None
 
     def _ring_of(self, tensor: int) -> Ring | None:
         """The ring that wants ``tensor``, if any does."""
-        source = ctypes.c_uint64.from_address(tensor + _FIRST_SOURCE).value
+        source = _address(tensor, _FIRST_SOURCE).value
         try:
             ring = self._by_weight[source]
         except KeyError:
@@ -200,18 +235,24 @@ class GraphTensors:
         """
         if not self._moves or _n_bytes(tensor) != ring.rows.shape[1] * 4:
             return False
-        data = ctypes.c_uint64.from_address(tensor + _DATA)
-        self._moved[tensor] = ring.slot - data.value  # 0 where the last token's graph is used again
+        data = _address(tensor, _DATA)
+        self._moved[tensor] = _Move(ring.slot - data.value, ring.slot)
         data.value = ring.slot
         self._slots.append(ring)
         return True
 
     def _move_view(self, tensor: int, source: int) -> None:
         """Move ``tensor`` with what it is a view of, its ``source`` or what that is a view of."""
-        viewed = ctypes.c_uint64.from_address(tensor + _VIEWED).value
+        viewed = _address(tensor, _VIEWED).value
         if viewed in self._moved:  # values that are written into a cache are not what is viewed
-            self._moved[tensor] = self._moved[source]
-            ctypes.c_uint64.from_address(tensor + _DATA).value += self._moved[source]
+            data, n_bytes = _address(tensor, _DATA), self._moved[source].n_bytes
+            data.value += n_bytes
+            self._moved[tensor] = _Move(n_bytes, data.value)
+
+
+def _address(tensor: int, place: int) -> ctypes.c_uint64:
+    """The address at a ``place`` in a tensor's struct, to be read or written."""
+    return ctypes.c_uint64.from_address(tensor + place)
 
 
 class _InitParams(ctypes.Structure):
@@ -243,5 +284,3 @@ def _layout() -> tuple[int, int, int]:
 
 
 _FIRST_SOURCE, _DATA, _VIEWED = _layout()
-_MAY_OFFLOAD: Final = bool(llama_cpp.llama_supports_gpu_offload())
-"""Whether tensors may be in another device's memory."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import llama_cpp
 
 from templora_edge.closing import Closing
-from templora_edge.engine import backend
+from templora_edge.engine import backend, gpu
 from templora_edge.engine.pointer import Pointer
 from templora_edge.engine.vocab import Vocab
 from templora_edge.errors import EngineError, ModelFileError
@@ -20,28 +20,31 @@ if TYPE_CHECKING:
 
 
 class Model(Closing):
-    """Owns a `llama_model`; the file is mapped read-only.
+    """Owns a `llama_model`; the file is mapped read-only, and repacked weights are a copy.
 
     Raises:
         ModelFileError: the file is not a model that llama.cpp can load.
+        OptionError: layers are asked for on a GPU, and there is none.
     """
 
     pointer = Pointer()
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, n_gpu_layers: int | str = 0, *, repack: bool = False) -> None:
+        """Load the model at ``path``, ``n_gpu_layers`` and ``repack`` as in `EngineOptions`."""
         check_is_gguf(path)
         backend.start()
         backend.clear_errors()
         params = llama_cpp.llama_model_default_params()
-        # Repacked weights are a private copy as large as the model, while the mapped file's pages
-        # are shared with the training process; and llama.cpp's AMX kernels crash on some machines.
-        params.use_extra_bufts = False
+        params.use_extra_bufts = repack
+        self.gpu = gpu.configure(params, n_gpu_layers)
+        """Name of the GPU that holds layers of the model; None: the processor computes alone."""
         pointer = llama_cpp.llama_model_load_from_file(bytes(path), params)
         if not pointer:
             GgufFile(path)  # raises a clearer error if the file is damaged or an adapter
+            where = "" if self.gpu is None else f"that fits on {self.gpu} (lower -ngl; 0: no GPU), "
             raise ModelFileError(
                 f"{path}: llama.cpp cannot load it ({backend.last_error()}); "
-                "expected a whole GGUF model of an architecture it knows"
+                f"expected a whole GGUF model {where}of an architecture it knows"
             )
         self.path = path
         self.pointer = pointer

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from templora_edge.engine.gpu import gpu_of
 from templora_edge.errors import JobError
 from templora_edge.host.files import replacing
 from templora_edge.models.adapter_file import AdapterFile
@@ -28,11 +29,13 @@ def source_of(base: BaseGguf, options: Options, protocol: ScoringProtocol) -> So
 
     Raises:
         AdapterError: a fixed adapter is not a LoRA adapter.
+        OptionError: layers are asked for on a GPU, and there is none.
     """
     used = asdict(options.engine) | asdict(options.blocks)
     used["lora"] = [
         [AdapterFile.read(one.path).file.sha256(), one.scale] for one in options.engine.lora
     ]
+    used["n_gpu_layers"] = [used["n_gpu_layers"], gpu_of(options.engine.n_gpu_layers)]
     return {
         "model": base.sha256(),
         "llama-cpp-python": version("llama-cpp-python"),

@@ -4,12 +4,9 @@ The tokens of the beginning are drawn with a fixed seed, so no text is needed. F
 session's own loop writes blocks and learns each of them; only llama.cpp's speed is measured apart.
 """
 
-import json
 import logging
 import os
 import platform
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -24,7 +21,7 @@ import numpy as np
 from templora_edge.engine import LlamaEngine
 from templora_edge.engine.adapter import Adapter
 from templora_edge.engine.vocab import Vocab
-from templora_edge.errors import EngineError, OptionError, SidecarError, UnsupportedModelError
+from templora_edge.errors import EngineError, OptionError, UnsupportedModelError
 from templora_edge.evaluation.costs import (
     BenchResult,
     EngineSpeed,
@@ -39,9 +36,9 @@ from templora_edge.host.workspace import Workspace
 from templora_edge.models.base_gguf import BaseGguf
 from templora_edge.models.footprint import adapter_file_bytes
 from templora_edge.models.operations import update_operations
-from templora_edge.options import PAPER, Options, SamplingOptions
+from templora_edge.options import PAPER, Options, SamplingOptions, TrainDevice
 from templora_edge.session import TempLora
-from templora_edge.training.client import CHILD_ENVIRONMENT
+from templora_edge.training.probe import gemm_peak
 
 MAX_PREFILL: Final = 512
 """Most tokens of a timed prefill."""
@@ -126,7 +123,7 @@ class Bench:
             update = _update_cost(session, written, loop.write_s, load_s)
         self._result = BenchResult(
             _described(session.base),
-            _machine(options),
+            _machine(session),
             {name: version(name) for name in PACKAGES},
             options.settings(),
             n,
@@ -283,11 +280,15 @@ def _update_cost(
     options = session.options
     prefix = len(session.engine.model.vocab.head) + options.blocks.train_prefix_len
     block = options.blocks.block_len
+    device = session.train_device or TrainDevice.CPU
+    capture = session.engine.context.kept
+    if capture is not None and device is not TrainDevice.CPU:
+        capture = capture.of_states
     flop = update_operations(
-        session.base, options.lora, prefix=prefix, block=block, capture=options.engine.capture
+        session.base, options.lora, prefix=prefix, block=block, capture=capture
     )
     train_s = median(report.train_s for report in learned)
-    dtype, peak = _gemm_peak(options)
+    dtype, peak = gemm_peak(options.training, device)
     return UpdateCost(
         block_tokens=block,
         prefix_tokens=prefix,
@@ -304,30 +305,6 @@ def _update_cost(
     )
 
 
-def _gemm_peak(options: Options) -> tuple[str, float]:
-    """The precision of training, and the speed of a large product in it.
-
-    Raises:
-        SidecarError: the measuring process failed.
-    """
-    training = options.training
-    command = [sys.executable, "-P", "-m", "templora_edge.training.gemm_peak"]
-    ended = subprocess.run(
-        [*command, training.train_dtype, str(training.n_threads_train)],
-        stdout=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is for this process, which then ends the other
-        env=os.environ | CHILD_ENVIRONMENT,
-        check=False,
-    )
-    if ended.returncode != 0:
-        raise SidecarError(
-            f"the process that multiplies matrices ended with exit status {ended.returncode}; see "
-            "its messages above"
-        )
-    found = json.loads(ended.stdout)
-    return found["dtype"], found["flop_per_s"]
-
-
 def _described(base: BaseGguf) -> dict[str, Any]:
     return {
         "path": str(base.path),
@@ -337,10 +314,12 @@ def _described(base: BaseGguf) -> dict[str, Any]:
     }
 
 
-def _machine(options: Options) -> dict[str, Any]:
+def _machine(session: TempLora) -> dict[str, Any]:
+    options = session.options
     return {
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "threads": options.engine.n_threads,
         "threads_train": options.training.n_threads_train,
+        **session.devices,
     }

@@ -8,9 +8,10 @@ not scored with the base again.
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Final
 
 from templora_edge.assets import BUNDLED_MODEL
@@ -19,8 +20,10 @@ from templora_edge.errors import PromptError
 from templora_edge.evaluation.base_scores import BaseScores, Source, digest, source_of
 from templora_edge.evaluation.metrics import Comparison, between
 from templora_edge.evaluation.protocols import block_sizes, scored_blocks
+from templora_edge.events import BlockReport
 from templora_edge.models.base_gguf import BaseGguf
 from templora_edge.options import Options, ScoringProtocol
+from templora_edge.provenance import identity, versions
 from templora_edge.score import Score
 from templora_edge.session import TempLora
 
@@ -71,6 +74,8 @@ class _TextRun:
     """Whether the base's scores were read from a file."""
     base: Nll = field(default_factory=list)
     templora: Nll = field(default_factory=list)
+    reports: tuple[BlockReport, ...] = ()
+    block_texts: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     peak_rss_bytes: int = 0
 
@@ -95,7 +100,7 @@ class PerplexityRun:
     def __init__(self, job: PerplexityJob) -> None:
         self.job = job
         self._kept = None if job.base_scores is None else BaseScores(job.base_scores)
-        base = BaseGguf(job.model or BUNDLED_MODEL)
+        self._base = base = BaseGguf(job.model or BUNDLED_MODEL)
         self.options = job.options.resolve(base)
         with Model(base.path) as model:
             n_ctx, n_head = self.options.engine.n_ctx, len(model.vocab.head)
@@ -145,6 +150,14 @@ class PerplexityRun:
             | {"peak_rss_bytes": max((text.peak_rss_bytes for text in begun), default=0)},
             "settings": self.options.settings() | {"protocol": self.job.protocol},
         }
+
+    def report(self) -> dict[str, Any]:
+        """`result` with all blocks, each with its text, and with what it was made with."""
+        result = self.result()
+        begun = [text for text in self._texts if text.base]
+        for file, text in zip(result["files"], begun, strict=True):
+            file["blocks"] = _blocks(text)
+        return result | {"versions": versions(), "model": identity(self._base)}
 
     def curve(self) -> list[dict[str, Any]]:
         """The total by position, finer than the buckets, with several blocks per point."""
@@ -220,7 +233,22 @@ def _account(text: _TextRun, session: TempLora) -> None:
     if session.options.templora:
         for step in ("train", "convert", "swap"):
             text.seconds[step] = sum(getattr(block, f"{step}_s") for block in blocks)
+    text.reports, (_, text.block_texts) = blocks, session.block_texts()
     text.peak_rss_bytes = max(text.peak_rss_bytes, session.peak_rss_bytes)
+
+
+def _blocks(text: _TextRun) -> list[dict[str, Any]]:
+    """Reports of the blocks with text and losses; those of the base if nothing was learned."""
+
+    def loss(nll: Nll, index: int) -> float | None:
+        return fmean(nll[index]) if index < len(nll) and nll[index] else None
+
+    return [
+        asdict(report)
+        | {"text": words}
+        | {"base_loss": loss(text.base, index), "loss": loss(text.templora, index)}
+        for index, (report, words) in enumerate(zip(text.reports, text.block_texts, strict=True))
+    ]
 
 
 def _figures(texts: list[_TextRun], begin: int = 0, end: int | None = None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ bytes as one of a run that nothing stopped.
 import logging
 import time
 import zlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -25,7 +25,7 @@ from templora_edge.generation.generate_job import GenerateJob
 from templora_edge.generation.text_file import TextFile
 from templora_edge.generation.text_store import State, TextStore
 from templora_edge.pieces import Pieces
-from templora_edge.protocols import Captured
+from templora_edge.protocols import Captured, Floats
 from templora_edge.session import TempLora
 
 WRITE_SECONDS: Final = 1.0
@@ -55,7 +55,8 @@ class DurableText:
         self._state: State | None = None
         self._trained = 0  # number of the adapter whose state is saved
         self._pieces = Pieces(text.engine.model.vocab.piece)
-        self._new: list[tuple[int, str]] = []  # tokens that are not in the store yet
+        self._n_kept = 0  # tokens in the store
+        self._new: list[tuple[int, str]] = []  # those that are not there yet
         self._written_at = time.perf_counter()
 
     def __iter__(self) -> Iterator[Absorbed | Piece | BlockReport]:
@@ -66,6 +67,7 @@ class DurableText:
             TemploraError: generation failed; see `TempLora.stream`.
         """
         tokens = self._store.tokens()
+        self._n_kept = len(tokens)
         prompt, written = tokens[: self._n_prompt], tokens[self._n_prompt :]
         if (state := self._store.state) is not None:
             self._restore(state, tokens[: state.n_tokens])
@@ -133,33 +135,32 @@ class DurableText:
     def _flush(self) -> None:
         """Save the tokens that are in memory alone."""
         if self._new:
-            position = len(self._loop.text) - len(self._new)
-            self._store.add(position, self._new)
+            self._store.add(self._n_kept, self._new)
+            self._n_kept += len(self._new)
             new, self._new = self._new, []
             self._file.append("".join(text for _, text in new))
         self._written_at = time.perf_counter()
 
     def _save(self) -> None:
         """Save everything that the text depends on from here on, the edge of a block."""
-        loop, folder = self._loop, self._store.folder
+        loop, folder, before = self._loop, self._store.folder, self._state
         number = len(loop.blocks)
-        before = self._state
+        if before is not None and (before.n_tokens, before.n_blocks) == (len(loop.text), number):
+            return  # it has just been taken up
         training = None if before is None else before.training
         if self._text.updates.trained != self._trained:
             training = f"training-{number}.pt"
             self._text.updates.save_state(folder / training)
             self._trained = self._text.updates.trained
-        cache, crc = None, 0
+        cache = captured = None
         if self._text.engine.n_past:
             cache = f"cache-{number}.kv"
             self._text.engine.save_cache(folder / cache)
-            crc = _crc_of(folder / cache)
-        captured = loop.captured()
-        name = f"states-{number}.npz" if captured else None
-        if name is not None:
-            arrays = {str(n): one.states for n, one in captured.items() if one.states is not None}
-            np.savez(folder / name, **arrays)  # type: ignore[arg-type]  # none is called "file"
-        state = State(len(loop.text), number, loop.state(), training, cache, crc, name)
+        if states := {str(n): one.states for n, one in loop.captured().items()}:
+            captured = f"states-{number}.npz"
+            _write_arrays(folder / captured, states)
+        checksums = {name: _crc_of(folder / name) for name in (cache, captured) if name}
+        state = State(len(loop.text), number, loop.state(), training, cache, captured, checksums)
         first = 0 if before is None else min([before.n_blocks, *(n for n, *_ in before.loop.due)])
         self._store.save_state(state, dict(list(enumerate(loop.blocks))[first:]))
         self._state = state
@@ -170,23 +171,34 @@ class DurableText:
         if state.training is not None:
             updates.load_state(folder / state.training)
             updates.swap()
-        if state.cache is not None:
-            path = folder / state.cache
-            if path.is_file() and _crc_of(path) == state.cache_crc:
-                self._text.engine.load_cache(path)
-            else:
-                _logger.warning(
-                    "%s: the KV cache was lost, as in a power failure; it is computed anew, so the "
-                    "text goes on in other words than it would have",
-                    path,
-                )
         captured = {}
-        if state.captured is not None:
-            with np.load(folder / state.captured) as arrays:
-                captured = {int(n): Captured(arrays[n]) for n in arrays.files}
+        if all(_holds(folder / name, crc) for name, crc in state.checksums.items()):
+            if state.cache is not None:
+                self._text.engine.load_cache(folder / state.cache)
+            if state.captured is not None:
+                with np.load(folder / state.captured) as arrays:
+                    captured = {int(n): Captured(arrays[n]) for n in arrays.files}
+        else:
+            _logger.warning(
+                "%s: the KV cache was lost, as in a power failure; it is computed anew, and the "
+                "text goes on in other words than it would have",
+                folder,
+            )
         blocks = self._store.blocks(state.n_blocks)
         self._loop.restore(tokens, blocks, state.loop, captured)
         self._state, self._trained = state, updates.trained
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, Floats | None]) -> None:
+    try:
+        np.savez(path, **{name: one for name, one in arrays.items() if one is not None})  # type: ignore[arg-type]
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"{path}: cannot be written ({reason}); free some storage") from error
+
+
+def _holds(path: Path, crc: int) -> bool:
+    return path.is_file() and _crc_of(path) == crc
 
 
 def _crc_of(path: Path) -> int:

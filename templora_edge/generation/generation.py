@@ -3,7 +3,7 @@
 import logging
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -52,11 +52,12 @@ class Generation(Closing):
             self.job = self._seeded(job)
             self.text = stack.enter_context(TempLora(job.model, self.job.options))
             if folder is not None:
+                prompt = self._prompt()  # its errors leave no folder
                 if self._store is None:
                     if folder.is_dir() and job.restart:
                         discard(folder)
                     self._store = stack.enter_context(TextStore(folder))
-                self._begin(self._store)
+                self._begin(self._store, prompt)
                 state = self._store.state
                 self._store.note_processor(processor(), state.n_tokens if state else 0)
             self._stack = stack.pop_all()
@@ -112,7 +113,14 @@ class Generation(Closing):
             ),
         )
 
-    def _begin(self, store: TextStore) -> None:
+    def _prompt(self) -> list[int]:
+        """Tokens of the prompt; none if the job has them, as a template may name the date."""
+        job = self.job
+        if self._store is not None and self._store.settings is not None:
+            return []
+        return self.text.prompt_tokens(job.prompt, chat=job.chat, special=job.special)
+
+    def _begin(self, store: TextStore, prompt: Sequence[int]) -> None:
         """Begin the job, or check what changed since its last run.
 
         Raises:
@@ -123,7 +131,6 @@ class Generation(Closing):
         self.text.updates.restarts = 1
         before = store.settings
         if before is None:
-            prompt = self.text.prompt_tokens(job.prompt, chat=job.chat, special=job.special)
             store.begin(settings, prompt)
             return
         taken_up, refused = changes(before, settings)
@@ -132,6 +139,11 @@ class Generation(Closing):
         if taken_up:
             store.put("settings", settings)
             _logger.warning("%s: %s changed; the text to come follows", out, listed(taken_up))
+        if job.n_predict is not None and job.n_predict < self.n_written:
+            _logger.warning(
+                "%s: has %d tokens already, more than -n %d; they are kept",
+                *(out, self.n_written, job.n_predict),
+            )
 
     def _events(self) -> Iterator[Absorbed | Piece | BlockReport]:
         job, out = self.job, self.job.outputs.out

@@ -1,16 +1,11 @@
 """The report of a generation."""
 
-import platform
 from dataclasses import asdict
-from importlib.metadata import version
-from typing import Any, Final
+from typing import Any
 
 from templora_edge.generation.generate_job import GenerateJob
+from templora_edge.provenance import identity, versions
 from templora_edge.session import TempLora
-
-_PACKAGES: Final = (
-    "templora-edge", "llama-cpp-python", "gguf", "torch", "peft", "transformers", "numpy",
-)  # fmt: skip
 
 
 def report_of(
@@ -25,18 +20,18 @@ def report_of(
         seconds: what that took.
         finished: whether the run came to its end.
     """
+    before, texts = text.block_texts()
     return {
         "settings": text.options.settings()
         | {"n_predict": job.n_predict, "chat": job.chat, "special": job.special}
-        | {"sampling": asdict(job.sampling)},
-        "versions": {name: version(name) for name in _PACKAGES}
-        | {"python": platform.python_version(), "platform": platform.platform()},
-        "model": {
-            "path": str(text.base.path),
-            "sha256": text.base.sha256(),
-            "parameters": text.base.n_params,
-        },
-        "blocks": [asdict(block) for block in text.blocks],
+        | {"sampling": asdict(job.sampling)}
+        | text.devices,
+        "versions": versions(),
+        "model": identity(text.base),
+        "before": before,
+        "blocks": [
+            asdict(block) | {"text": words} for block, words in zip(text.blocks, texts, strict=True)
+        ],
         "total": {
             "tokens": n_tokens,
             "seconds": seconds,

@@ -47,7 +47,10 @@ class TextFile(Closing):
         length = self._length
         self.append(text)
         self._length = length
-        os.fsync(self._file)
+        try:
+            os.fsync(self._file)
+        except OSError as error:
+            raise self._failed(error) from error
 
     def close(self) -> None:
         """Close the file."""

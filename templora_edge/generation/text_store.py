@@ -1,9 +1,10 @@
 """Durable state of a generated text: its tokens, its blocks, and where the work is."""
 
 import json
+import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,10 +40,10 @@ class State:
     """File with the state of training; None if nothing was learned."""
     cache: str | None = None
     """File with llama.cpp's KV cache; None if it is empty."""
-    cache_crc: int = 0
-    """CRC-32 of that file, which nobody flushes to disk: it is large, and new at every block."""
     captured: str | None = None
     """File with llama.cpp's states of blocks that are to be learned; None if there are none."""
+    checksums: Mapping[str, int] = field(default_factory=dict)
+    """CRC-32 of these two, which nobody flushes to disk: they are large, and new at every block."""
 
     @property
     def files(self) -> set[str]:
@@ -78,12 +79,12 @@ class TextStore(JobStore):
 
     def tokens(self) -> list[int]:
         """Tokens of the whole text, the prompt included."""
-        return [row[0] for row in self._db.execute("SELECT id FROM token ORDER BY position")]
+        return [row[0] for row in self._rows("SELECT id FROM token ORDER BY position")]
 
     @property
     def text(self) -> str:
         """The text that was written so far."""
-        rows = self._db.execute("SELECT text FROM token WHERE text NOTNULL ORDER BY position")
+        rows = self._rows("SELECT text FROM token WHERE text NOTNULL ORDER BY position")
         return "".join(row[0] for row in rows)
 
     def wrote(self, content: bytes) -> bool:
@@ -121,7 +122,7 @@ class TextStore(JobStore):
 
     def blocks(self, n: int) -> list[BlockReport]:
         """Reports of the first ``n`` blocks."""
-        rows = self._db.execute("SELECT report FROM block WHERE number < ? ORDER BY number", (n,))
+        rows = self._rows("SELECT report FROM block WHERE number < ? ORDER BY number", (n,))
         return [BlockReport(**json.loads(row[0])) for row in rows]
 
     def finish(self, end: str, *, ended: bool) -> None:
@@ -144,7 +145,7 @@ class TextStore(JobStore):
     def status(self) -> dict[str, Any]:
         """Counts of tokens and blocks, and whether the text is finished, ready for JSON."""
         state = self.state
-        n_tokens = self._db.execute("SELECT count(*) FROM token").fetchone()[0]
+        [(n_tokens,)] = self._rows("SELECT count(*) FROM token")
         reports = self.blocks(state.n_blocks) if state is not None else []
         return {
             "kind": self.kind,
@@ -162,6 +163,12 @@ class TextStore(JobStore):
     def _create(self) -> None:
         self._db.execute(_TEXT_TABLE)
         self._db.execute(_BLOCK_TABLE)
+
+    def _rows(self, query: str, values: Sequence[object] = ()) -> list[Any]:
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
 
     def _sweep(self, kept: set[str]) -> None:
         for pattern in STATE_FILES:

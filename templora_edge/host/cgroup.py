@@ -25,22 +25,20 @@ def memory_left(root: Path = ROOT) -> int | None:
     Returns:
         None if there is no limit.
     """
-    left = []
-    for group in _groups("memory", root):
-        statistics = _statistics(group / "memory.stat")
-        usage = _number(group / "memory.current")
-        limits = [_number(group / "memory.max"), _number(group / "memory.high")]
-        cache = statistics.get("inactive_file", 0)
-        if usage is None:  # v1, whose plain figures do not include the groups below
-            usage = _number(group / "memory.usage_in_bytes")
-            limits = [_number(group / "memory.limit_in_bytes")]
-            limits.append(statistics.get("hierarchical_memory_limit"))  # of groups not mounted
-            cache = statistics.get("total_inactive_file", 0)
-        if usage is not None:
-            left += [
-                limit - usage + cache for limit in limits if limit is not None and limit < NO_LIMIT
-            ]
+    left = [limit - used for limit, used in _memory(root)]
     return max(0, min(left)) if left else None
+
+
+def memory_limit(root: Path = ROOT) -> int | None:
+    """Bytes this process and others of its groups may use in all.
+
+    Args:
+        root: root of the file system; tests use another.
+
+    Returns:
+        None if there is no limit.
+    """
+    return min((limit for limit, _ in _memory(root)), default=None)
 
 
 def cores(root: Path = ROOT) -> float | None:
@@ -60,6 +58,24 @@ def cores(root: Path = ROOT) -> float | None:
         if quota is not None and period is not None and quota > 0 and period > 0:  # -1: no limit
             shares.append(quota / period)
     return min(shares, default=None)
+
+
+def _memory(root: Path) -> Iterator[tuple[int, int]]:
+    """Every limit in bytes, and what is used of it apart from page cache that can be dropped."""
+    for group in _groups("memory", root):
+        statistics = _statistics(group / "memory.stat")
+        usage = _number(group / "memory.current")
+        limits = [_number(group / "memory.max"), _number(group / "memory.high")]
+        cache = statistics.get("inactive_file", 0)
+        if usage is None:  # v1, whose plain figures do not include the groups below
+            usage = _number(group / "memory.usage_in_bytes")
+            limits = [_number(group / "memory.limit_in_bytes")]
+            limits.append(statistics.get("hierarchical_memory_limit"))  # of groups not mounted
+            cache = statistics.get("total_inactive_file", 0)
+        if usage is not None:
+            yield from (
+                (limit, usage - cache) for limit in limits if limit is not None and limit < NO_LIMIT
+            )
 
 
 def _groups(controller: str, root: Path) -> Iterator[Path]:

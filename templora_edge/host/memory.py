@@ -52,6 +52,13 @@ def return_freed_blocks() -> None:
         mallopt(M_MMAP_THRESHOLD, 1 << 20)
 
 
+def total() -> int:
+    """Memory of the machine, or of the container if that may use less."""
+    machine = int(psutil.virtual_memory().total)
+    limit = cgroup.memory_limit()
+    return machine if limit is None else min(machine, limit)
+
+
 def available() -> int:
     """Memory available without swapping, on the machine and in the container."""
     free = int(psutil.virtual_memory().available)

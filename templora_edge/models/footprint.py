@@ -137,17 +137,21 @@ def estimate(
     )
 
 
-def must_checkpoint(footprint: Footprint, allowed_gib: float | None) -> bool:
+def must_checkpoint(
+    footprint: Footprint, allowed_gib: float | None, free: int | None = None
+) -> bool:
     """Whether layers must be recomputed in backward for training to fit in memory.
 
     Args:
         footprint: what training needs.
         allowed_gib: memory that it may take, in GiB; None is all that is free.
+        free: memory that is free on the device that trains, in bytes, besides that of the base's
+            weights; None: training is in the host's memory.
 
     Raises:
         InsufficientMemoryError: training does not fit even then.
     """
-    budget = _budget(allowed_gib)
+    budget = _budget(allowed_gib, free)
     if footprint.total(checkpointing=False) <= budget:
         return False
     least = footprint.total(checkpointing=True)
@@ -157,6 +161,7 @@ def must_checkpoint(footprint: Footprint, allowed_gib: float | None) -> bool:
         f"training needs about {least / 2**30:.1f} GiB in addition to the model, but only "
         f"{budget / 2**30:.1f} GiB may be used; lower --rank, --block or --train-prefix"
         + (", or raise --train-memory" if allowed_gib else "")
+        + (", or use --train-device cpu" if free is not None else "")
     )
 
 
@@ -171,5 +176,7 @@ def keeps_dense(footprint: Footprint, allowed_gib: float | None) -> bool:
     return footprint.dense <= MOST_DENSE and total <= _budget(allowed_gib)
 
 
-def _budget(allowed_gib: float | None) -> int:
-    return memory.available() if allowed_gib is None else int(allowed_gib * 2**30)
+def _budget(allowed_gib: float | None, free: int | None = None) -> int:
+    if allowed_gib is not None:
+        return int(allowed_gib * 2**30)
+    return memory.available() if free is None else max(0, free)

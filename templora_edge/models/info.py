@@ -65,6 +65,8 @@ class ModelInfo:
     context: int
     """Default context in tokens, on which the memory figures below are based."""
     kv_cache_bytes: int
+    repack: bool
+    """Whether llama.cpp repacks the weights here, unless --no-repack is given."""
     training: tuple[TrainingMemory, ...]
     """Memory for several ranks; empty if Temp-LoRA cannot train the model."""
 
@@ -80,7 +82,8 @@ def info(path: Path) -> ModelInfo | AdapterInfo:
         return adapter_info(path)
     base = BaseGguf(path)
     reason = why_not_trained(base)
-    context = Options().resolve(base).engine.n_ctx
+    engine = Options().resolve(base).engine
+    context = engine.n_ctx
     weights: Counter[str] = Counter()
     for tensor in base.tensors.values():
         weights[tensor.tensor_type.name] += int(tensor.n_elements)
@@ -100,6 +103,7 @@ def info(path: Path) -> ModelInfo | AdapterInfo:
         self_extend=movable,
         context=context,
         kv_cache_bytes=Heads.of(base).kv_bytes(context, KV_VALUE_BYTES, KV_VALUE_BYTES),
+        repack=bool(engine.repack),
         training=() if reason else tuple(_training(base, rank) for rank in RANKS),
     )
 

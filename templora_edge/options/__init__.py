@@ -22,6 +22,7 @@ from templora_edge.options.kinds import (
     ScoringProtocol,
     Targets,
     TextKind,
+    TrainDevice,
     TrainDtype,
 )
 from templora_edge.options.lora import LoraOptions
@@ -56,6 +57,7 @@ __all__ = [
     "StartingAdapter",
     "Targets",
     "TextKind",
+    "TrainDevice",
     "TrainDtype",
     "TrainingOptions",
 ]

@@ -21,6 +21,11 @@ class Base(Protocol):
         """Number of decoder layers."""
         ...
 
+    @property
+    def repacking_pays(self) -> bool:
+        """Whether llama.cpp computes faster with repacked weights here, and memory allows it."""
+        ...
+
     def n_trained(self, rope: RopeOptions) -> int:
         """Number of positions the model was trained on, after the scaling in ``rope``."""
         ...

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from templora_edge.errors import OptionError
 from templora_edge.options.base import DEFAULT_MAX_CTX, Base
@@ -57,6 +57,11 @@ class Capture:
     predictions: bool = False
     """Whether the predictions that they make are kept too."""
 
+    @property
+    def of_states(self) -> "Capture":
+        """The same without products and predictions, which go together."""
+        return replace(self, products=False, predictions=False)
+
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions(Section):
@@ -78,6 +83,18 @@ class EngineOptions(Section):
         min=0,
         help="Threads for llama.cpp; 0: one for each physical core.",
     )
+    n_gpu_layers: int | Literal["auto", "all"] = option(
+        "-ngl",
+        "--n-gpu-layers",
+        "--gpu-layers",
+        default=AUTO,
+        also=(AUTO, "all"),
+        metavar="N",
+        min=0,
+        label="GPU layers",
+        help="Layers of the model that a GPU holds: a number, all, or auto: all where llama.cpp "
+        "was built for a GPU and finds one; 0: the processor computes alone.",
+    )
     n_batch: int = option(
         "-b", "--batch-size", default=512, metavar="N", min=1, help="Tokens decoded in one batch."
     )
@@ -89,6 +106,12 @@ class EngineOptions(Section):
         "--cache-type-v",
         default=KvType.F16,
         help="Data type of cached values; quantized types use flash attention.",
+    )
+    repack: bool | None = option(
+        "--repack/--no-repack",
+        " /-nr",
+        help="Whether to copy weights into llama.cpp's faster layouts, in memory of their own; "
+        "default: where that pays (docs/results/speed.md).",
     )
     flash_attn: bool | None = None
     """Whether to use flash attention; None lets llama.cpp choose."""
@@ -143,6 +166,7 @@ class EngineOptions(Section):
             self,
             n_ctx=n_ctx,
             self_extend=self._chosen(base, n_ctx),
+            repack=base.repacking_pays if self.repack is None else self.repack,
             shift=self.shift or shift,
             swa_full=self.swa_full or swa_full,
             capture=self.capture or capture,

@@ -96,9 +96,21 @@ class TrainDtype(StrEnum):
     """Precision of matrix products in training; adapter and optimizer are always fp32."""
 
     AUTO = "auto"
-    """bf16 where a short measurement finds it clearly faster."""
+    """bf16 where the device multiplies it faster."""
     FP32 = "fp32"
     BF16 = "bf16"
+
+
+class TrainDevice(StrEnum):
+    """Device that training computes on; names are torch's."""
+
+    AUTO = "auto"
+    """The one on which a short measurement is fastest, of those that torch finds."""
+    CPU = "cpu"
+    MPS = "mps"
+    """The GPU of Apple's processors."""
+    CUDA = "cuda"
+    """A GPU of NVIDIA, or of AMD with torch's build for ROCm."""
 
 
 class RopeScaling(StrEnum):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from templora_edge.options.field import Section, option
-from templora_edge.options.kinds import TrainDtype
+from templora_edge.options.kinds import TrainDevice, TrainDtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +18,16 @@ class TrainingOptions(Section):
         min=0,
         help="Threads for training; 0: as many as -t.",
     )
+    train_device: TrainDevice = option(
+        "--train-device",
+        default=TrainDevice.AUTO,
+        help="Device for training, which torch must find; cuda: also AMD's with ROCm; auto: the "
+        "fastest by a short measurement.",
+    )
     train_dtype: TrainDtype = option(
         "--train-dtype",
         default=TrainDtype.AUTO,
-        help="Precision of matrix products in training; auto: bf16 where the processor has it.",
+        help="Precision of matrix products in training; auto: bf16 where the device has it.",
     )
     train_memory_gib: float | None = option(
         "--train-memory",

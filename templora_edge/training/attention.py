@@ -39,10 +39,12 @@ def attend(
     """
     _, n_heads, n_queries, size = query.shape
     n_groups = n_heads // key.shape[1]
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else query.dtype
+    device, dtype = query.device, query.dtype
+    if torch.is_autocast_enabled(device.type):
+        dtype = torch.get_autocast_dtype(device.type)
     # queries that share a key head are the rows of one product
     queries = (query * scaling).to(dtype).reshape(-1, n_groups * n_queries, size)
-    mask = torch.zeros(attention_mask.shape[2:], dtype=dtype)
+    mask = torch.zeros(attention_mask.shape[2:], dtype=dtype, device=device)
     mask = mask.masked_fill(~attention_mask[0, 0], -torch.inf).repeat(n_groups, 1)
     mixed: torch.Tensor = _Attention.apply(  # type: ignore[no-untyped-call]
         queries, key[0].to(dtype), value[0].to(dtype), mask, softcap, n_queries

@@ -8,12 +8,14 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from templora_edge.closing import Closing
 from templora_edge.errors import SidecarError, SidecarKilledError
-from templora_edge.options import Options
+from templora_edge.host.cores import limit_spinning
+from templora_edge.options import Options, TrainDevice
 from templora_edge.protocols import Captured, Update
 from templora_edge.training.channel import Call, Channel
 from templora_edge.training.messages import (
@@ -32,11 +34,16 @@ COMMAND = [sys.executable, "-P", "-m", "templora_edge.training"]
 CHILD_ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_VERBOSITY": "error",
-    # torch's idle threads must not spin for long on the cores that dequantization needs; but if
-    # they slept at once, waking them would take half the time of a small base (docs/log.md).
-    "GOMP_SPINCOUNT": "20000",
-    "KMP_BLOCKTIME": "1",
+    "KMP_BLOCKTIME": "1",  # milliseconds that threads of other OpenMPs than libgomp wait awake
+    "PYTORCH_ENABLE_MPS_FALLBACK": "1",  # the processor does what torch lacks for Apple's GPUs
 }
+
+
+def child_environment() -> dict[str, str]:
+    """The variables of a process that loads torch."""
+    environment = os.environ | CHILD_ENVIRONMENT
+    limit_spinning(environment)
+    return environment
 
 
 def _caches(workspace: Path) -> dict[str, str]:
@@ -74,6 +81,8 @@ class SidecarTrainer(Closing):
         self._workspace = workspace
         self._numbers = itertools.count()
         self.peak_rss_bytes = 0
+        self.device: TrainDevice | None = None
+        """Device that training computes on; None until `wait_ready`."""
         self._closed = False
         # a new session: Ctrl-C reaches only the parent, which then ends the child in its own time
         self._process = subprocess.Popen(
@@ -81,7 +90,7 @@ class SidecarTrainer(Closing):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
-            env=os.environ | CHILD_ENVIRONMENT | _caches(workspace),
+            env=child_environment() | _caches(workspace),
         )
         self._channel = Channel(self._process)
         # links stay links: the parts of a split GGUF are found by the name of the link
@@ -106,7 +115,9 @@ class SidecarTrainer(Closing):
             SidecarError: the child died.
             TemploraError: the child raised it while loading.
         """
-        self._note(self._answer(self._start, Ready))
+        ready = self._answer(self._start, Ready)
+        self._note(ready)
+        self.device = ready.device
 
     def train(
         self,
@@ -213,6 +224,9 @@ class SidecarTrainer(Closing):
     ) -> Call:
         """Post a request to train, unless it is what an earlier call posted."""
         mask = None if loss_mask is None else tuple(loss_mask)
+        if captured is not None and self.device not in (None, TrainDevice.CPU):
+            # a GPU computes them in less time than they take to get there
+            captured = replace(captured, products=None, predictions=None)
         request = Train(tuple(prefix), tuple(block), mask, own, captured)
         if self._training is None or self._training.request != request:
             self._training = Call(request)

@@ -5,7 +5,7 @@ buffers that later layers overwrite, so autograd must not keep them: backward de
 """
 
 from copy import copy
-from typing import Any
+from typing import Any, Final
 
 import gguf
 import numpy as np
@@ -14,17 +14,24 @@ import torch
 
 from templora_edge.training.dequantize import Blocks, Dequantizer
 
+CPU: Final = torch.device("cpu")
+
 
 class Scratch:
     """Two buffers that hold dequantized weights in turn, in the compute dtype.
 
     There are two because backward begins with the matrices that forward ended with: when layers are
     recomputed, the up and down projections are still loaded.
+
+    The processor dequantizes for every device, which then gets a copy.
     """
 
-    def __init__(self, n_floats: int, dtype: torch.dtype, n_threads: int) -> None:
+    def __init__(
+        self, n_floats: int, dtype: torch.dtype, n_threads: int, device: torch.device = CPU
+    ) -> None:
         self.n_floats = n_floats
         self.dtype = dtype
+        self.device = device
         # (quantized rows, their weights); rows that are held keep their address to themselves
         nothing: Blocks = np.empty((0, 0), np.uint8)
         self._older = (nothing, torch.empty(n_floats, dtype=dtype))
@@ -41,7 +48,8 @@ class Scratch:
             held, buffer = self._older
             self._dequantizer.rows(blocks, kind, buffer[: n * width].view(n, width))
             self._older, self._newer = self._newer, (blocks, buffer)
-        return buffer[: n * width].view(n, width)
+        # a copy is made before this returns, as the buffer is not pinned
+        return buffer[: n * width].view(n, width).to(self.device)
 
     def load_new(
         self,
@@ -52,7 +60,7 @@ class Scratch:
     ) -> torch.Tensor:
         """Dequantize rows into a new tensor, (n, width)."""
         out = torch.empty(blocks.shape[0], width, dtype=dtype)
-        return self._dequantizer.rows(blocks, kind, out)
+        return self._dequantizer.rows(blocks, kind, out).to(self.device)
 
 
 def _same(a: Blocks, b: Blocks) -> bool:
@@ -71,7 +79,10 @@ class MappedTensor:
         *,
         dense: bool = False,
     ) -> None:
-        """Take ``rows`` of ``tensor``, whose dequantized weights are kept if ``dense``."""
+        """Take ``rows`` of ``tensor``, whose dequantized weights are kept if ``dense``.
+
+        On any device but the processor they always are.
+        """
         self.name = tensor.name
         self.rows = rows
         self.kind = tensor.tensor_type
@@ -79,7 +90,7 @@ class MappedTensor:
         self.blocks: Blocks = tensor.data.reshape(n_rows, -1).view(np.uint8)[rows]
         self.shape = (self.blocks.shape[0], int(tensor.shape[0]))  # (out, in)
         self.scratch = scratch
-        self._is_dense = dense
+        self._is_dense = dense or scratch.device.type != "cpu"
         self._dense: torch.Tensor | None = None
 
     def load(self, rows: slice = slice(None)) -> torch.Tensor:
@@ -125,19 +136,23 @@ class MappedLinear(torch.nn.Linear):
     ) -> None:
         n_out, n_in = source.shape
         super().__init__(n_in, n_out, bias=False, device="meta")
-        # PEFT puts adapters on the device of `weight`: one CPU element that claims the full shape.
-        self.weight = torch.nn.Parameter(torch.zeros(1).expand(n_out, n_in), requires_grad=False)
+        # PEFT puts adapters on the device of `weight`: one element that claims the full shape.
+        device = source.scratch.device
+        element = torch.zeros(1, device=device)
+        self.weight = torch.nn.Parameter(element.expand(n_out, n_in), requires_grad=False)
         self.source = source
         self.product: torch.Tensor | None = None
         """What llama.cpp computed for the next pass, (…, out) in the file's order, without bias and
         adapters; None: it is computed here."""
         self.keeps_product = False
         """Whether it stays for a second pass, when layers are recomputed in backward."""
-        self.fixed = fixed
-        self.order = None if order is None else torch.from_numpy(order)
-        self.inverse = None if order is None else torch.from_numpy(np.argsort(order))
+        self.fixed = None if fixed is None else (fixed[0].to(device), fixed[1].to(device))
+        self.order = self.inverse = None
+        if order is not None:
+            self.order = torch.from_numpy(order).to(device)
+            self.inverse = torch.from_numpy(np.argsort(order)).to(device)
         if bias is not None:
-            self.bias = torch.nn.Parameter(bias, requires_grad=False)
+            self.bias = torch.nn.Parameter(bias.to(device), requires_grad=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(…, in) -> (…, out), in the compute dtype."""
@@ -185,5 +200,5 @@ class MappedEmbedding(torch.nn.Module):
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """(B, T) -> (B, T, width), float32."""
-        rows = self.source.gather(ids.reshape(-1).numpy())
+        rows = self.source.gather(ids.reshape(-1).cpu().numpy())
         return (rows * self.scale).view(*ids.shape, -1)

@@ -25,6 +25,7 @@ from templora_edge.models.rope import frequencies
 from templora_edge.options import Options
 from templora_edge.training import attention
 from templora_edge.training.gguf_layers import (
+    CPU,
     MappedEmbedding,
     MappedLinear,
     MappedTensor,
@@ -37,7 +38,12 @@ _NOT_WEIGHTS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_s
 
 
 def load_base(
-    gguf: GgufFile, options: Options, dtype: torch.dtype, *, dense: bool = False
+    gguf: GgufFile,
+    options: Options,
+    dtype: torch.dtype,
+    *,
+    dense: bool = False,
+    device: torch.device = CPU,
 ) -> PreTrainedModel:
     """Build a frozen model whose matrices stay in ``gguf``.
 
@@ -48,6 +54,7 @@ def load_base(
         dtype: dtype of matrix products, float32 or bfloat16.
         dense: whether layers from the first that carries the adapter keep their dequantized
             weights, once they are used.
+        device: device that computes; on any but the processor, all dequantized weights are kept.
 
     Raises:
         AdapterError: a fixed adapter does not fit the base.
@@ -55,14 +62,21 @@ def load_base(
             tensors that the architecture does not have.
         ModelFileError: metadata or tensors are missing.
     """
-    return _Builder(gguf, options, dtype, dense=dense).build()
+    return _Builder(gguf, options, dtype, device, dense=dense).build()
 
 
 class _Builder:
     def __init__(
-        self, gguf: GgufFile, options: Options, dtype: torch.dtype, *, dense: bool
+        self,
+        gguf: GgufFile,
+        options: Options,
+        dtype: torch.dtype,
+        device: torch.device,
+        *,
+        dense: bool,
     ) -> None:
         self.gguf = gguf
+        self.device = device
         self.family: Family = family_of(gguf)
         self.settings = common_config(gguf) | self.family.config(gguf)
         n_layers = self.settings["num_hidden_layers"]
@@ -71,7 +85,7 @@ class _Builder:
         self.lora = [(AdapterFile.read(fixed.path), fixed.scale) for fixed in options.engine.lora]
         for adapter, _ in self.lora:
             adapter.check_fits(gguf)
-        self.scratch = Scratch(largest_layer(gguf), dtype, options.training.n_threads_train)
+        self.scratch = Scratch(largest_layer(gguf), dtype, options.training.n_threads_train, device)
         self.used: set[str] = set()
 
     def build(self) -> PreTrainedModel:
@@ -137,7 +151,9 @@ class _Builder:
         source = MappedTensor(
             self.take("token_embd.weight" if tied else "output.weight"), self.scratch
         )
-        bias = self.values("output.bias") if "output.bias" in self.gguf.tensors else None
+        bias = None
+        if "output.bias" in self.gguf.tensors:
+            bias = self.values("output.bias").to(self.device)
         return MappedHead(source, bias, self.gguf.get("{arch}.final_logit_softcapping"))
 
     def rope(self) -> Rope:
@@ -150,6 +166,7 @@ class _Builder:
     def vector(self, module: str, kind: str, shape: tuple[int, ...]) -> torch.Tensor:
         """Weight or bias of a norm, in ``shape``."""
         value = self.values(f"{self.family.gguf_name(module)}.{kind}").reshape(shape)
+        value = value.to(self.device)
         return value - self.family.norm_offset if kind == "weight" else value
 
     def values(self, name: str) -> torch.Tensor:

@@ -50,7 +50,7 @@ class MappedHead(torch.nn.Module):
         """The logit of one id for each of ``hidden``, (n, width) -> (n,) in float32."""
         logits = (hidden.float() * self.source.gather(ids)).sum(-1)
         if self.bias is not None:
-            logits = logits + self.bias[torch.from_numpy(ids)]
+            logits = logits + self.bias[torch.from_numpy(ids).to(self.bias.device)]
         return self._capped(logits)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -84,17 +84,19 @@ class MappedHead(torch.nn.Module):
         masses = np.zeros((len(targets), len(ids)), np.float32)
         np.add.at(masses, (predicted.rows, columns), predicted.masses)
         with torch.no_grad():
-            probabilities = torch.from_numpy(masses)
+            device = hidden.device
+            probabilities = torch.from_numpy(masses).to(device)
             highest = self.logits_of(hidden, predicted.ids[likeliest])
             # log of the sum over all ids
-            log_total = highest - torch.from_numpy(predicted.masses[likeliest]).log()
-            chosen = self.logits_of(hidden, targets.numpy())
+            log_total = highest - torch.from_numpy(predicted.masses[likeliest]).log().to(device)
+            chosen_ids = targets.cpu().numpy()
+            chosen = self.logits_of(hidden, chosen_ids)
             loss = (log_total - chosen).mean()
             if self.softcap is not None:
                 least = torch.finfo(torch.float32).tiny
                 logits = log_total[:, None] + probabilities.clamp(min=least).log()
                 probabilities *= self.slope(logits)
-            gradient = -self.slope(chosen)[:, None] * self.source.gather(targets.numpy())
+            gradient = -self.slope(chosen)[:, None] * self.source.gather(chosen_ids)
             source = self.source.only(ids)
             for rows in self.slices(len(ids)):
                 weight = source.load(rows)
@@ -118,12 +120,14 @@ class _CrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: torch.Tensor, head: MappedHead, targets: torch.Tensor
     ) -> torch.Tensor:
-        n = len(targets)
+        n, device = len(targets), hidden.device
         learns = ctx.needs_input_grad[0]
-        peak = torch.full((n, 1), -torch.inf)  # largest logit so far
-        total = torch.zeros(n, 1)  # sum of exp(logit - peak)
-        expected = torch.zeros(hidden.shape)  # sum of exp(logit - peak) * slope * weight
-        chosen = torch.zeros(n)
+        peak = torch.full((n, 1), -torch.inf, device=device)  # largest logit so far
+        total = torch.zeros(n, 1, device=device)  # sum of exp(logit - peak)
+        expected = torch.zeros(
+            hidden.shape, device=device
+        )  # sum of exp(logit - peak) * slope * weight
+        chosen = torch.zeros(n, device=device)
         for rows in head.slices(head.source.shape[0]):
             logits, weight = head.slice_logits(hidden, rows)
             inside = ((targets >= rows.start) & (targets < rows.stop)).nonzero()[:, 0]
@@ -138,7 +142,7 @@ class _CrossEntropy(torch.autograd.Function):
                 expected = expected * shrink + exponentials.to(weight.dtype) @ weight
             peak = new_peak
         if learns:  # softmax - one-hot, times the weights
-            wanted = head.source.gather(targets.numpy()) * head.slope(chosen)[:, None]
+            wanted = head.source.gather(targets.cpu().numpy()) * head.slope(chosen)[:, None]
             ctx.save_for_backward(((expected / total - wanted) / n).to(hidden.dtype))
         return (total.log() + peak)[:, 0].sub(chosen).mean()
 

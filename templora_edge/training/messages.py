@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from templora_edge.options import Options
+from templora_edge.options import Options, TrainDevice
 from templora_edge.protocols import Captured
 
 
@@ -56,6 +56,8 @@ class Ready:
     """Done. Carries the training process's peak resident memory so far, in bytes."""
 
     peak_rss_bytes: int
+    device: TrainDevice | None = None
+    """Device that training computes on; in the answer to `Start`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from templora_edge.errors import SidecarError
 from templora_edge.protocols import BFloat16s, Captured
-from templora_edge.training.gguf_layers import MappedLinear
+from templora_edge.training.device import moved
+from templora_edge.training.gguf_layers import CPU, MappedLinear
 
 SINKS: Final = 4
 """First tokens whose keys and values always stay: models attend to them whatever they mean
@@ -34,7 +35,13 @@ class Reader:
     """
 
     def __init__(
-        self, network: PreTrainedModel, first_layer: int, *, n_kept: int, n_ctx_train: int
+        self,
+        network: PreTrainedModel,
+        first_layer: int,
+        *,
+        n_kept: int,
+        n_ctx_train: int,
+        device: torch.device = CPU,
     ) -> None:
         """Wrap ``network``.
 
@@ -43,8 +50,10 @@ class Reader:
             first_layer: first decoder layer that carries the adapter.
             n_kept: tokens whose keys and values are kept (L_T), besides the first ones.
             n_ctx_train: number of positions the network was trained on.
+            device: the device of ``network``.
         """
         self._network = network
+        self._device = device
         self._n_kept, self._n_ctx_train = n_kept, n_ctx_train
         self._layers = network.get_submodule("layers")
         layers = list(self._layers.children())
@@ -121,8 +130,8 @@ class Reader:
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from what `state` returned."""
         self._tokens, self._position = list(state["tokens"]), state["position"]
-        for layer, kept in zip(self._cache, state["layers"], strict=True):
-            layer.past, layer.length = kept
+        for layer, (past, length) in zip(self._cache, state["layers"], strict=True):
+            layer.past, layer.length = moved(past, self._device), length
 
     @property
     def _complete(self) -> bool:
@@ -143,13 +152,14 @@ class Reader:
         )
 
     def _forward(self, tokens: Sequence[int], captured: Captured | None) -> torch.Tensor:
-        position_ids = torch.arange(self._position, self._position + len(tokens))[None]
-        inputs: dict[str, torch.Tensor] = {"input_ids": torch.tensor([[*tokens]])}
+        end, device = self._position + len(tokens), self._device
+        position_ids = torch.arange(self._position, end, device=device)[None]
+        inputs: dict[str, torch.Tensor] = {"input_ids": torch.tensor([[*tokens]], device=device)}
         states = None if captured is None else captured.states
         if states is not None:
             if len(states) != len(tokens):
                 raise SidecarError(f"{len(states)} states for {len(tokens)} tokens")
-            inputs = {"inputs_embeds": torch.from_numpy(states)[None]}
+            inputs = {"inputs_embeds": torch.from_numpy(states)[None].to(device)}
             self._network.layers = self._upper_layers
         self._use_products(None if captured is None else captured.products)
         try:
@@ -171,7 +181,8 @@ class Reader:
             linear.product = None
             if products is not None:
                 bits = torch.from_numpy(products[linear.source.name])
-                linear.product = bits.view(torch.bfloat16)[None, :, linear.source.rows]
+                product = bits.view(torch.bfloat16)[None, :, linear.source.rows]
+                linear.product = product.to(self._device)
 
 
 class _PassedLayer(torch.nn.Module):

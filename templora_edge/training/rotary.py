@@ -23,6 +23,9 @@ class Rope(torch.nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines and sines, (B, T, n_rot) each; the second half repeats the first."""
         values, factor = self._tables[layer_type]
-        angles = position_ids[..., None].double() * values
+        angles = position_ids[..., None].cpu().double() * values  # mps has no float64
         doubled = torch.cat((angles, angles), dim=-1)
-        return (doubled.cos() * factor).to(x.dtype), (doubled.sin() * factor).to(x.dtype)
+        cos, sin = (
+            (table * factor).to(x.dtype).to(x.device) for table in (doubled.cos(), doubled.sin())
+        )
+        return cos, sin

@@ -26,10 +26,11 @@ from templora_edge.models.gguf_file import GgufFile
 from templora_edge.models.kept_adapter import KeptAdapter
 from templora_edge.options import Options
 from templora_edge.protocols import Captured, Update
+from templora_edge.training.device import choose, free_memory, moved, seed_device
 from templora_edge.training.evidence import RATE, Evidence, output_matrices, set_scale, slope_of
+from templora_edge.training.gguf_layers import CPU
 from templora_edge.training.gguf_network import load_base
 from templora_edge.training.head import MappedHead
-from templora_edge.training.precision import choose_dtype
 from templora_edge.training.reader import Reader
 
 LEAST_SCALE: Final = 0.01
@@ -42,6 +43,7 @@ class LoraTrainer:
     """An adapter on a frozen base, and its optimizer, which lives as long as the adapter.
 
     Raises:
+        OptionError: torch does not have the device that is asked for.
         UnsupportedModelError: the base is not of a known family.
         InsufficientMemoryError: updates do not fit the memory they may use.
     """
@@ -53,7 +55,9 @@ class LoraTrainer:
         self._lora = lora
         self._measure_after = training.measure_after
         self._target = AdapterTarget.from_gguf(base)
-        self.dtype = choose_dtype(training.train_dtype)
+        self.choice = choose(training.train_device, training.train_dtype, base.n_params)
+        self.device = torch.device(self.choice.device)
+        self.dtype: torch.dtype = getattr(torch, self.choice.dtype)
         fixed = (AdapterFile.read(one.path) for one in options.engine.lora)
         footprint = estimate(
             base,
@@ -62,9 +66,12 @@ class LoraTrainer:
             value_bytes=self.dtype.itemsize,
             fixed_parameters=sum(adapter.n_params for adapter in fixed),
         )
-        self.checkpointing = must_checkpoint(footprint, training.train_memory_gib)
+        free = free_memory(self.device)
+        if free is not None:  # all weights are kept there, dequantized
+            free -= base.n_params * self.dtype.itemsize
+        self.checkpointing = must_checkpoint(footprint, training.train_memory_gib, free)
         dense = keeps_dense(footprint, training.train_memory_gib)
-        model = load_base(base, options, self.dtype, dense=dense)
+        model = load_base(base, options, self.dtype, dense=dense, device=self.device)
         self.model = get_peft_model(
             model,
             LoraConfig(
@@ -84,6 +91,7 @@ class LoraTrainer:
             lora.first_layer(model.config.num_hidden_layers),
             n_kept=options.blocks.train_prefix_len,
             n_ctx_train=int(base.require("{arch}.context_length")),
+            device=self.device,
         )
         if training.adapter is not None:
             self._take(KeptAdapter.read(training.adapter, base))
@@ -109,11 +117,11 @@ class LoraTrainer:
         """Start from the weights of ``adapter``, with a new optimizer."""
         fresh = get_peft_model_state_dict(self.model)
         weights = adapter.weights(
-            {name: value.numpy() for name, value in fresh.items()},
+            {name: value.cpu().numpy() for name, value in fresh.items()},
             self._lora.alpha / self._lora.rank,
             self._target,
         )
-        own = {name: torch.from_numpy(value) for name, value in weights.items()}
+        own = {name: torch.from_numpy(value).to(self.device) for name, value in weights.items()}
         set_peft_model_state_dict(self.model, fresh | own)
 
     def checkpoint(self) -> None:
@@ -155,6 +163,7 @@ class LoraTrainer:
         if captured is not None and n_scored < len(block):
             captured = captured[len(block) - n_scored :]
         losses, skipped, slope = [], 0, (0.0, 0.0)
+        seed_device(self.device)
         evidence = None if own else self._evidence
         self.model.train()
         for epoch in range(self._lora.epochs):
@@ -252,16 +261,16 @@ class LoraTrainer:
         if self._lora.prefix_gradient:
             before, inputs, captured = [], before + inputs, None
         bf16 = self.dtype == torch.bfloat16
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             hidden = self.reader.read(before, inputs, captured)
-        targets = tokens[0, -n_scored:][loss_mask]
-        hidden = hidden[-n_scored:][loss_mask]
+        targets = tokens[0, -n_scored:][loss_mask].to(self.device)
+        hidden = hidden[-n_scored:][loss_mask.to(self.device)]
         if captured is None or captured.predictions is None or not loss_mask.all():
             return self._head.cross_entropy(hidden, targets)
         return self._head.cross_entropy_of(hidden, targets, captured.predictions)
 
     def save(self, path: Path) -> None:
-        """Write the whole state of training to ``path``."""
+        """Write the whole state of training to ``path``, for any device to go on from."""
         state = {
             "adapter": get_peft_model_state_dict(self.model),
             "optimizer": self._optimizer.state_dict(),
@@ -270,7 +279,7 @@ class LoraTrainer:
             "read": self.reader.state(),
             "random": torch.get_rng_state(),
         }
-        torch.save(state, path)
+        torch.save(moved(state, CPU), path)
 
     def load(self, path: Path) -> None:
         """Continue from the state that `save` wrote.
@@ -308,7 +317,7 @@ class LoraTrainer:
     def write(self, path: Path) -> None:
         """Write the current adapter to ``path`` as a GGUF."""
         weights = {
-            name: value.detach().float().numpy()
+            name: value.detach().float().cpu().numpy()
             for name, value in get_peft_model_state_dict(self.model).items()
         }
         write_adapter(path, weights, self._lora.alpha * self._scale, self._target)

@@ -42,9 +42,26 @@ def main() -> None:
     except TemploraError as error:
         send(answers, Failed(error))
     except RuntimeError as error:
-        if "can't allocate memory" not in str(error):  # torch's CPU allocator
-            raise
-        send(answers, Failed(InsufficientMemoryError(f"training does not fit the memory: {error}")))
+        send(answers, Failed(_memory_error(error)))
+
+
+def _memory_error(error: RuntimeError) -> InsufficientMemoryError:
+    """What an error of torch's says if it is one of memory.
+
+    Raises:
+        RuntimeError: ``error``, if it is another one.
+    """
+    from templora_edge.training.device import is_out_of_memory
+
+    if not is_out_of_memory(error):
+        raise error
+    if "can't allocate memory" in str(error):  # torch's allocator for the processor
+        return InsufficientMemoryError(f"training does not fit the memory: {error}")
+    reason = str(error).partition("\n")[0].partition(". ")[0]
+    return InsufficientMemoryError(
+        f"training does not fit the memory of the GPU ({reason}); use --train-device cpu, or lower "
+        "--block or --rank"
+    )
 
 
 def _read(stream: IO[bytes], requests: "queue.Queue[Any]") -> None:
@@ -85,7 +102,7 @@ def _serve(requests: "queue.Queue[Any]", answers: IO[bytes]) -> None:
 
     torch.set_num_threads(start.options.training.n_threads_train)
     trainer = LoraTrainer(GgufFile(start.base), start.options)
-    send(answers, Ready(memory.peak_resident()))
+    send(answers, Ready(memory.peak_resident(), trainer.choice.device))
     while True:
         send(answers, _answer(trainer, requests.get()))
 

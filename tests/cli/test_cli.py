@@ -40,7 +40,7 @@ def test_generate_writes_text_lines_and_report(tmp_path: Path) -> None:
     assert all(word in lines[1] for word in ("tok/s", "loss", "generate", "train", "swap", "ETA"))
     assert "40 tokens in" in lines[-1]
     report = json.loads(report_path.read_text())
-    assert report.keys() == {"settings", "versions", "model", "blocks", "total"}
+    assert report.keys() == {"settings", "versions", "model", "before", "blocks", "total"}
     base = GgufFile(BUNDLED_MODEL)
     assert report["model"] == {
         "path": str(BUNDLED_MODEL),
@@ -241,8 +241,6 @@ def test_wrong_usage_exits_2(arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["-ngl", "99"], ["-ngl", "no GPU offload", "CPU"]),
-        (["--n-gpu-layers=99"], ["--n-gpu-layers", "no GPU offload", "CPU"]),
         (["-fa", "on"], ["-fa", "flash attention"]),
         (["-fx", "on"], ["No such option: -fx", "-f x"]),
         (["-np", "4"], ["No such option: -np"]),
@@ -406,6 +404,7 @@ def test_info(tmp_path: Path) -> None:
     assert described["architecture"] == "llama"
     assert sum(described["quantization"].values()) == pytest.approx(1)
     assert described["templora"] is described["k_shift"] is described["self_extend"] is True
+    assert described["repack"] is False
     assert described["kv_cache_bytes"] == 2048 * 5 * 2 * (64 + 64) * 2
     with LlamaEngine(BUNDLED_MODEL, EXACT) as engine:
         trained = llama_cpp.llama_model_n_ctx_train(engine.model.pointer)

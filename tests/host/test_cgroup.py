@@ -63,6 +63,7 @@ def test_a_container_in_v2(tmp_path: Path) -> None:
     files = v2("sys/fs/cgroup", 1000 * MIB, 400 * MIB, 100 * MIB, "150000 100000")
     tree(tmp_path, "0::/\n", [V2.format(top="/", at="/sys/fs/cgroup")], files)
     assert cgroup.memory_left(tmp_path) == 700 * MIB
+    assert cgroup.memory_limit(tmp_path) == 1000 * MIB
     assert cgroup.cores(tmp_path) == 1.5
 
 
@@ -77,6 +78,7 @@ def test_every_group_above_counts(tmp_path: Path) -> None:
     mounts = [V2.format(top="/", at="/sys/fs/cgroup")]
     tree(tmp_path, "0::/a.slice/b.scope\n", mounts, files)
     assert cgroup.memory_left(tmp_path) == 70 * MIB
+    assert cgroup.memory_limit(tmp_path) == 500 * MIB
     assert cgroup.cores(tmp_path) == 0.5
     (tmp_path / own / "memory.high").write_text(f"{130 * MIB}\n")
     assert cgroup.memory_left(tmp_path) == 30 * MIB
@@ -156,6 +158,7 @@ def test_no_limit(tmp_path: Path) -> None:
     }
     tree(tmp_path, "5:cpu,cpuacct:/\n4:memory:/\n0::/\n", mounts, files)
     assert cgroup.memory_left(tmp_path) is None
+    assert cgroup.memory_limit(tmp_path) is None
     assert cgroup.cores(tmp_path) is None
 
 

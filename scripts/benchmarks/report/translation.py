@@ -18,7 +18,9 @@ Systems = Mapping[str, Line]
 INTRO: Final = """French documents with their published English translations, in order, a sentence a
 segment; greedy decoding. `base` and `own` are shown their own last translations in the prompt,
 `base, shown` and `references` the reference's. `own` learns each block of its own translations that
-pass their checks; `references` each block of the reference, as the paper's script does. Perplexity
+pass their checks; `references` each block of the reference, as the paper's script does. `edits
+shown` is shown the reference's first translations, as if a person had corrected them, `edits`
+learns them too, and nothing after them; only what follows them is scored. Perplexity
 is that of the reference, before it is learned, ± a standard error over segments. BLEU and chrF are
 sacrebleu's, ± half of their 95 % interval, p by its paired bootstrap against the system without
 Temp-LoRA (1,000 samples of segments). d-BLEU is BLEU with a whole document as one line. Names and
@@ -29,9 +31,9 @@ training that it was kept at.
 
 The paper (arXiv 2401.11504) has literary Chinese to English: BLEU +53 % in its first version,
 +113 % in its third, by bases of 6 to 7 billion parameters that learn references."""
-PAIRED: Final = {"own": "base", "references": "base, shown"}
+PAIRED: Final = {"own": "base", "references": "base, shown", "edits": "edits shown"}
 """System with Temp-LoRA -> the same system without."""
-ORDER: Final = ("base", "own", "base, shown", "references")
+ORDER: Final = ("base", "own", "base, shown", "references", "edits shown", "edits")
 SIGNIFICANT: Final = 0.05
 WHOLE: Final = slice(None)
 QUARTERS: Final = ("1st", "2nd", "3rd", "4th")
@@ -238,6 +240,8 @@ def report(lines: Sequence[Line], _: Path) -> list[str]:
     groups: dict[tuple[str, int], dict[str, dict[str, Line]]] = defaultdict(dict)
     for line in sorted(lines, key=lambda line: ORDER.index(line["run"]["system"])):
         run = line["run"]
+        for part in ("segments", "references"):
+            line[part] = line[part][run.get("edited", 0) :]
         line["documents"] = [run["document"]] * len(line["segments"])
         systems = groups[run["document"], run["segments"]].setdefault(run["model"], {})
         systems[name_of(run["system"], run["rule"])] = line
