@@ -82,6 +82,7 @@ class Cluster(Closing):
         self._refused: set[str] = set()
         self._digests: dict[Path, str] = {}
         self._n_tickets = 0
+        self._waits = False
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # one line of ours says it
         with ExitStack() as stack:
             stack.enter_context(dask.config.set({_CONNECT_TIMEOUT: f"{CONNECT_SECONDS}s"}))
@@ -201,6 +202,10 @@ class Cluster(Closing):
             expected = listed(desk.versions())
             _logger.warning("%s: has %s, expected %s; it gets no books", address, has, expected)
             self._refused.add(address)
+        if not self._offers and not self._waits:
+            start = f"dask worker {self._address} --nthreads 1"
+            _logger.warning("--scheduler %s: no workers; start some: %s", self._address, start)
+        self._waits = not self._offers
 
     def _ask(self, tickets: list[str]) -> dict[str, tuple[str, Letter]]:
         """Letters by their tickets, with the addresses of their workers."""
