@@ -32,6 +32,7 @@ from templora_edge.shelf import desk
 from templora_edge.shelf.book import FORCE, Book
 from templora_edge.shelf.desk import Letter, Offer, Outcome, Task
 from templora_edge.shelf.parcel import packed, take_back
+from templora_edge.shelf.placement import takers, threads_of
 from templora_edge.shelf.shelf import Heard, State
 
 _logger: Final = logging.getLogger(__name__)
@@ -109,26 +110,26 @@ class Cluster(Closing):
         """
         _check(book)
         digest = self._digest(book.model)
-        takers = self._takers(book)
+        free = self._takers(book)
         most = max(one.memory for one in self._offers.values())
-        if not takers:
+        if not free:
             raise InsufficientMemoryError(
                 f"needs about {self._need / 2**30:.1f} GiB; the workers have "
                 f"{most / 2**30:.1f} GiB at most; lower --ctx-size or --rank"
             )
-        having = [one for one in takers if digest in self._offers[one].models]
+        having = [one for one in free if digest in self._offers[one].models]
         lock = None if book.folder is None else locked(book.folder)
         self._n_tickets += 1
         ticket = f"{self._id}{self._n_tickets}"
         future = self._client.submit(
             desk.work,
             ticket,
-            Task(book, digest, self._threads(book, takers)),
+            Task(book, digest, threads_of(book, [self._offers[one] for one in free])),
             key=f"{book.name}-{ticket}",
-            workers=having or takers,
+            workers=having or free,
             pure=False,
         )
-        self._away[book] = _Away(book, ticket, having or takers, future, lock)
+        self._away[book] = _Away(book, ticket, having or free, future, lock)
 
     def news(self) -> list[Heard]:
         """What the workers say; blocks that they finished are here when this returns.
@@ -171,17 +172,7 @@ class Cluster(Closing):
         n_coming = sum(not one.worker for one in self._away.values())
         if len(self._offers) - len(busy - {""}) <= n_coming:
             return []
-        able = {a: one for a, one in self._offers.items() if one.memory >= self._need}
-        # the bytes of a text depend on the processor, and on the number of threads
-        threads, processor = book.threads, book.processor
-        enough = {a: one for a, one in able.items() if one.cores >= threads}
-        same = {a: one for a, one in enough.items() if one.processor == processor}
-        return [address for address in same or enough or able if address not in busy]
-
-    def _threads(self, book: Book, takers: Sequence[str]) -> int:
-        """Threads for ``book``: those it has, if every taker has the cores for them."""
-        cores = min(int(self._offers[one].cores) for one in takers)
-        return book.n_threads or (book.threads if 0 < book.threads <= cores else max(1, cores))
+        return takers(book, self._offers, self._need, busy=busy)
 
     def _greet(self, known: Mapping[str, Any]) -> None:
         """Ask new workers what they have, and forget those that are gone."""
