@@ -100,7 +100,9 @@ class JobStore(Closing):
         """
         known = [one for one in self.processors if one["before"] < done]
         if not known or known[-1]["name"] != name:
-            self.put("processors", [*known, {"name": name, "before": done}])
+            known.append({"name": name, "before": done})
+        if known != self.processors:
+            self.put("processors", known)
 
     @property
     def written(self) -> dict[str, list[str]]:
