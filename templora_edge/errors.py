@@ -15,6 +15,7 @@
     ├── InsufficientMemoryError      a request that does not fit in memory
     ├── SidecarError                 the training process failed or died
     ├── JobError                     a job whose durable state cannot be used
+    ├── ClusterError                 no scheduler answers, or it is gone
     ├── ReportError                  a report that cannot be shown
     └── OutputError                  a result that could not be written
 
@@ -94,6 +95,10 @@ class SidecarKilledError(SidecarError):
 
 class JobError(TemploraError):
     """A job's durable state is in use, damaged, of other settings, or cannot be written."""
+
+
+class ClusterError(TemploraError):
+    """The scheduler of a cluster does not answer, or is gone."""
 
 
 class ReportError(TemploraError):

@@ -7,6 +7,7 @@ from typing import Final
 from templora_edge.errors import MissingExtraError
 
 EXTRAS: Final = {
+    "cluster": ("dask", "distributed"),
     "documents": ("docx", "lxml", "markdown_it", "mdit_py_plugins"),
     "evaluate": ("sacrebleu",),
     "plot": ("matplotlib",),

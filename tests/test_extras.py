@@ -140,6 +140,11 @@ def test_plain_text_is_translated_without_extras(core: Path, tmp_path: Path) -> 
             "--plot out.svg: needs the plot extra (matplotlib is not installed): "
             "pip install 'templora-edge[plot]'",
         ),
+        (
+            "shelf notes.txt -O out -sl fr -tl en --scheduler tcp://127.0.0.1:9",
+            "--scheduler tcp://127.0.0.1:9: needs the cluster extra (dask is not installed): "
+            "pip install 'templora-edge[cluster]'",
+        ),
     ],
 )
 def test_a_missing_extra_is_named(core: Path, command: str, message: str, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from templora_edge.cli.output import write
 from templora_edge.cli.passkey import passkey
 from templora_edge.cli.perplexity import perplexity
 from templora_edge.cli.report import report
+from templora_edge.cli.shelf import shelf
 from templora_edge.cli.status import status
 from templora_edge.cli.terms import terms
 from templora_edge.cli.translate import translate
@@ -34,7 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    *(generate, translate, status, export, terms),
+    *(generate, translate, shelf, status, export, terms),
     *(report, evaluate, perplexity, passkey, bench, info, models, config),
 ):
     app.command(cls=Command)(command)

@@ -25,6 +25,7 @@ _RIVALS: Final = (
     ("partial", "test"),
     ("partial", "retry_flagged"),
     ("partial", "restart"),
+    ("absorb", "perplexity"),
 )
 """Parameters that exclude one another; of ``templora``, what its flag --no-templora says."""
 

@@ -1,4 +1,4 @@
-"""A run's output: text on stdout, messages and one live line on stderr.
+"""A run's output: text on stdout, messages and one live line or table on stderr.
 
 Nothing here queries the terminal, reads from it or changes its modes: a terminal that does not
 answer must not stop the work, and keys typed ahead belong to the shell.
@@ -14,6 +14,8 @@ from typing import Final, TextIO
 REDRAW_SECONDS: Final = 0.2
 DEFAULT_WIDTH: Final = 80
 """Columns of a terminal that does not report its width."""
+DEFAULT_HEIGHT: Final = 24
+"""Rows of a terminal that does not report its height."""
 
 _CLEAR = "\x1b[J"  # from the cursor to the end of the screen
 _CLEAR_LINE = "\x1b[K"
@@ -61,6 +63,24 @@ class Screen:
         else:
             self._put(f"\r{shown}{_CLEAR_LINE}\r")
         self._drawn, self._drawn_at = True, now
+
+    def show_table(self, lines: Sequence[str]) -> None:
+        """Redraw ``lines``, which must be fewer than the terminal has rows, below all text.
+
+        Draws nothing where nothing can be redrawn, or less than `REDRAW_SECONDS` after the last.
+        """
+        now = time.perf_counter()
+        if not self.live or now - self._drawn_at < REDRAW_SECONDS:
+            return
+        width = self._width()
+        shown = "\n".join(f"{_fitted([line], width - 1)}{_CLEAR_LINE}" for line in lines)
+        self._put(f"\r{shown}{_CLEAR}\r" + f"\x1b[{len(lines) - 1}A" * (len(lines) > 1))
+        self._drawn, self._drawn_at = True, now
+
+    @property
+    def rows(self) -> int:
+        """The terminal's current height in rows."""
+        return os.get_terminal_size(sys.stderr.fileno()).lines or DEFAULT_HEIGHT
 
     def say(self, message: str) -> None:
         """Print ``message`` on lines of its own, apart from the live line and from text."""

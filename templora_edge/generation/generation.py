@@ -20,6 +20,7 @@ from templora_edge.generation.text_file import TextFile
 from templora_edge.generation.text_store import TextStore
 from templora_edge.host.files import replacing
 from templora_edge.host.json_text import to_json
+from templora_edge.host.processor import processor
 from templora_edge.job_store.folder import discard, is_begun
 from templora_edge.job_store.settings import refusal
 from templora_edge.job_store.written import Written
@@ -57,6 +58,8 @@ class Generation(Closing):
                         discard(folder)
                     self._store = stack.enter_context(TextStore(folder))
                 self._begin(self._store, notes, prompt)
+                state = self._store.state
+                self._store.note_processor(processor(), state.n_tokens if state else 0)
             self._stack = stack.pop_all()
 
     def __iter__(self) -> Iterator[Absorbed | Piece | BlockReport]:

@@ -165,6 +165,7 @@ class TextStore(JobStore):
             "finished": self.finished,
             "ended": self.ended,
             "seconds": round(self.seconds, 1),
+            "processors": self.processors,
         }
 
     def _create(self) -> None:

@@ -86,6 +86,25 @@ class JobStore(Closing):
         self.put("seconds", self.seconds + seconds)
 
     @property
+    def processors(self) -> list[dict[str, Any]]:
+        """The processors that worked on the job, in order: name, and what was done before."""
+        found: list[dict[str, Any]] = self.get("processors", [])
+        return found
+
+    def note_processor(self, name: str, done: int) -> None:
+        """Note that the processor ``name`` works on the job from here on.
+
+        Args:
+            name: see `host.processor`: results are the same to the byte on one kind alone.
+            done: how much was done before, in segments or tokens.
+        """
+        known = [one for one in self.processors if one["before"] < done]
+        if not known or known[-1]["name"] != name:
+            known.append({"name": name, "before": done})
+        if known != self.processors:
+            self.put("processors", known)
+
+    @property
     def written(self) -> dict[str, list[str]]:
         """Files written so far: resolved path -> SHA-256 of each version."""
         found: dict[str, list[str]] = self.get("written", {})

@@ -29,9 +29,9 @@ FIELDS: Final = {one.name: one for one in options_in(Options, SamplingOptions)}
 LEVELS: Final = ("file", "section", "llama.cpp", "templora", "flag")
 """Sources of a value besides its default, the weakest first."""
 EXCLUDING: Final = (
-    {"group", "file", "hf_repo", "hf_file", "templora", "partial"},
+    {"group", "file", "hf_repo", "hf_file", "templora", "partial", "absorb"},
     {"self_extend", "prompt", "model", "adapter", "adapter_out", "test", "retry_flagged",
-     "restart"},
+     "restart", "perplexity"},
 )  # fmt: skip
 """Parameters such that each of one set excludes one of the other."""
 

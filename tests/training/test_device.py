@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from typing import Any
 
 import pytest
 import torch
@@ -57,7 +58,11 @@ def test_info_says_it() -> None:
 
 
 def test_all_tensors_of_a_state_are_moved() -> None:
-    state = {"a": [torch.ones(2), (torch.ones(1), None)], "b": {0: torch.ones(3)}, "c": 4}
+    state: dict[str, Any] = {
+        "a": [torch.ones(2), (torch.ones(1), None)],
+        "b": {0: torch.ones(3)},
+        "c": 4,
+    }
     there = device.moved(state, torch.device("meta"))
     assert there["a"][0].is_meta
     assert there["a"][1][0].is_meta

@@ -11,6 +11,7 @@ from typing import Any, Final
 from templora_edge.assets import BUNDLED_TRANSLATOR
 from templora_edge.closing import Closing
 from templora_edge.errors import JobError, listed
+from templora_edge.host.processor import processor
 from templora_edge.job_store.folder import begun_folder, discard, folder_of, is_begun
 from templora_edge.job_store.settings import refusal
 from templora_edge.models.gguf_file import GgufFile
@@ -98,6 +99,8 @@ class Translator(Closing):
             store.put("source", str(job.source.absolute()))
             store.set_places(self._results.document.places)
             self.was_finished = store.finished
+            if job.retry_flagged or not store.finished:
+                store.note_processor(processor(), store.n_done)
             if job.edited is not None:
                 self._take_edits(job.edited, store)
             glossary = self._results.glossary

@@ -132,6 +132,12 @@ class Store(JobStore):
         self.set_learned(replace(self.learned, state=None))
         self.put("finished", True)
 
+    @property
+    def n_done(self) -> int:
+        """Number of segments that are translated."""
+        query = "SELECT count(*) FROM segment WHERE translation IS NOT NULL"
+        return int(self._db.execute(query).fetchone()[0])
+
     def set_places(self, places: Sequence[str]) -> None:
         """Save where each paragraph is, as `Document.places` names it."""
         begins = [i for i, place in enumerate(places) if i == 0 or place != places[i - 1]]
@@ -151,6 +157,7 @@ class Store(JobStore):
             "learned_blocks": self.learned.blocks,
             "tokens": sum(row.tokens for row in done),
             "seconds": round(self.seconds, 1),
+            "processors": self.processors,
             "flagged_segments": self._placed([row for row in done if row.flags]),
         }
 
