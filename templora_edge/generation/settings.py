@@ -9,7 +9,7 @@ from templora_edge.generation.generate_job import GenerateJob
 from templora_edge.job_store.settings import Settings, changed_names, digest
 from templora_edge.session import TempLora
 
-MAY_CHANGE: Final = frozenset({"n_threads", "n_batch"})
+MAY_CHANGE: Final = frozenset({"n_threads", "n_batch", "n_gpu_layers", "repack"})
 """Settings that shape how the text to come is computed, not what it is."""
 
 

@@ -48,6 +48,7 @@ MAY_CHANGE: Final[Mapping[str, Until]] = {
                 "type_k",
                 "type_v",
                 "flash_attn",
+                "n_gpu_layers",
                 "repack",
             ),
         ),
