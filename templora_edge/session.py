@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, TypedDict, Unpack
+from typing import Unpack
 
 from templora_edge import windows
 from templora_edge.assets import BUNDLED_MODEL
@@ -19,6 +19,7 @@ from templora_edge.events import Absorbed, BlockReport, Piece, ScoredBlock
 from templora_edge.host import memory
 from templora_edge.host.files import replacing
 from templora_edge.host.workspace import Workspace
+from templora_edge.keywords import Asked, Shortcuts
 from templora_edge.loop import TempLoraLoop
 from templora_edge.models.adapter_file import AdapterFile
 from templora_edge.models.base_gguf import BaseGguf
@@ -29,20 +30,7 @@ from templora_edge.models.hub.find import model_path
 from templora_edge.models.kept_adapter import KeptAdapter
 from templora_edge.models.rope import Scaling
 from templora_edge.notes import tokens_of
-from templora_edge.options import (
-    EngineOptions,
-    FixedAdapter,
-    KvPolicy,
-    Options,
-    Preset,
-    RopeOptions,
-    SamplingOptions,
-    SelfExtendOptions,
-    Targets,
-    TextKind,
-    TrainDevice,
-    TrainDtype,
-)
+from templora_edge.options import EngineOptions, Options, SamplingOptions, TextKind, TrainDevice
 from templora_edge.score import Score
 from templora_edge.text_cache import TextCache
 from templora_edge.training.client import SidecarTrainer
@@ -52,47 +40,6 @@ from templora_edge.writing import Writing
 _logger = logging.getLogger(__name__)
 _warned: set[Path] = set()
 """Models whose context was warned about; once is enough."""
-
-
-class Shortcuts(TypedDict, total=False):
-    """The most common options, as keywords of `TempLora`; `Options` documents them."""
-
-    n_ctx: int
-    n_threads: int
-    block_len: int
-    prefix_len: int
-    train_prefix_len: int
-    kv_policy: KvPolicy | str
-    self_extend: SelfExtendOptions | Literal["auto"] | None
-    rope: RopeOptions
-    lora: Sequence[FixedAdapter]
-    templora: bool
-    preset: Preset | str
-    rank: int
-    learning_rate: float | Literal["auto"]
-    own_learning_rate: float
-    targets: Targets | str
-    layers: int | None
-    seed: int
-    repack: bool | None
-    n_gpu_layers: int | Literal["auto", "all"]
-    train_device: TrainDevice | str
-    train_dtype: TrainDtype | str
-    adapter: str | Path | None
-    measure_after: bool
-    overlap: bool
-
-
-class Asked(TypedDict, total=False):
-    """Keywords of `TempLora.stream`."""
-
-    n_predict: int | None
-    sampling: SamplingOptions | None
-    chat: bool
-    special: bool
-    notes: str | None
-    stop: Sequence[str]
-    chapters: int | None
 
 
 class TempLora(Closing):
