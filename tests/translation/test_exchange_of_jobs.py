@@ -21,14 +21,14 @@ from templora_edge.translation.pair_loop import pair_loop
 from templora_edge.translation.prompt import Pair, own_prompt
 
 NAMESPACES = {"x": "urn:oasis:names:tc:xliff:document:2.0"}
-N_TIMES = 4
-QUARTER = 8
+N_TIMES = 6
+QUARTER, N_EDITS = 12, 10
 GIVEN = ["--learning-rate", 1e-3, "--rank", 4, "-c", 256, "--block", 32]
 
 
 @pytest.fixture
 def book(tmp_path: Path) -> Path:
-    """A text of 32 paragraphs in French."""
+    """A text of 48 paragraphs in French."""
     path = tmp_path / "roman.txt"
     texts = [text.replace("vieux", f"vieux n° {i}") for i in range(N_TIMES) for text in FRENCH]
     path.write_text("\n\n".join(texts) + "\n", encoding="utf-8")
@@ -83,20 +83,20 @@ def test_edits_in_xliff_are_taken_and_learned_and_the_rest_goes_on(
     assert result.returncode == 0, result.stderr
     assert f"{QUARTER} of {8 * N_TIMES} segments translated" in result.stderr
     before = rows(out)
-    edit_targets(xliff, QUARTER - 1)
+    edit_targets(xliff, N_EDITS)
     result = run(*translate(book, "--edited", xliff, "--adapter-out", adapter))
     assert result.returncode == 0, result.stderr
-    assert (
-        "--edited: 7 segments changed, 1 unchanged, 0 of the file not in the job" in result.stderr
-    )
-    expected = [corrected(text) for _, text, _, _ in before[: QUARTER - 1]]
+    found = f"--edited: {N_EDITS} segments changed, {QUARTER - N_EDITS} unchanged"
+    assert f"{found}, 0 of the file not in the job" in result.stderr
+    expected = [corrected(text) for _, text, _, _ in before[:N_EDITS]]
     after = rows(out)
-    assert [text for _, text, _, _ in after[: QUARTER - 1]] == expected
-    assert [origin for _, _, origin, _ in after] == ["edit"] * 7 + ["model"] * (8 * N_TIMES - 7)
+    assert [text for _, text, _, _ in after[:N_EDITS]] == expected
+    origins = ["edit"] * N_EDITS + ["model"] * (8 * N_TIMES - N_EDITS)
+    assert [origin for _, _, origin, _ in after] == origins
     written = out.read_text(encoding="utf-8").split("\n\n")
-    assert [text.strip() for text in written[: QUARTER - 1]] == expected
+    assert [text.strip() for text in written[:N_EDITS]] == expected
     assert len(written) == 8 * N_TIMES
-    pairs = [Pair(source, text) for source, text, _, _ in after[: QUARTER - 1]]
+    pairs = [Pair(source, text) for source, text, _, _ in after[:N_EDITS]]
     assert nll(pairs, adapter) < 0.95 * nll(pairs, None), "the adapter learned them"
     # the same command again has nothing to do
     state = json.loads(run("status", out, "--json").stdout)
@@ -104,7 +104,7 @@ def test_edits_in_xliff_are_taken_and_learned_and_the_rest_goes_on(
     bytes_before = out.read_bytes()
     result = run(*translate(book, "--edited", xliff, "--adapter-out", adapter))
     assert result.returncode == 0, result.stderr
-    assert "0 segments changed, 8 unchanged" in result.stderr
+    assert f"0 segments changed, {QUARTER} unchanged" in result.stderr
     assert (
         json.loads(run("status", out, "--json").stdout)["learned_blocks"]
         == (state["learned_blocks"])
