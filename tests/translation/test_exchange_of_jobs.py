@@ -1,7 +1,10 @@
 """`templora export` and `translate --edited` as a user types them, on the bundled translator."""
 
 import json
+import shutil
+import signal
 import sqlite3
+import subprocess
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +14,7 @@ import pytest
 from command import LANGUAGES, check_failure, run
 from lxml import etree
 from texts import FRENCH
+from warm import Forked
 
 from templora_edge.assets import BUNDLED_TRANSLATOR
 from templora_edge.models.gguf_file import GgufFile
@@ -20,6 +24,7 @@ from templora_edge.translation.exchange import read_exchange
 from templora_edge.translation.pair_loop import pair_loop
 from templora_edge.translation.prompt import Pair, own_prompt
 
+KILLED = Forked(str(Path(__file__).parents[1] / "killed.py"))
 NAMESPACES = {"x": "urn:oasis:names:tc:xliff:document:2.0"}
 N_TIMES = 6
 QUARTER, N_EDITS = 12, 10
@@ -110,6 +115,31 @@ def test_edits_in_xliff_are_taken_and_learned_and_the_rest_goes_on(
         == (state["learned_blocks"])
     )
     assert out.read_bytes() == bytes_before
+
+
+def test_killed_while_edits_are_learned(tmp_path: Path, book: Path) -> None:
+    """SIGKILL in training, in a swap and amid the rest: what no kill disturbs comes out."""
+    out, xliff = tmp_path / "novel.txt", tmp_path / "novel.xlf"
+    assert run(*translate(book, "--test", QUARTER)).returncode == 0
+    assert run("export", out, xliff).returncode == 0
+    edit_targets(xliff, N_EDITS)
+    begun = tmp_path / "begun"
+    shutil.copytree(Path(f"{out}.job"), begun)
+    text = out.read_bytes()
+    command = [str(argument) for argument in translate(book, "--edited", xliff)]
+    assert run(*command).returncode == 0
+    expected = rows(out), out.read_bytes()
+    shutil.rmtree(Path(f"{out}.job"))
+    begun.rename(Path(f"{out}.job"))
+    out.write_bytes(text)
+    for point in ("training", "a swap", "a block"):
+        killed = subprocess.run(
+            [*KILLED, point, "1", *command], check=False, capture_output=True, timeout=120
+        )
+        assert killed.returncode == -signal.SIGKILL, (point, killed.stderr)
+    result = run(*command)
+    assert result.returncode == 0, result.stderr
+    assert (rows(out), out.read_bytes()) == expected
 
 
 def test_a_corrected_out_of_a_finished_job(tmp_path: Path) -> None:
