@@ -31,7 +31,7 @@ _LETTERS_ONLY: Final = re.compile(r"[^\W\d_]+")
 _WITHIN_SENTENCE: Final = re.compile(
     rf"(?:[\w,;][ \u00a0]+|[\w]['’-]|\b(?:{'|'.join(TITLES)})\.?[ \u00a0])$", re.IGNORECASE
 )
-"""What stands before a word that begins no sentence, quotation or line."""
+"""The characters before a word that begins no sentence, quotation or line."""
 _BEFORE: Final = 16
 """Characters before a word that decide about it."""
 

@@ -27,7 +27,7 @@ class Document(Protocol):
 
     @property
     def places(self) -> Sequence[str]:
-        """For each paragraph the name of its chapter or cue, for people who look for it.
+        """The name of each paragraph's chapter or cue, for people who look for it.
 
         A format that has no such names inherits empty ones.
         """

@@ -17,7 +17,7 @@ from templora_edge.shelf.standing import Standing, standing_of
 
 LEASHED: Final = (sys.executable, "-m", "templora_edge.shelf.leash")
 _COUNT: Final = re.compile(r"(\d[\d,]*) of (\d[\d,]*) ")
-"""What is done and what there is to do, in a line of progress."""
+"""Two counts in a line of progress: things done, things to do."""
 _MESSAGE: Final = "templora: "
 _WARNING: Final = f"{_MESSAGE}warning: "
 _OWN_VARIABLES: Final = ("TEMPLORA_", "LLAMA_ARG_")
@@ -61,7 +61,7 @@ class Attempt(Closing):
         return self._process.poll() is not None
 
     def standing(self) -> Standing:
-        """How far the book is."""
+        """Progress of the book."""
         if self._folder is not None:
             with suppress(JobError):  # its first transaction is not there yet
                 return standing_of(self._folder)
@@ -74,7 +74,7 @@ class Attempt(Closing):
 
     @property
     def warnings(self) -> list[str]:
-        """What the command warned of."""
+        """Warnings of the command."""
         lines = self._lines()
         return [line.removeprefix(_WARNING) for line in lines if line.startswith(_WARNING)]
 

@@ -19,7 +19,7 @@ TEXT_SUFFIXES: Final = (".xhtml", ".html", ".htm", ".xml")
 
 
 class Work(StrEnum):
-    """What is done with the books of a shelf."""
+    """Tasks of a shelf."""
 
     TRANSLATE = "translate"
     ABSORB = "absorb"

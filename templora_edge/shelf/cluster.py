@@ -132,7 +132,7 @@ class Cluster(Closing):
         self._away[book] = _Away(book, ticket, having or free, future, lock)
 
     def news(self) -> list[Heard]:
-        """What the workers say; blocks that they finished are here when this returns.
+        """News from the workers; blocks that they finished are here when this returns.
 
         Raises:
             ClusterError: the scheduler is gone.
@@ -214,7 +214,7 @@ class Cluster(Closing):
         }
 
     def _hear(self, away: _Away, letters: Mapping[str, tuple[str, Letter]]) -> list[Heard]:
-        """What is new of a book."""
+        """News of one book."""
         book = away.book
         if away.future.status == "finished":
             return [self._end(away, away.future.result())]

@@ -34,7 +34,7 @@ LEASE_SECONDS: Final = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a worker has."""
+    """Resources, models and versions of a worker."""
 
     processor: str
     cores: float
@@ -58,7 +58,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """What a desk says of its book."""
+    """A worker's message about its book."""
 
     wants: str = ""
     """``parcel`` or ``model``, if it cannot begin without; else empty."""
@@ -70,7 +70,7 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a book ended on a worker."""
+    """The end of a book's work on a worker."""
 
     reason: str | None
     """Why it failed; None if it did not."""
@@ -114,7 +114,7 @@ _desks: dict[str, Desk] = {}
 
 
 def offer(declared: Mapping[str, float]) -> Offer:
-    """What this worker has; what was ``declared`` with --resources counts as it is."""
+    """The offer of this worker; resources ``declared`` with --resources count as they are."""
     return Offer(
         processor(),
         declared.get("CORES", default_threads()),

@@ -19,7 +19,7 @@ TICK_SECONDS: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How books share this machine."""
+    """The share of this machine that each book gets."""
 
     n_books: int
     """Books that are worked on at once."""
@@ -71,7 +71,7 @@ class Local(Closing):
         self._attempts[book] = Attempt(arguments, folder=book.folder, stdout=stdout)
 
     def news(self) -> list[Heard]:
-        """How far each process is."""
+        """Progress of each process."""
         time.sleep(TICK_SECONDS)
         return [self._look(book, attempt) for book, attempt in [*self._attempts.items()]]
 

@@ -42,7 +42,7 @@ class Parcel:
     inputs: Mapping[str, bytes]
     """Files that the command reads, by their paths in a folder."""
     job: Job = field(default_factory=dict)
-    """What is done so far; empty: nothing."""
+    """Files of the work so far; empty: none."""
 
 
 def packed(book: Book) -> Parcel:

@@ -17,7 +17,7 @@ MOST_LOSSES: Final = 3
 
 
 class State(StrEnum):
-    """Where a book is on its way."""
+    """Stages of a book."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -27,12 +27,12 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What there is to say about a book."""
+    """A row of the table: one book."""
 
     book: Book
     state: State = State.WAITING
     worker: str = ""
-    """Who works on it, or did last."""
+    """Name of the worker that has it, or had it last."""
     standing: Standing = field(default_factory=Standing)
     rate: float = 0.0
     """Tokens per second of this run."""
@@ -42,7 +42,7 @@ class Row:
     losses: int = 0
     """Workers that were lost while they worked on it."""
     before: Standing = field(default_factory=Standing)
-    """How far it was when its present worker began."""
+    """Its progress when its present worker began."""
     begun: float = 0.0
     """Time at which its present worker began, in seconds of a monotonic clock."""
 
@@ -65,23 +65,23 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a crew says of a book that it was given."""
+    """News of a book, from the crew that has it."""
 
     book: Book
     state: State
     """`RUNNING`, or how it ended; `WAITING`: its worker was lost, and it must be given again."""
     worker: str = ""
     standing: Standing | None = None
-    """How far it is; None: as before."""
+    """Its progress; None: no change."""
     reason: str = ""
     warnings: tuple[str, ...] = ()
 
 
 class Crew(Protocol):
-    """Who works on books."""
+    """Processes or workers that books are handed to."""
 
     def fits(self, book: Book) -> bool:
-        """Whether somebody who is free can work on ``book``."""
+        """Whether one of them is free and can work on ``book``."""
 
     def begin(self, book: Book) -> None:
         """Begin to work on ``book``, which fits.
@@ -91,7 +91,7 @@ class Crew(Protocol):
         """
 
     def news(self) -> list[Heard]:
-        """What is new, after a moment at most.
+        """News of the books, after a moment at most.
 
         Raises:
             TemploraError: no book can be worked on any more.

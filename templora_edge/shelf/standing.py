@@ -1,4 +1,4 @@
-"""How far a book is."""
+"""Progress of a book."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from templora_edge.translation.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How far a book is."""
+    """Progress of a book."""
 
     share: float = 0.0
     """Part of the text that is done, from 0 to 1."""
@@ -25,7 +25,7 @@ class Standing:
 
 
 def standing_of(folder: Path) -> Standing:
-    """How far the job in ``folder`` is.
+    """Progress of the job in ``folder``.
 
     Raises:
         JobError: it is damaged.

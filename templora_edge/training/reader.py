@@ -186,7 +186,7 @@ class Reader:
 
 
 class _PassedLayer(torch.nn.Module):
-    """In place of a layer that llama.cpp has computed already."""
+    """A placeholder for a layer that llama.cpp has computed already."""
 
     def forward(self, hidden_states: torch.Tensor, **_: Any) -> torch.Tensor:
         return hidden_states

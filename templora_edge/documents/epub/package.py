@@ -25,7 +25,7 @@ class Item:
 
     href: str
     media_type: str
-    """In lower case, without parameters."""
+    """Media type in lower case, without parameters."""
     in_spine: bool
     is_ncx: bool
 

@@ -43,7 +43,7 @@ class _Tag:
     """A tag of an answer, whole or damaged."""
 
     offset: int
-    """In the text without tags."""
+    """Place in the text without tags."""
     kind: Kind
     number: int | None
     """None if it is no number of the source."""
@@ -66,7 +66,7 @@ class _Event:
 
     @property
     def key(self) -> tuple[int, int, int]:
-        """In the order of which events are written."""
+        """Sort key: events are written in its order."""
         return self.offset, self.rank, self.order
 
     @property

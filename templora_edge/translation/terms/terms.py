@@ -135,7 +135,7 @@ def _text(sentence: TermSentence, place: _Place) -> str:
 
 
 def _example(text: str, sentences: Sequence[str]) -> str:
-    """Of the ``sentences`` with ``text`` itself, the shortest that shows it well."""
+    """The shortest of the ``sentences`` with ``text`` itself that shows it well."""
     least, most = EXAMPLE_CHARACTERS
     shown = [" ".join(one.split()) for one in sentences]
     shown = [one for one in shown if text in one] or shown
