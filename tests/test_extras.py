@@ -88,6 +88,7 @@ def test_the_core_imports_without_extras(core: Path, tmp_path: Path) -> None:
     alone = {
         "templora_edge.translation.glossary.tbx",
         "templora_edge.evaluation.translation_scores",
+        "templora_edge.shelf.cluster",
         *(f"templora_edge.translation.exchange.{name}" for name in exchange),
     }
     assert failed.keys() >= alone

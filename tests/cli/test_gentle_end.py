@@ -1,6 +1,7 @@
 """Ctrl-C, notes, stop texts and chapters of `templora generate`, with and without a job."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,10 +35,12 @@ WRITE += ["--block", 16, "-t", 1]
 ASKED = "ending at the next sentence; Ctrl-C again stops now\n"
 
 
-def interrupted(method: str, at: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
+def interrupted(
+    method: str, at: str, *arguments: object, **variables: str
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-c", INTERRUPTED, method, at, *map(str, arguments)],
-        capture_output=True, text=True, check=False, timeout=120,
+        capture_output=True, text=True, check=False, timeout=120, env=os.environ | variables,
     )  # fmt: skip
 
 
@@ -72,9 +75,16 @@ def test_once_ends_with_the_sentence(whole: str, tmp_path: Path) -> None:
     assert (total["finished"], total["ended_by"]) == (True, "sentence")
 
 
-def test_twice_stops_at_once(whole: str) -> None:
-    result = interrupted("on_piece", "20,21", *WRITE)
+def test_twice_stops_at_once_and_leaves_nothing(whole: str, tmp_path: Path) -> None:
+    report, temporary = tmp_path / "report.json", tmp_path / "temporary"
+    temporary.mkdir()
+    result = interrupted(
+        "on_piece", "20,21", *WRITE, "--own-learning-rate", 1e-9, "--rank", 1, "--report", report,
+        TMPDIR=str(temporary),
+    )  # fmt: skip
     assert result.returncode == 130
+    assert json.loads(report.read_text())["total"]["finished"] is False
+    assert not list(temporary.iterdir())
     assert ASKED in result.stderr
     assert whole.startswith(result.stdout)
 

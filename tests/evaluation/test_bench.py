@@ -110,8 +110,8 @@ def test_the_table_has_what_people_look_for(tiny_gguf: Callable[[str], Path]) ->
     assert result.returncode == 0, result.stderr
     names = [line.partition("  ")[0] for line in result.stdout.splitlines()]
     assert names == [
-        "model", "threads", "start", "prefill", "decode", "decode with adapter", "write a block",
-        "learn a block", "arithmetic", "swap", "write and learn",
+        "model", "threads", "device", "start", "prefill", "decode", "decode with adapter",
+        "write a block", "learn a block", "arithmetic", "swap", "write and learn",
         "memory of the process that generates", "memory of the process that trains",
     ]  # fmt: skip
     assert "\x1b" not in result.stdout

@@ -62,9 +62,7 @@ class Run:
         return [line.strip() for line in self.lines if not line.startswith("block ")]
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
-)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_signals_leave_nothing(number: signal.Signals, code: int, tmp_path: Path) -> None:
     run = Run("--report", tmp_path / "report.json")
     run.process.send_signal(number)
