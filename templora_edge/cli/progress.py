@@ -158,7 +158,7 @@ class GenerateProgress:
     def on_block(self, report: "BlockReport") -> None:
         """Add up a generated block, which has been learned unless it is the last one."""
         self._add(report)
-        if not (SCREEN.live and SCREEN.shared):
+        if self._n_tokens and not (SCREEN.live and SCREEN.shared):  # a finished job writes none
             self._show(force=True)
 
     def summary(self) -> str:
