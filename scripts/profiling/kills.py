@@ -73,7 +73,10 @@ class Run:
 
     def swaps(self) -> bool:
         """Whether an exported adapter is there."""
-        return any(self._folder.glob("templora-*/adapter-*.gguf"))
+        try:
+            return any(self._folder.glob("templora-*/adapter-*.gguf"))
+        except FileNotFoundError:  # it was removed while it was looked for
+            return False
 
 
 def kill_at_random(
@@ -97,6 +100,7 @@ def kill_at_random(
         run.process.kill()
         run.process.communicate()
         done.append(kind)
+        print(f"killed: {kind}", file=sys.stderr, flush=True)
     return done
 
 
