@@ -134,7 +134,9 @@ def summary(rows: Sequence[Row], moves: dict["Book", str]) -> str:
         f"{book.name}: moved from {names}; its bytes may differ from those of one machine"
         for book, names in moves.items()
     ]
-    lines += [f"failed: {row.book.source}: {row.reason}" for row in failed]
+    for row in failed:  # most reasons begin with the file
+        source = str(row.book.source)
+        lines.append(f"failed: {source}: {row.reason.removeprefix(f'{source}: ')}")
     if failed:
         lines.append("next: run the same command again once that is mended; it goes on")
     return "\n".join(lines)

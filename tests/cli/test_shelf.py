@@ -37,7 +37,8 @@ def test_books_are_done_and_the_one_that_fails_is_named(
     result = run(*command, "--json", "--report", report)
     assert result.returncode == 1, result.stderr
     assert "2 of 3 books done" in result.stderr
-    assert f"failed: {sources[2]}: {sources[2]}: " in result.stderr
+    assert f"failed: {sources[2]}: " in result.stderr
+    assert f"{sources[2]}: {sources[2]}" not in result.stderr.rpartition("to look at")[2]
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     last = {Path(line["book"]).name: line for line in lines}
     assert {name: line["state"] for name, line in last.items()} == {
