@@ -11,11 +11,13 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 
+from templora_edge.models.published import USUAL, has_more_bits
+
+MODELS: Final = {"1b": "meta-llama/Llama-3.2-1B", "7b": "mistralai/Mistral-7B-v0.3"}
 SHAPES: Final = {
-    "1b": {"layers": 16, "width": 2048, "ffn": 8192, "heads": 32, "kv": 8, "vocab": 128256},
-    "7b": {"layers": 32, "width": 4096, "ffn": 14336, "heads": 32, "kv": 8, "vocab": 32768},
+    name: next(one for one in USUAL if one.repo == repo) for name, repo in MODELS.items()
 }
-"""Shapes of Llama-3.2-1B (tied embeddings) and Mistral-7B-v0.3."""
+"""Name of a shape -> the dimensions of the model that has it."""
 
 KIND: Final = gguf.GGMLQuantizationType
 FILE_TYPES: Final = {
@@ -58,19 +60,19 @@ def matrix(kind: gguf.GGMLQuantizationType, n_out: int, n_in: int) -> npt.NDArra
 def write(path: Path, shape: str, file_type: str) -> None:
     """Write the file; matrices have more bits where llama.cpp's rule for ``file_type`` says so."""
     usual, finer, output = FILE_TYPES[file_type]
-    s = SHAPES[shape]
-    layers, width, head_dim = s["layers"], s["width"], s["width"] // s["heads"]
+    own = SHAPES[shape]
+    layers, width = own.layers, own.width
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_tokenizer_model("none")
-    writer.add_vocab_size(s["vocab"])
+    writer.add_vocab_size(own.vocabulary)
     writer.add_context_length(32768)
     writer.add_embedding_length(width)
     writer.add_block_count(layers)
-    writer.add_feed_forward_length(s["ffn"])
-    writer.add_head_count(s["heads"])
-    writer.add_head_count_kv(s["kv"])
+    writer.add_feed_forward_length(own.feed_forward)
+    writer.add_head_count(own.heads)
+    writer.add_head_count_kv(own.kv_heads)
     writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_dimension_count(head_dim)
+    writer.add_rope_dimension_count(own.head_size)
     writer.add_file_type(gguf.LlamaFileType[f"MOSTLY_{file_type}"])
 
     def add(name: str, n_out: int, n_in: int, kind: gguf.GGMLQuantizationType) -> None:
@@ -79,23 +81,22 @@ def write(path: Path, shape: str, file_type: str) -> None:
     def add_norm(name: str, value: float = 1) -> None:
         writer.add_tensor(f"{name}.weight", np.full(width, value, np.float32))
 
-    tied = shape == "1b"
-    add("token_embd", s["vocab"], width, output if tied else usual)
-    if not tied:
-        add("output", s["vocab"], width, output)
+    add("token_embd", own.vocabulary, width, output if own.tied else usual)
+    if not own.tied:
+        add("output", own.vocabulary, width, output)
     add_norm("output_norm", SHARPNESS)
     for i in range(layers):
-        more = i < layers // 8 or i >= 7 * layers // 8 or (i - layers // 8) % 3 == 2
-        kv = s["kv"] * head_dim
+        more = has_more_bits(i, layers)
+        kv = own.kv_heads * own.head_size
         add_norm(f"blk.{i}.attn_norm")
         add(f"blk.{i}.attn_q", width, width, usual)
         add(f"blk.{i}.attn_k", kv, width, usual)
         add(f"blk.{i}.attn_v", kv, width, finer if more else usual)
         add(f"blk.{i}.attn_output", width, width, usual)
         add_norm(f"blk.{i}.ffn_norm")
-        add(f"blk.{i}.ffn_gate", s["ffn"], width, usual)
-        add(f"blk.{i}.ffn_up", s["ffn"], width, usual)
-        add(f"blk.{i}.ffn_down", width, s["ffn"], finer if more else usual)
+        add(f"blk.{i}.ffn_gate", own.feed_forward, width, usual)
+        add(f"blk.{i}.ffn_up", own.feed_forward, width, usual)
+        add(f"blk.{i}.ffn_down", width, own.feed_forward, finer if more else usual)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -99,8 +99,7 @@ def _tensors(own: Dimensions) -> list[gguf.ReaderTensor]:
     if not own.tied:
         tensors.append(_tensor("output", own.width, own.vocabulary, many_bits=True))
     for i in range(own.layers):
-        eighth = own.layers // 8
-        more = i < eighth or i >= 7 * own.layers // 8 or (i - eighth) % 3 == 2
+        more = has_more_bits(i, own.layers)
         tensors += [
             _tensor(f"blk.{i}.attn_q", own.width, queries),
             _tensor(f"blk.{i}.attn_k", own.width, keys),
@@ -111,6 +110,12 @@ def _tensors(own: Dimensions) -> list[gguf.ReaderTensor]:
             _tensor(f"blk.{i}.ffn_down", own.feed_forward, own.width, many_bits=more),
         ]
     return tensors
+
+
+def has_more_bits(layer: int, n_layers: int) -> bool:
+    """Whether Q4_K_M gives a layer's values and down projection more bits (llama-quant.cpp)."""
+    eighth = n_layers // 8
+    return layer < eighth or layer >= 7 * n_layers // 8 or (layer - eighth) % 3 == 2
 
 
 def _tensor(name: str, n_in: int, n_out: int, *, many_bits: bool = False) -> gguf.ReaderTensor:
