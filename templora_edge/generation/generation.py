@@ -4,7 +4,7 @@ import logging
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -177,7 +177,8 @@ class Generation(Closing):
         if path is None:
             return
         self.text.save_adapter(path)
-        self._note(path)
+        if self._store is not None and self._written is not None and path.is_file():
+            self._written.note(path, self._store)
 
     def _write_report(self, n_tokens: int, seconds: float, *, finished: bool) -> None:
         path = self.job.outputs.report
@@ -186,11 +187,11 @@ class Generation(Closing):
         content = report_of(
             self.text, self.job, n_tokens=n_tokens, seconds=seconds, finished=finished
         )
-        with replacing(path, "--report") as temporary:
+        with self._replacing(path, "--report") as temporary:
             temporary.write_text(to_json(content), encoding="utf-8")
-        self._note(path)
 
-    def _note(self, path: Path) -> None:
-        """Note that the job wrote ``path``, so that it may be written again."""
-        if self._store is not None and self._written is not None and path.is_file():
-            self._written.note(path, self._store)
+    def _replacing(self, path: Path, flag: str) -> AbstractContextManager[Path]:
+        """Like `files.replacing`; a job notes the file, so that it may write it again."""
+        if self._store is None or self._written is None:
+            return replacing(path, flag)
+        return self._written.replacing(path, flag, self._store)
