@@ -41,7 +41,7 @@ _HEADING: Final = re.compile(
 
 
 class EndedBy(StrEnum):
-    """What ended a generated text."""
+    """The rules that can end a generated text."""
 
     MODEL = "model"
     LENGTH = "length"
@@ -62,7 +62,7 @@ def is_heading(line: str) -> bool:
 
 
 class _Sight(NamedTuple):
-    """What a rule says after a character, in numbers of characters from the end of the text."""
+    """Verdict of a rule after a character, in numbers of characters from the end of the text."""
 
     beyond: int = 0
     """So many last characters are beyond the end of the text; 0: it has not ended."""

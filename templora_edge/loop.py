@@ -196,7 +196,7 @@ class TempLoraLoop:
         return LoopState(self._cache.state(self._updates.served), due, self._learned)
 
     def captured(self) -> dict[int, Captured]:
-        """What the engine computed of the blocks that are to be learned, by number."""
+        """The engine's captures of the blocks that are to be learned, by number."""
         found = {number: self._captured_of(number, block) for number, block in self._due}
         return {number: one for number, one in found.items() if one is not None}
 

@@ -1,4 +1,4 @@
-"""What made a result: versions of packages, and the model."""
+"""Origin of a result: versions of packages, and the model."""
 
 import platform
 from importlib.metadata import version

@@ -231,7 +231,7 @@ class TempLora(Closing):
 
     @property
     def ended_by(self) -> EndedBy | None:
-        """What ended the text that was generated last; None: it has not come to its end."""
+        """The rule that ended the last generated text; None: it has not come to its end."""
         return None if self._writing is None else self._writing.ending.ended_by
 
     def finish_sentence(self) -> bool:

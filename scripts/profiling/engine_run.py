@@ -29,7 +29,7 @@ REPETITIONS: Final = 2
 
 @dataclass(frozen=True)
 class EngineRun:
-    """What a process measured; speeds in tokens a second."""
+    """Figures of one process; speeds in tokens a second."""
 
     load_s: float
     prefill: float
@@ -57,7 +57,7 @@ class EngineRun:
 
     @classmethod
     def result(cls, process: "subprocess.Popen[bytes]") -> Self:
-        """What the process measured, when it has ended.
+        """Figures of the process, when it has ended.
 
         Raises:
             ChildProcessError: it failed.

@@ -1,4 +1,4 @@
-"""What `templora info --machine` shows: this machine, and the memory that models need on it."""
+"""The output of `templora info --machine`: this machine, and the memory that models need on it."""
 
 from collections.abc import Sequence
 from dataclasses import asdict

@@ -23,7 +23,7 @@ def report(
     file: Annotated[
         str,
         typer.Argument(
-            metavar="RUN.json", help="What generate or perplexity wrote with --report; - is stdin."
+            metavar="RUN.json", help="Report of generate or perplexity (--report); - is stdin."
         ),
     ],
     out: Annotated[

@@ -254,7 +254,7 @@ def _work(
 
 
 def _job(book: Book) -> dict[str, Any]:
-    """What the job of ``book`` says of itself; empty if it has none."""
+    """Status of the job of ``book``; empty if it has none."""
     from templora_edge.shelf.standing import status_of
 
     return {} if book.folder is None else status_of(book.folder)

@@ -115,7 +115,7 @@ class ShelfTable:
 
 
 def summary(rows: Sequence[Row], moves: dict["Book", str]) -> str:
-    """What was done, and what to look at.
+    """Summary: books that are done, and those to look at.
 
     Args:
         rows: all books.

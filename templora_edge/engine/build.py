@@ -46,7 +46,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """What `llama-cpp-python` found when it was built and finds now."""
+    """The parts of llama.cpp that are built in, and the devices that it finds."""
 
     version: str
     features: tuple[str, ...]
@@ -65,7 +65,7 @@ class Build:
 
 
 def _features(text: str) -> tuple[str, ...]:
-    """What is on in the processor's part of ``CUDA : ARCHS = 900 | CPU : AVX2 = 1 | ...``."""
+    """Names that are on in the CPU's part of ``CUDA : ARCHS = 900 | CPU : AVX2 = 1 | ...``."""
     found, backend_name = [], ""
     for item in text.split("|"):
         head, colon, rest = item.rpartition(" : ")

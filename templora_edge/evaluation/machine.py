@@ -1,4 +1,4 @@
-"""What this machine is, and the memory that usual models need: nothing is measured or loaded."""
+"""A machine and the memory that usual models need on it: nothing is measured or loaded."""
 
 import os
 import platform
@@ -80,7 +80,7 @@ class MemoryNeed:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What matters of a machine to llama.cpp and torch."""
+    """Properties of a machine that matter to llama.cpp and torch."""
 
     system: str
     architecture: str

@@ -1,4 +1,4 @@
-"""What a generation is asked for: a prompt, options, files."""
+"""The request of a generation: a prompt, options, files."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +38,7 @@ class GenerateJob:
         self.ending()
 
     def ending(self) -> Ending:
-        """What ends the text, besides its length and the model.
+        """The rules that end the text, besides its length and the model.
 
         Raises:
             OptionError: ``stop`` or ``chapters`` cannot be used.

@@ -1,4 +1,4 @@
-"""What the processor of this machine is, and what it can do."""
+"""Model and features of this machine's processor."""
 
 import platform
 import subprocess

@@ -40,7 +40,7 @@ class Axis:
 
     @property
     def labels(self) -> list[str]:
-        """What is written at the ticks: as many decimals as tell them apart."""
+        """Labels of the ticks: as many decimals as tell them apart."""
         step = self.ticks[1] - self.ticks[0] if len(self.ticks) > 1 else 1
         decimals = max(0, -math.floor(math.log10(step) + 1e-9))
         return [f"{tick:,.{decimals}f}" for tick in self.ticks]

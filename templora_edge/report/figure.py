@@ -26,7 +26,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What stands for one block: a point, or a bar from its upper left corner."""
+    """The mark of one block: a point, or a bar from its upper left corner."""
 
     block: int
     x: float
@@ -44,7 +44,7 @@ class MarkSeries:
     """Name of their look."""
     marks: tuple[Mark, ...]
     note: str = ""
-    """What the legend adds, such as a sum."""
+    """Text that the legend adds, such as a sum."""
     bars: bool = False
 
     @property

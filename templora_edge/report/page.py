@@ -46,7 +46,7 @@ def to_html(report: Report) -> str:
 
 
 def _hash(code: str) -> str:
-    """What a content security policy calls ``code``, which alone may then run."""
+    """The hash of ``code`` in a content security policy, which alone may then run."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"
 
 

@@ -1,11 +1,11 @@
-"""What a report tells of a run."""
+"""The run that a report is about."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 PHASES: Final = ("generate", "train", "convert", "swap")
-"""What the seconds of a block are spent on, in the order in which it happens."""
+"""Phases of a block, in order, whose seconds are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Block:
 
     @property
     def state(self) -> str:
-        """What became of it."""
+        """Whether the adapter learned it, in words."""
         if self.looped:
             return "not learned: it loops"
         return "learned" if self.learned else "not learned"

@@ -52,7 +52,7 @@ def standing_of(folder: Path) -> Standing:
 
 
 def status_of(folder: Path) -> dict[str, Any]:
-    """What the job in ``folder`` says of itself, ready for JSON; empty if none was begun.
+    """Status of the job in ``folder``, ready for JSON; empty if none was begun.
 
     Raises:
         JobError: it is damaged.

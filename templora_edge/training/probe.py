@@ -1,4 +1,4 @@
-"""What other processes measure of training on this machine; imports no torch."""
+"""Measurements of training that other processes make on this machine; imports no torch."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from templora_edge.training.client import child_environment
 
 
 def chosen_device(training: TrainingOptions, n_weights: int) -> dict[str, Any]:
-    """What `device.Choice` says, of resolved options and a base of ``n_weights`` weights.
+    """The fields of `device.Choice` for resolved options and a base of ``n_weights`` weights.
 
     Raises:
         SidecarError: the measuring process failed.

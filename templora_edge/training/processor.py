@@ -10,7 +10,7 @@ from templora_edge.training.precision import choose_dtype
 
 @dataclass(frozen=True, slots=True)
 class TorchProcessor:
-    """What training has on the processor."""
+    """Version, instructions and precision of training on the processor."""
 
     version: str
     instructions: tuple[str, ...]

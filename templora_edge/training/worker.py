@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def _memory_error(error: RuntimeError) -> InsufficientMemoryError:
-    """What an error of torch's says if it is one of memory.
+    """The message of an error of torch's, if it is one of memory.
 
     Raises:
         RuntimeError: ``error``, if it is another one.
